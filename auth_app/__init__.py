@@ -1,0 +1,53 @@
+"""The authorization server: it knows the users, and it alone holds the private key."""
+
+import click
+from flask import Flask
+from sqlalchemy import select
+
+from auth_app import cli, database, passwords, token, users, well_known
+from auth_app.models import User
+from auth_app.settings import AuthSettings
+from auth_app.signing_key import read_signing_key
+from shared import resource_server
+from shared.keys import read_public_keys
+from shared.settings import load_settings
+from shared.startup import refusal
+
+
+def create_app(settings: AuthSettings | None = None) -> Flask:
+    """Make the application; settings come from the environment unless given.
+
+    Exits with one line on standard error when the settings or the keys are unfit.
+    """
+    with refusal("auth_app"):
+        settings = settings or load_settings(AuthSettings)
+        app = Flask(__name__, static_folder=None)
+        app.extensions["settings"] = settings
+        database.init_app(app, settings.auth_database_url.get_secret_value())
+        cli.init_app(app)
+        app.register_blueprint(token.blueprint)
+        app.register_blueprint(users.blueprint)
+        app.register_blueprint(well_known.blueprint)
+        if _is_serving():
+            _take_keys(app, settings)
+        return app
+
+
+def _is_serving() -> bool:
+    """Tell a server from a command: `keys generate` and `db upgrade` must work before there are keys."""
+    context = click.get_current_context(silent=True)
+    return context is None or context.info_name == "run"
+
+
+def _take_keys(app: Flask, settings: AuthSettings) -> None:
+    public_keys = read_public_keys(settings)
+    app.extensions["public_keys"] = public_keys
+    app.extensions["signing_key"] = read_signing_key(settings, public_keys)
+    resource_server.init_app(
+        app,
+        issuer=settings.issuer,
+        audience=settings.issuer,
+        public_keys=public_keys,
+        checks={"database": lambda: database.db.session.scalar(select(User.id).limit(1))},
+    )
+    passwords.prepare()

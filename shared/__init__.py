@@ -1,0 +1,1 @@
+"""What every service needs that accepts access tokens: it verifies them and never signs."""

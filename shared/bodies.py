@@ -1,0 +1,72 @@
+"""Read each request's body once, whole and under a cap, and decode it strictly."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl
+
+from flask import Flask, request
+from werkzeug.exceptions import HTTPException
+
+from shared.errors import InvalidRequest
+
+MAXIMUM_BYTES = 64 * 1024
+
+
+def init_app(app: Flask) -> None:
+    """Read the body of every request before its view runs; one over `MAXIMUM_BYTES` is answered 413."""
+    app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
+    app.before_request(_read)
+
+
+def _read() -> None:
+    try:
+        data = request.get_data()
+    except HTTPException:
+        raise
+    except Exception:  # a server raises errors of its own kinds when the framing of a body is broken
+        raise InvalidRequest("The request body could not be read.") from None
+    # gunicorn hands on what came before the connection ended as if it were all.
+    if request.content_length is not None and len(data) != request.content_length:
+        raise InvalidRequest("The request body is shorter than its Content-Length.")
+
+
+def decode_form() -> dict[str, str]:
+    """Decode the body as a form; a parameter without a value counts as omitted (RFC 6749 section 3.2).
+
+    Raises `InvalidRequest`, for a repeated parameter too.
+    """
+    try:
+        pairs = parse_qsl(
+            request.get_data().decode(), keep_blank_values=True, errors="strict", max_num_fields=100
+        )
+    except ValueError:
+        raise InvalidRequest("The request body is not a form in UTF-8.") from None
+    return {name: value for name, value in _unique(pairs).items() if value}
+
+
+def decode_json() -> Any:
+    """Decode the body as JSON (RFC 8259) in which no member of an object is repeated.
+
+    Raises `InvalidRequest`, for the numbers and texts too that only Python takes: NaN, lone surrogates.
+    """
+    try:
+        value = json.loads(
+            request.get_data().decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant
+        )
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise InvalidRequest("The request body is not JSON in UTF-8.") from None
+    return value
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise InvalidRequest("A parameter is repeated.")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

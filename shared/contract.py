@@ -1,0 +1,116 @@
+"""Hold a service to its openapi.yml: what a client sends must be what the document says."""
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from flask import Flask, current_app, request
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+from werkzeug.exceptions import UnsupportedMediaType
+
+from shared.bodies import decode_form, decode_json
+from shared.errors import InvalidRequest
+
+_DECODERS = {"application/x-www-form-urlencoded": decode_form, "application/json": decode_json}
+
+# One sentence for each keyword of JSON Schema that the documents use; the name in it is the document's own.
+_SENTENCES = {
+    "required": "The parameter {} is missing.",
+    "type": "The parameter {} has the wrong type.",
+    "not": "The parameter {} has characters that are not allowed.",
+    "minLength": "The parameter {} is too short.",
+    "maxLength": "The parameter {} is too long.",
+    "minimum": "The parameter {} is too small.",
+    "maximum": "The parameter {} is too large.",
+}
+
+
+class Contract:
+    """An OpenAPI 3.1 document, and checks of values against the schemas in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.document: dict[str, Any] = yaml.safe_load(path.read_text())
+        resource = DRAFT202012.create_resource(self.document)
+        self._registry: Registry[Any] = Registry().with_resource("urn:openapi", resource)
+
+    def check(self, value: object, *pointer: str) -> ValidationError | None:
+        """Return the first thing in `value` that the schema at `pointer` refuses, None if there is none.
+
+        `pointer` holds the reference tokens of a JSON pointer into the document (RFC 6901).
+        """
+        escaped = (token.replace("~", "~0").replace("/", "~1") for token in pointer)
+        schema = {"$ref": "urn:openapi#/" + "/".join(escaped)}
+        return next(Draft202012Validator(schema, registry=self._registry).iter_errors(value), None)
+
+
+def init_app(app: Flask) -> None:
+    """Read the openapi.yml that stands beside the package of `app`."""
+    app.extensions["contract"] = Contract(Path(app.root_path) / "openapi.yml")
+
+
+def get_contract() -> Contract:
+    """Return the contract of the current application."""
+    contract: Contract = current_app.extensions["contract"]
+    return contract
+
+
+def path_of(rule: str) -> str:
+    """Spell a Flask rule as a path of OpenAPI: `/courses/<int:course_id>` is `/courses/{course_id}`."""
+    return re.sub(r"<(?:[^:<>]+:)?(\w+)>", r"{\1}", rule)
+
+
+def read_body() -> dict[str, Any]:
+    """Decode the request's body and check it against the schema of its operation.
+
+    Raises `InvalidRequest`, or `UnsupportedMediaType` for a Content-Type that the operation does not name.
+    """
+    operation, pointer = _operation()
+    media_type = request.mimetype
+    if media_type not in operation["requestBody"]["content"]:
+        raise UnsupportedMediaType
+    body: dict[str, Any] = _DECODERS[media_type]()
+    _refuse(get_contract().check(body, *pointer, "requestBody", "content", media_type, "schema"))
+    return body
+
+
+def read_query() -> dict[str, Any]:
+    """Read the query parameters of the operation: whole numbers as `int`, and the default of what is absent.
+
+    Raises `InvalidRequest`, for a repeated parameter too; what the document does not name is ignored.
+    """
+    operation, pointer = _operation()
+    values = {}
+    for index, parameter in enumerate(operation["parameters"]):
+        name, schema = parameter["name"], parameter["schema"]
+        given = request.args.getlist(name)
+        if len(given) > 1:
+            raise InvalidRequest(f"The parameter {name} is repeated.")
+        values[name] = _convert(given[0], schema["type"]) if given else schema["default"]
+        _refuse(get_contract().check(values[name], *pointer, "parameters", str(index), "schema"), name)
+    return values
+
+
+def _operation() -> tuple[dict[str, Any], tuple[str, str, str]]:
+    assert request.url_rule, "only a view has an operation"
+    path, method = path_of(request.url_rule.rule), request.method.lower().replace("head", "get")
+    return get_contract().document["paths"][path][method], ("paths", path, method)
+
+
+def _convert(text: str, kind: str) -> str | int:
+    return int(text) if kind == "integer" and re.fullmatch(r"-?[0-9]{1,18}", text) else text
+
+
+def _refuse(error: ValidationError | None, name: str = "") -> None:
+    if error is None:
+        return
+    keyword = str(error.validator)
+    if keyword == "required":
+        required = cast("list[str]", error.validator_value)
+        name = next(name for name in required if name not in cast("dict[str, object]", error.instance))
+    elif error.path:
+        name = str(error.path[-1])
+    raise InvalidRequest(_SENTENCES[keyword].format(name) if name else "The request body must be an object.")

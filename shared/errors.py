@@ -1,0 +1,106 @@
+"""Turn every error into the one JSON form, in fixed sentences that quote nothing."""
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+
+class ApiError(Exception):
+    """A refusal: an HTTP status, an error code of an RFC, and a sentence for the client's developer."""
+
+    status = 400
+    error = "invalid_request"
+    description = "The request is malformed."
+
+    def __init__(self, description: str | None = None) -> None:
+        super().__init__()
+        self.description = description or self.description
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that this refusal carries."""
+        return {}
+
+
+class InvalidRequest(ApiError):
+    """A parameter is missing, repeated or malformed (RFC 6749 section 5.2)."""
+
+
+class Unauthorized(ApiError):
+    """No token came, and the challenge tells no more than that (RFC 6750 section 3.1)."""
+
+    status = 401
+    error = "unauthorized"
+    description = "Send an access token in the header Authorization: Bearer."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the bare challenge."""
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class InvalidToken(ApiError):
+    """A token came that is not accepted; why is not told (RFC 6750 section 3.1)."""
+
+    status = 401
+    error = "invalid_token"
+    description = "The access token is malformed, expired, revoked or not meant for this service."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the challenge with the error code."""
+        return {"WWW-Authenticate": f'Bearer error="{self.error}", error_description="{self.description}"'}
+
+
+class InsufficientScope(ApiError):
+    """A good token lacks the scope that the request needs (RFC 6750 section 3.1)."""
+
+    status = 403
+    error = "insufficient_scope"
+    description = "The access token lacks the scope that this request needs."
+
+    def __init__(self, scope: str) -> None:
+        super().__init__()
+        self.scope = scope
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the challenge with the scope that would do."""
+        return {"WWW-Authenticate": f'Bearer error="{self.error}", scope="{self.scope}"'}
+
+
+# What Flask and Werkzeug raise by themselves.
+_HTTP_ERRORS = {
+    400: ("invalid_request", "The request is malformed."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take this method."),
+    413: ("content_too_large", "The request body is too large."),
+    415: ("unsupported_media_type", "This address does not take a request body of this Content-Type."),
+    503: ("temporarily_unavailable", "The service cannot answer just now. Try again later."),
+}
+_SERVER_ERROR = ("server_error", "The service failed to answer this request.")
+
+
+def init_app(app: Flask) -> None:
+    """Answer every error of `app` in the one form."""
+    app.register_error_handler(ApiError, respond)
+    app.register_error_handler(HTTPException, _respond_to_http_error)
+
+
+def respond(error: ApiError) -> Response:
+    """Make the response to a refusal."""
+    return _make_response(error.status, error.error, error.description, error.headers)
+
+
+def _respond_to_http_error(error: HTTPException) -> Response:
+    original = error.get_response()
+    status = original.status_code
+    code, description = _HTTP_ERRORS.get(status, _HTTP_ERRORS[400] if status < 500 else _SERVER_ERROR)
+    kept = {name: value for name, value in original.headers if name in {"Allow", "Retry-After"}}
+    return _make_response(status, code, description, kept)
+
+
+def _make_response(status: int, error: str, description: str, headers: dict[str, str]) -> Response:
+    response = jsonify(error=error, error_description=description)
+    response.status_code = status
+    response.headers.update(headers)
+    return response

@@ -1,0 +1,28 @@
+"""Tell the machines around a service whether it is alive and whether it can serve."""
+
+from collections.abc import Callable, Mapping
+
+from flask import Flask, current_app
+from werkzeug.exceptions import ServiceUnavailable
+
+# By name; a check raises when what it looks at is not fit to serve.
+Checks = Mapping[str, Callable[[], object]]
+
+
+def init_app(app: Flask, checks: Checks) -> None:
+    """Serve `/healthz`, which answers while the process does, and `/readyz`, which runs `checks`."""
+
+    def show_health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    def show_readiness() -> dict[str, str]:
+        for name, check in checks.items():
+            try:
+                check()
+            except Exception as error:
+                current_app.logger.exception("not ready: %s", name)
+                raise ServiceUnavailable from error
+        return {"status": "ok"}
+
+    app.add_url_rule("/healthz", view_func=show_health)
+    app.add_url_rule("/readyz", view_func=show_readiness)

