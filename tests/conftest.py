@@ -35,6 +35,8 @@ from tests.forger import Forger
 
 ROOT = Path(__file__).parent.parent
 
+SETTINGS = {name.upper() for kind in (AuthSettings, CourseSettings) for name in kind.model_fields}
+
 both_databases = pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
 
 
@@ -64,9 +66,8 @@ class KeyPair:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the settings of whoever runs the tests, and the files that lie about, out of them."""
     for name in os.environ:
-        if name.startswith("JWT_") or name in {"ISSUER", "RESOURCE", "RESOURCES"} or "DATABASE_URL" in name:
-            if name != "TEST_DATABASE_URL":
-                monkeypatch.delenv(name)
+        if name.startswith("JWT_") or name in SETTINGS:
+            monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 
@@ -109,24 +110,24 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def new_database(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """A function that makes an empty database and returns its URL."""
+    """Yield a function that makes an empty database (on PostgreSQL: a schema) and returns its URL."""
     if backend == "sqlite":
         yield lambda: f"sqlite:///{tmp_path / uuid.uuid4().hex}.db"
         return
-    server: sa.URL = request.getfixturevalue("postgresql")
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(request.getfixturevalue("postgresql"), isolation_level="AUTOCOMMIT")
     made = []
 
     def create() -> str:
         made.append(f"test_{uuid.uuid4().hex}")
         with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {made[-1]}"))
-        return server.set(database=made[-1]).render_as_string(hide_password=False)
+            connection.execute(sa.schema.CreateSchema(made[-1]))
+        url = engine.url.update_query_dict({"options": f"-csearch_path={made[-1]}"})
+        return url.render_as_string(hide_password=False)
 
     yield create
     with engine.connect() as connection:
         for name in made:
-            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+            connection.execute(sa.schema.DropSchema(name, cascade=True))
     engine.dispose()
 
 

@@ -58,10 +58,10 @@ def test_bad_page_is_refused(query: str, course: FlaskClient, forger: Forger) ->
 
 
 @pytest.mark.parametrize(
-    "id", ["7", "0", "01", "-1", "x", "1.0", "999999999", "9999999999", "9" * 5000, "%00", "%ff"]
+    "course_id", ["7", "0", "01", "-1", "x", "1.0", "999999999", "9999999999", "9" * 5000, "%00", "%ff"]
 )
-def test_course_that_is_not_there_is_not_found(id: str, course: FlaskClient, forger: Forger) -> None:
-    response = course.get(f"/courses/{id}", headers=bearer(forger.sign()))
+def test_course_that_is_not_there_is_not_found(course_id: str, course: FlaskClient, forger: Forger) -> None:
+    response = course.get(f"/courses/{course_id}", headers=bearer(forger.sign()))
 
     assert (response.status_code, response.json and response.json["error"]) == (404, "not_found")
 
