@@ -51,7 +51,9 @@ class Forger:
     kid: str
     subject: str = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
 
-    def sign(self, header: dict[str, Any] | None = None, signer: Signer | None = None, **changes: Any) -> str:
+    def sign(
+        self, header: dict[str, Any] | None = None, signer: Signer | None = None, /, **changes: Any
+    ) -> str:
         """Return a token that is good but for `header` (JOSE members), `signer` and `changes` (claims)."""
         now = int(time.time())
         claims = {

@@ -1,0 +1,160 @@
+"""Run the services as users do: under gunicorn, each in a folder of its own."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+GUNICORN = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A gunicorn that serves one of the two applications."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=20)
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the master and its workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [self.process.pid, *map(int, children.split())]
+
+
+def listen() -> socket.socket:
+    """Return a socket on a free port that nobody else can take before gunicorn inherits it."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def serve(
+    application: str, listener: socket.socket, environment: dict[str, str], folder: Path
+) -> Iterator[Server]:
+    """Serve an application of the project until the block ends."""
+    log = folder / f"{application}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*GUNICORN, "--bind", f"fd://{listener.fileno()}", f"{application}:app"],
+            env=environment_for(environment),
+            cwd=folder,
+            pass_fds=[listener.fileno()],
+            stdout=output,
+            stderr=output,
+        )
+    server = Server(url_of(listener), process, log)
+    try:
+        wait_until_ready(server)
+        yield server
+    finally:
+        if process.poll() is None:
+            server.stop()
+        listener.close()
+
+
+def environment_for(settings: dict[str, str]) -> dict[str, str]:
+    """Return an environment that holds nothing but what a process needs, and `settings`."""
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | settings
+
+
+def run_flask(application: str, command: str, environment: dict[str, str], folder: Path) -> str:
+    """Run `flask --app APPLICATION COMMAND` in a folder and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", application, *command.split()],
+        env=environment_for(environment),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both services, with nothing in common but a public key."""
+
+    auth: Server
+    course: Server
+    course_environment: dict[str, str]
+    course_folder: Path
+
+
+@contextmanager
+def serve_pair(folder: Path) -> Iterator[Pair]:
+    """Make keys, databases and demo data below a folder, and serve both applications until the block ends."""
+    auth_folder, course_folder = folder / "auth", folder / "course"
+    for home in (auth_folder, course_folder):
+        (home / "keys").mkdir(parents=True)
+    with listen() as auth_listener, listen() as course_listener:
+        auth_environment = {
+            "ISSUER": url_of(auth_listener),
+            "RESOURCES": url_of(course_listener),
+            "AUTH_DATABASE_URL": f"sqlite:///{auth_folder}/auth.db",
+        }
+        course_environment = {
+            "ISSUER": url_of(auth_listener),
+            "RESOURCE": url_of(course_listener),
+            "COURSE_DATABASE_URL": f"sqlite:///{course_folder}/course.db",
+        }
+        run_flask("wsgi_auth", "keys generate", auth_environment, auth_folder)
+        shutil.copy(auth_folder / "keys/public_key.pem", course_folder / "keys/public_key.pem")
+        for command in ("db upgrade", "demo-data"):
+            run_flask("wsgi_auth", command, auth_environment, auth_folder)
+            run_flask("wsgi_course", command, course_environment, course_folder)
+        with (
+            serve("wsgi_auth", auth_listener, auth_environment, auth_folder) as auth,
+            serve("wsgi_course", course_listener, course_environment, course_folder) as course,
+        ):
+            yield Pair(auth, course, course_environment, course_folder)
+
+
+def call(
+    url: str, token: str | None = None, form: dict[str, str] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """Send a GET, or a POST of a form, and return status and JSON of the answer."""
+    request = urllib.request.Request(url, urllib.parse.urlencode(form).encode() if form else None)
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def wait_until_ready(server: Server, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert server.process.poll() is None, server.log.read_text()
+        try:
+            with urllib.request.urlopen(f"{server.url}/readyz", timeout=5):
+                return
+        except urllib.error.URLError:
+            time.sleep(0.05)
+    raise AssertionError(f"not ready: {server.log.read_text()}")
