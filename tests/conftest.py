@@ -162,7 +162,7 @@ def check_response(app: Flask, response: TestResponse) -> None:
         value = response.headers.get(name, "")
         error = contract.check(value, *pointer, "headers", name, "schema")
         assert error is None, f"{name}: {error}"
-    error = contract.check(response.json, *pointer, "content", response.mimetype, "schema")
+    error = contract.check(response.json, *pointer, "content", response.mimetype or "", "schema")
     assert error is None, f"the body: {error}"
 
 

@@ -63,14 +63,15 @@ def serve(
             stdout=output,
             stderr=output,
         )
-    server = Server(url_of(listener), process, log)
+    url = url_of(listener)
+    listener.close()  # gunicorn has it now
+    server = Server(url, process, log)
     try:
         wait_until_ready(server)
         yield server
     finally:
         if process.poll() is None:
             server.stop()
-        listener.close()
 
 
 def environment_for(settings: dict[str, str]) -> dict[str, str]:

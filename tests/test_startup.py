@@ -1,5 +1,6 @@
 """What keeps a service from starting: one line that says what is wrong and how to mend it."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from jwt.algorithms import RSAAlgorithm
 
 import auth_app
 import course_app
+from auth_app.settings import AuthSettings
+from auth_app.signing_key import read_signing_key
+from shared.keys import UnusableKey, read_public_keys
 from tests.servers import GUNICORN, environment_for
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -192,28 +196,36 @@ def test_bad_key_is_refused(
     assert remedy in line
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away and become another user")
 @pytest.mark.parametrize(
-    ("owner", "mode", "starts"), [(0, 0o640, True), (0, 0o400, True), (12345, 0o600, False)]
+    ("owner", "mode", "reader", "refusal"),
+    [
+        (0, 0o640, 0, None),
+        (0, 0o400, 0, None),
+        (12345, 0o600, 12345, None),
+        (12345, 0o400, 12345, None),
+        (12345, 0o640, 12345, "can be read by others"),
+        (12345, 0o600, 0, "belongs to another user"),
+        (54321, 0o604, 12345, "belongs to another user"),
+        (0, 0o600, 12345, "cannot be read"),
+    ],
 )
-def test_owner_of_the_private_key(
-    owner: int, mode: int, starts: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+def test_owner_and_mode_of_the_private_key(
+    owner: int, mode: int, reader: int, refusal: str | None, folder: Path
 ) -> None:
-    path = folder / "keys/private_key.pem"
-    path.chmod(mode)
-    os.chown(path, owner, -1)
+    for path in (folder, folder / "keys", folder / "keys/public_key.pem"):
+        os.chown(path, reader, -1)
+    os.chown(folder / "keys/private_key.pem", owner, -1)
+    (folder / "keys/private_key.pem").chmod(mode)
+    settings = AuthSettings()
+    public_keys = read_public_keys(settings)
 
-    if starts:
-        assert auth_app.create_app()
-    else:
-        assert "belongs to another user" in refuse(auth_app.create_app, capsys)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may share its files with a group")
-def test_own_private_key_is_not_shared_with_a_group(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "keys/private_key.pem").chmod(0o640)
-
-    assert "can be read by others" in refuse(auth_app.create_app, capsys)
+    os.seteuid(reader)
+    try:
+        with pytest.raises(UnusableKey, match=refusal) if refusal else contextlib.nullcontext():
+            read_signing_key(settings, public_keys)
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.parametrize(
