@@ -2,7 +2,7 @@
 
 import click
 from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import select
 
 from auth_app.database import db
@@ -34,6 +34,7 @@ def generate_keys() -> None:
 
 
 @click.command("demo-data")
+@with_appcontext
 def add_demo_users() -> None:
     """Add the demo users that are not there yet."""
     for username, (password, role) in DEMO_USERS.items():

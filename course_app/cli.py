@@ -2,6 +2,7 @@
 
 import click
 from flask import Flask
+from flask.cli import with_appcontext
 from sqlalchemy import select
 
 from course_app.database import db
@@ -23,6 +24,7 @@ def init_app(app: Flask) -> None:
 
 
 @click.command("demo-data")
+@with_appcontext
 def add_demo_courses() -> None:
     """Add the demo courses, if there is no course yet."""
     if db.session.scalar(select(Course.id).limit(1)) is None:

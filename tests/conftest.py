@@ -135,7 +135,7 @@ class CheckingClient(FlaskClient):
     """Holds every answer to the openapi.yml of its application."""
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
-        response = super().open(*args, **kwargs)
+        response = super().open(*args, **{**kwargs, "buffered": True})
         check_response(self.application, response)
         return response
 

@@ -206,7 +206,7 @@ def test_bad_key_is_refused(
         (12345, 0o400, 12345, None),
         (12345, 0o640, 12345, "can be read by others"),
         (12345, 0o600, 0, "belongs to another user"),
-        (54321, 0o604, 12345, "belongs to another user"),
+        (54321, 0o644, 12345, "belongs to another user"),
         (0, 0o600, 12345, "cannot be read"),
     ],
 )

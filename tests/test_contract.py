@@ -1,0 +1,76 @@
+"""The openapi.yml of a service is true: it names every address, and every answer is as it says."""
+
+import pytest
+import yaml
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+
+from shared.contract import path_of
+from tests.conftest import bearer
+from tests.forger import Forger
+from tests.servers import ROOT
+
+# Pages and files for the eye, which have no contract.
+UNDOCUMENTED = {
+    "/",
+    "/docs",
+    "/docs/static/{filename}",
+    "/docs/swagger-ui/{filename}",
+    "/openapi.json",
+    "/apidocs/index.html",  # flasgger's own, leads to /docs
+}
+
+PUBLIC = {"/token", "/.well-known/jwks.json", "/healthz", "/readyz"}
+
+
+@pytest.fixture(params=["auth", "course"])
+def service(request: pytest.FixtureRequest) -> FlaskClient:
+    client: FlaskClient = request.getfixturevalue(request.param)
+    return client
+
+
+def operations(service: FlaskClient) -> set[tuple[str, str]]:
+    paths = service.application.extensions["contract"].document["paths"]
+    return {(path, method.upper()) for path, methods in paths.items() for method in methods}
+
+
+def test_every_route_is_documented_and_every_documented_path_is_a_route(service: FlaskClient) -> None:
+    routes = {
+        (path_of(rule.rule), method)
+        for rule in service.application.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+    assert {route for route in routes if route[0] not in UNDOCUMENTED} == operations(service)
+
+
+@pytest.mark.parametrize("package", ["auth_app", "course_app"])
+def test_document_is_valid_openapi(package: str) -> None:
+    validate(yaml.safe_load((ROOT / package / "openapi.yml").read_text()))
+
+
+def test_document_is_served_as_it_is_written(service: FlaskClient) -> None:
+    written = service.application.extensions["contract"].document
+
+    assert service.get("/openapi.json").json == written
+    assert service.get("/openapi.json").json == written, (
+        "flasgger changes nothing from one answer to the next"
+    )
+
+
+def test_everything_needs_a_token_but_what_is_public(service: FlaskClient) -> None:
+    document = service.application.extensions["contract"].document
+    for path, method in operations(service):
+        response = service.open(path.replace("{course_id}", "1"), method=method)
+
+        assert (response.status_code == 401) == (path not in PUBLIC), path
+        assert ("security" in document["paths"][path][method.lower()]) == (path not in PUBLIC), path
+
+
+def test_head_is_answered_like_get(service: FlaskClient, forger: Forger) -> None:
+    for path, method in operations(service):
+        if method == "GET" and path != "/users/me":
+            response = service.head(path.replace("{course_id}", "1"), headers=bearer(forger.sign()))
+
+            assert response.status_code == 200, path
+            assert response.data == b""

@@ -1,0 +1,135 @@
+"""Every error is JSON in the one form, and every answer carries the security headers."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+
+from tests.conftest import bearer, both_databases, get_token
+from tests.forger import Forger
+
+ERRORS: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
+    "unknown address": ("GET", "/nothing", {}, 404, "not_found"),
+    "slash too many": ("GET", "/courses/", {}, 404, "not_found"),
+    "NUL in the address": ("GET", "/%00", {}, 404, "not_found"),
+    "not UTF-8 in the address": ("GET", "/%ff", {}, 404, "not_found"),
+    "wrong method": ("DELETE", "/courses", {}, 405, "method_not_allowed"),
+    "unknown method": ("BREW", "/courses", {}, 405, "method_not_allowed"),
+    "method not of docs": ("POST", "/docs", {}, 405, "method_not_allowed"),
+    "large body": ("GET", "/courses", {"data": "x" * 70_000}, 413, "content_too_large"),
+    "large body to nowhere": ("POST", "/nothing", {"data": "x" * 70_000}, 413, "content_too_large"),
+    "path out of the assets": ("GET", "/docs/swagger-ui/../../x", {}, 404, "not_found"),
+    "encoded path out of the assets": ("GET", "/docs/swagger-ui/%2e%2e/__init__.py", {}, 404, "not_found"),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "request_", "status", "error"), ERRORS.values(), ids=ERRORS)
+def test_error_has_the_one_form(
+    method: str, path: str, request_: dict[str, Any], status: int, error: str, course: FlaskClient
+) -> None:
+    response = course.open(path, method=method, **request_)
+
+    assert response.status_code == status
+    assert response.content_type == "application/json"
+    assert response.json
+    assert list(response.json) == ["error", "error_description"]
+    assert response.json["error"] == error
+
+
+def test_405_says_what_is_allowed(course: FlaskClient) -> None:
+    response = course.delete("/courses")
+
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+
+
+def test_415_says_what_is_wrong(auth: FlaskClient) -> None:
+    response = auth.post("/token", data="x", content_type="text/plain")
+
+    assert response.json == {
+        "error": "unsupported_media_type",
+        "error_description": "This address does not take a request body of this Content-Type.",
+    }
+
+
+@both_databases
+def test_failure_is_a_500_that_tells_nothing(
+    course: FlaskClient, forger: Forger, caplog: pytest.LogCaptureFixture
+) -> None:
+    drop_tables(course)
+
+    response = course.get("/courses", headers=bearer(forger.sign()))
+
+    assert response.status_code == 500
+    assert response.json == {
+        "error": "server_error",
+        "error_description": "The service failed to answer this request.",
+    }
+    assert "courses" in caplog.text, "the operator sees the trace in the log"
+
+
+@both_databases
+def test_service_whose_database_is_unfit_is_not_ready(
+    course: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert course.get("/readyz").json == {"status": "ok"}
+    drop_tables(course)
+
+    response = course.get("/readyz")
+
+    assert (response.status_code, response.json and response.json["error"]) == (
+        503,
+        "temporarily_unavailable",
+    )
+    assert "not ready: database" in caplog.text
+    assert course.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/openapi.json", "/nothing", "/courses", "/healthz", "/docs/static/docs.js"]
+)
+def test_security_headers_are_on_every_answer(path: str, course: FlaskClient) -> None:
+    headers = course.get(path).headers
+
+    assert headers["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["Cache-Control"] in {"no-store", "no-cache"}
+
+
+def test_home_leads_to_the_docs_page(auth: FlaskClient) -> None:
+    response = auth.get("/", follow_redirects=True)
+
+    assert response.request.path == "/docs"
+    assert response.status_code == 200
+
+
+def test_options_are_told_without_a_token(course: FlaskClient) -> None:
+    response = course.options("/courses")
+
+    assert response.status_code == 200
+    assert response.data == b""
+
+
+def test_token_is_in_no_log(auth: FlaskClient, course: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    token = get_token(auth)
+    auth.post("/token", data={"username": "student1", "password": "a-wrong-password"})
+    drop_tables(course)
+    course.get("/courses", headers=bearer(token))
+
+    assert caplog.text
+    assert token not in caplog.text
+    assert "password" not in caplog.text
+
+
+def drop_tables(client: FlaskClient) -> None:
+    with client.application.app_context():
+        database = client.application.extensions["sqlalchemy"]
+        with database.engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE courses"))

@@ -1,0 +1,62 @@
+"""Migrations lead to the tables of the models, forwards and backwards, on both databases."""
+
+import flask_migrate
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask.testing import FlaskClient
+
+from tests.conftest import both_databases
+
+pytestmark = both_databases
+
+
+@pytest.fixture(params=["auth", "course"])
+def service(request: pytest.FixtureRequest, backend: str) -> FlaskClient:
+    client: FlaskClient = request.getfixturevalue(request.param)
+    return client
+
+
+def test_migrated_tables_are_those_of_the_models(service: FlaskClient) -> None:
+    with service.application.app_context():
+        database = service.application.extensions["sqlalchemy"]
+        with database.engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, database.metadata) == []
+
+
+def test_migrations_run_backwards_and_forwards(service: FlaskClient) -> None:
+    with service.application.app_context():
+        engine = service.application.extensions["sqlalchemy"].engine
+        tables = sa.inspect(engine).get_table_names()
+        flask_migrate.downgrade(revision="base")
+        assert sa.inspect(engine).get_table_names() == ["alembic_version"]
+        flask_migrate.upgrade()
+        assert sa.inspect(engine).get_table_names() == tables
+
+
+def test_demo_data_is_added_once(service: FlaskClient) -> None:
+    counts = []
+    for _ in range(2):
+        result = service.application.test_cli_runner().invoke(args=["demo-data"])
+        assert result.exit_code == 0
+        with service.application.app_context():
+            database = service.application.extensions["sqlalchemy"]
+            table = database.metadata.sorted_tables[0]
+            counts.append(database.session.scalar(sa.select(sa.func.count()).select_from(table)))
+
+    assert counts[0] == counts[1] > 0
+
+
+def test_sqlite_is_set_up_for_two_processes(service: FlaskClient, backend: str) -> None:
+    if backend != "sqlite":
+        return
+    with service.application.app_context():
+        connection = service.application.extensions["sqlalchemy"].session.connection()
+        values = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "foreign_keys", "busy_timeout")
+        ]
+
+    assert values == ["wal", 1, 5000]

@@ -1,0 +1,114 @@
+"""Settings come from the environment, typed, and every problem is told at once and without its value."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+import course_app
+from auth_app.settings import AuthSettings
+from course_app.settings import CourseSettings
+from shared.settings import load_settings
+from shared.startup import StartupError
+from tests.servers import ROOT
+
+GOOD = {
+    "ISSUER": "https://login.example.com",
+    "RESOURCES": "https://a.example.com, https://b.example.com/api",
+    "ACCESS_TOKEN_LIFETIME": "60",
+    "AUTH_DATABASE_URL": "postgresql://u:secret@db/auth",
+    "JWT_PRIVATE_KEY_FILE": "/run/secrets/private_key.pem",
+}
+
+BAD = {
+    "ISSUER without a scheme": ({"ISSUER": "login.example.com"}, "ISSUER: give an absolute URL"),
+    "ISSUER of another scheme": ({"ISSUER": "ftp://login.example.com"}, "ISSUER: give an absolute URL"),
+    "ISSUER with a slash": ({"ISSUER": "https://a.example.com/"}, "ISSUER: give the URL without"),
+    "ISSUER with a query": ({"ISSUER": "https://a.example.com?x"}, "ISSUER: give the URL without"),
+    "ISSUER with a password": ({"ISSUER": "https://u:secret@a.example.com"}, "ISSUER: give the URL without"),
+    "one of RESOURCES": ({"RESOURCES": "https://a.example.com b"}, "RESOURCES: give an absolute URL"),
+    "lifetime too long": ({"ACCESS_TOKEN_LIFETIME": "3601"}, "ACCESS_TOKEN_LIFETIME: "),
+    "lifetime of nothing": ({"ACCESS_TOKEN_LIFETIME": "0"}, "ACCESS_TOKEN_LIFETIME: "),
+    "lifetime of text": ({"ACCESS_TOKEN_LIFETIME": "secret"}, "ACCESS_TOKEN_LIFETIME: "),
+    "two private keys": ({"JWT_PRIVATE_KEY": "secret", "JWT_PRIVATE_KEY_FILE": "x"}, "are both set"),
+    "two public keys": ({"JWT_PUBLIC_KEY": "secret", "JWT_PUBLIC_KEY_FILE": "x"}, "are both set"),
+}
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+
+    settings = load_settings(AuthSettings)
+
+    assert settings.issuer == "https://login.example.com"
+    assert settings.resources == ("https://a.example.com", "https://b.example.com/api")
+    assert settings.access_token_lifetime == 60
+    assert settings.jwt_private_key_file == Path("/run/secrets/private_key.pem")
+    assert settings.auth_database_url.get_secret_value() == GOOD["AUTH_DATABASE_URL"]
+
+
+def test_settings_come_from_a_file_where_the_environment_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("ISSUER=https://file.example.com\nACCESS_TOKEN_LIFETIME=60\n")
+    monkeypatch.setenv("ISSUER", "https://environment.example.com")
+
+    settings = load_settings(AuthSettings)
+
+    assert (settings.issuer, settings.access_token_lifetime) == ("https://environment.example.com", 60)
+
+
+def test_example_file_states_the_defaults(tmp_path: Path) -> None:
+    example = (ROOT / ".env.example").read_text()
+    lines = [line.removeprefix("#") for line in example.splitlines() if re.match("#[A-Z_]+=", line)]
+    (tmp_path / ".env").write_text("\n".join(lines))
+
+    assert len(lines) == 7
+    assert load_settings(AuthSettings) == AuthSettings.model_construct()
+    assert load_settings(CourseSettings) == CourseSettings.model_construct()
+
+
+@pytest.mark.parametrize(("environment", "problem"), BAD.values(), ids=BAD)
+def test_bad_setting_is_named_and_its_value_is_not(
+    environment: dict[str, str], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(StartupError, match=problem) as error:
+        load_settings(AuthSettings)
+
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_problem_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ISSUER", "RESOURCES", "ACCESS_TOKEN_LIFETIME"):
+        monkeypatch.setenv(name, "x")
+
+    with pytest.raises(StartupError, match=r"ISSUER: .*; RESOURCES: .*; ACCESS_TOKEN_LIFETIME: "):
+        load_settings(AuthSettings)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "magic://host/db", "sqlite+magic://"])
+def test_bad_database_url_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COURSE_DATABASE_URL", url)
+
+    with pytest.raises(SystemExit):
+        course_app.create_app()
+
+    line = capsys.readouterr().err
+    assert line.startswith("course_app cannot start: COURSE_DATABASE_URL is not a database's URL")
+    assert url not in line
+
+
+def test_secrets_are_not_shown_with_the_settings() -> None:
+    settings = AuthSettings(
+        jwt_private_key=SecretStr("top-secret"), auth_database_url=SecretStr("sqlite:///top-secret.db")
+    )
+
+    assert "top-secret" not in repr(settings)
