@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
 from flask import Flask, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from shared.errors import InvalidRequest
 
@@ -26,6 +26,9 @@ def _read() -> None:
         raise
     except Exception:  # a server raises errors of its own kinds when the framing of a body is broken
         raise InvalidRequest("The request body could not be read.") from None
+    # Werkzeug cuts a body in chunks at the cap and says nothing.
+    if request.content_length is None and len(data) >= MAXIMUM_BYTES:
+        raise RequestEntityTooLarge
     # gunicorn hands on what came before the connection ended as if it were all.
     if request.content_length is not None and len(data) != request.content_length:
         raise InvalidRequest("The request body is shorter than its Content-Length.")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import flask_migrate
 import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -23,17 +22,14 @@ from werkzeug.test import TestResponse
 
 import auth_app
 import course_app
-from auth_app.cli import add_demo_users
 from auth_app.models import User
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import generate_key_pair
-from course_app.cli import add_demo_courses
 from course_app.settings import CourseSettings
 from shared.contract import Contract, path_of
 from shared.keys import thumbprint
 from tests.forger import Forger
-
-ROOT = Path(__file__).parent.parent
+from tests.servers import Pair, serve_pair
 
 SETTINGS = {name.upper() for kind in (AuthSettings, CourseSettings) for name in kind.model_fields}
 
@@ -180,6 +176,14 @@ def course(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[Flask
         yield client
 
 
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """Both services under gunicorn: on free ports, or for pictures on those of the README."""
+    ports = (8081, 8082) if request.config.getoption("--screenshots") else (0, 0)
+    with serve_pair(tmp_path_factory.mktemp("pair"), ports) as running:
+        yield running
+
+
 @pytest.fixture
 def forger(key_pair: KeyPair) -> Forger:
     return Forger(key_pair.private_key, key_pair.kid)
@@ -195,7 +199,7 @@ def open_auth(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskCli
             **settings,
         )
     )
-    with _open(app, add_demo_users.callback) as client:
+    with _open(app) as client:
         yield client
 
 
@@ -206,16 +210,16 @@ def open_course(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskC
             course_database_url=SecretStr(url), jwt_public_key_file=key_pair.public_file, **settings
         )
     )
-    with _open(app, add_demo_courses.callback) as client:
+    with _open(app) as client:
         yield client
 
 
 @contextmanager
-def _open(app: Flask, add_demo_data: Callable[[], None] | None) -> Iterator[FlaskClient]:
-    assert add_demo_data
-    with app.app_context():
-        flask_migrate.upgrade()
-        add_demo_data()
+def _open(app: Flask) -> Iterator[FlaskClient]:
+    runner = app.test_cli_runner(catch_exceptions=False)
+    for command in (["db", "upgrade"], ["demo-data"]):
+        result = runner.invoke(args=command)
+        assert result.exit_code == 0, result.output
     app.test_client_class = CheckingClient
     yield app.test_client()
     with app.app_context():

@@ -39,9 +39,9 @@ class Server:
         return [self.process.pid, *map(int, children.split())]
 
 
-def listen() -> socket.socket:
+def listen(port: int = 0) -> socket.socket:
     """Return a socket on a free port that nobody else can take before gunicorn inherits it."""
-    return socket.create_server(("127.0.0.1", 0))
+    return socket.create_server(("127.0.0.1", port))
 
 
 def url_of(listener: socket.socket) -> str:
@@ -106,12 +106,12 @@ class Pair:
 
 
 @contextmanager
-def serve_pair(folder: Path) -> Iterator[Pair]:
+def serve_pair(folder: Path, ports: tuple[int, int] = (0, 0)) -> Iterator[Pair]:
     """Make keys, databases and demo data below a folder, and serve both applications until the block ends."""
     auth_folder, course_folder = folder / "auth", folder / "course"
     for home in (auth_folder, course_folder):
         (home / "keys").mkdir(parents=True)
-    with listen() as auth_listener, listen() as course_listener:
+    with listen(ports[0]) as auth_listener, listen(ports[1]) as course_listener:
         auth_environment = {
             "ISSUER": url_of(auth_listener),
             "RESOURCES": url_of(course_listener),

@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +24,6 @@ from tests.forger import ABSENT, Forger, hs256
 from tests.servers import Pair, call, environment_for, serve_pair
 
 STUDENT = {"username": "student1", "password": "password123"}
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with serve_pair(tmp_path_factory.mktemp("pair")) as running:
-        yield running
 
 
 def log_in(pair: Pair) -> str:

@@ -1,0 +1,227 @@
+"""The scripts on a fresh machine: what the README says, and one clear sentence where it cannot be done."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers import ROOT, Server, listen, url_of, wait_until_ready
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Return a copy of what git has, or would have, of the project."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    folder = tmp_path / "clone"
+    for name in filter(None, listed.stdout.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, check=True, text=True, timeout=60
+    ).stdout
+
+
+def environment(**changes: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    return kept | {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | changes
+
+
+def run(command: str, folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def free_ports() -> tuple[str, str]:
+    with listen() as first, listen() as second:
+        return str(first.getsockname()[1]), str(second.getsockname()[1])
+
+
+@contextmanager
+def running(folder: Path, auth_port: str, course_port: str) -> Iterator[tuple[Server, Server]]:
+    """Run scripts/run until both services are ready, and end it as Ctrl-C does."""
+    log = folder.parent / "run.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["scripts/run"],
+            cwd=folder,
+            env=environment(AUTH_PORT=auth_port, COURSE_PORT=course_port),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    services = [Server(f"http://127.0.0.1:{port}", process, log) for port in (auth_port, course_port)]
+    try:
+        for service in services:
+            wait_until_ready(service, seconds=300)
+        while "Ctrl-C ends both services." not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        yield services[0], services[1]
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=20)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    paths = [*(folder / "keys").glob("*.pem"), *(folder / "instance").glob("*.db")]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
+    """Run the commands of the README one after the other, on ports that are free."""
+    auth_port, course_port = free_ports()
+    first, flow, refusal, generate, openssl, tests = (
+        text.replace("8081", auth_port).replace("8082", course_port) for text in COMMANDS
+    )
+    assert first == "scripts/run\n"
+    assert tests == "scripts/test\n", "which is what runs here"
+
+    with running(clone, auth_port, course_port) as (_, course):
+        answer = run(flow, clone)
+        assert answer.stdout.startswith('{"courses":[{"id":1,"title":"Public-key cryptography"'), answer
+        assert run(printed_commands(course.log), clone).stdout == answer.stdout
+        demo = run("scripts/demo", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port)
+        assert demo.returncode == 0, demo
+        assert re.findall(r"^\d{3}(?=  )", demo.stdout, re.MULTILINE) == ["200", "200", "401", "401"]
+        refused = run(refusal, clone)
+        assert refused.returncode == 3
+        assert refused.stderr in README
+        busy = run("scripts/run", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port)
+        assert busy.returncode == 1
+        before = snapshot(clone)
+    assert set(before) == {"private_key.pem", "public_key.pem", "auth.db", "course.db"}
+    for port in (auth_port, course_port):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", int(port))) != 0, "Ctrl-C ended both services"
+
+    started = time.monotonic()
+    with running(clone, auth_port, course_port):
+        assert time.monotonic() - started < 30, "a second start installs nothing"
+        assert snapshot(clone) == before
+    assert git(clone, "status", "--porcelain", "--untracked-files=all") == git(
+        clone, "diff", "--cached", "--name-status"
+    ).replace("\t", "  "), "nothing that appeared is to be tracked"
+
+    assert "exists and was left as it is" in run(generate, clone).stderr
+    for command in (generate, openssl):
+        for path in (clone / "keys").glob("*.pem"):
+            path.unlink()
+        assert run(command, clone).returncode == 0
+        assert set(snapshot(clone)) == set(before)
+
+
+def printed_commands(log: Path) -> str:
+    """Return the commands that scripts/run tells its user to try."""
+    return "\n".join(line for line in log.read_text().splitlines() if re.match("  (TOKEN=|curl )", line))
+
+
+def test_request_with_a_token_stands_within_the_first_twenty_lines() -> None:
+    assert "Authorization: Bearer $TOKEN" in "\n".join(README.splitlines()[:20])
+
+
+def test_readme_names_every_setting_with_its_default() -> None:
+    from auth_app.settings import AuthSettings
+    from course_app.settings import CourseSettings
+
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| [a-z_]+ \|(.*?)\|", README, re.MULTILINE))
+    fields = {**AuthSettings.model_fields, **CourseSettings.model_fields}
+
+    assert set(rows) == {name.upper() for name in fields}
+    for name, field in fields.items():
+        default = field.default
+        if hasattr(default, "get_secret_value"):
+            default = default.get_secret_value()
+        text = " ".join(default) if isinstance(default, tuple) else str(default)
+        assert rows[name.upper()].strip() == ("" if default is None else f"`{text}`")
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    for name in re.findall(r"\]\(([^):]+)\)", README) + re.findall(r"\bscripts/\w+", README):
+        assert (ROOT / name).exists(), name
+
+
+BROKEN = {
+    "Python too old": (
+        'case "$*" in *version_info*) exit 1;; esac',
+        "Python 3.11 or later is needed and was not found",
+    ),
+    "no venv module": ('case "$*" in *ensurepip*) exit 1;; esac', "has no venv module: install it"),
+}
+
+
+@pytest.mark.parametrize(("fault", "sentence"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("script", ["run", "test"])
+def test_unfit_python_is_refused_before_anything_is_made(
+    script: str, fault: str, sentence: str, clone: Path, tmp_path: Path
+) -> None:
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\n{fault}\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+
+    refused = run(f"scripts/{script}", clone, PYTHON=str(python))
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"{script}: ")
+    assert sentence in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert nothing_was_made(clone)
+
+
+@pytest.mark.parametrize("name", ["AUTH_PORT", "COURSE_PORT"])
+def test_port_in_use_is_refused_before_anything_is_made(name: str, clone: Path) -> None:
+    free = dict(zip(("AUTH_PORT", "COURSE_PORT"), free_ports(), strict=True))
+    with listen() as taken:
+        port = url_of(taken).rpartition(":")[2]
+
+        refused = run("scripts/run", clone, **(free | {name: port}))
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"run: port {port} is in use: end what listens there, or choose others with AUTH_PORT and COURSE_PORT.\n"
+    )
+    assert nothing_was_made(clone)
+
+
+def nothing_was_made(clone: Path) -> bool:
+    return not git(clone, "ls-files", "--others")
+
+
+def test_no_key_database_or_environment_is_tracked() -> None:
+    forbidden = re.compile(r"\.(pem|key|db|sqlite3?)$|(^|/)(\.env|\.venv|instance)(/|$)")
+
+    assert not [name for name in git(ROOT, "ls-files").splitlines() if forbidden.search(name)]
