@@ -212,7 +212,8 @@ def test_port_in_use_is_refused_before_anything_is_made(name: str, clone: Path) 
 
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"run: port {port} is in use: end what listens there, or choose others with AUTH_PORT and COURSE_PORT.\n"
+        f"run: port {port} is in use: end what listens there, or choose others with AUTH_PORT and "
+        "COURSE_PORT.\n"
     )
     assert nothing_was_made(clone)
 
