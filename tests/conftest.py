@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,18 +85,16 @@ def make_key_pair(folder: Path) -> KeyPair:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+def postgresql() -> Iterator[sa.URL]:
     """A PostgreSQL server: the one that TEST_DATABASE_URL names, or one of our own on a socket."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield sa.make_url(url)
         return
-    folder = tmp_path_factory.mktemp("postgresql")
-    for parent in (folder, *folder.parents):
-        if parent.owner() == folder.owner():
-            parent.chmod(parent.stat().st_mode | 0o055)  # the server runs as another user when we are root
-    with get_server(folder / "data", cleanup_mode="delete") as server:
-        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
-        yield sa.make_url(server.get_uri())
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        Path(folder).chmod(0o755)  # the server runs as another user when we are root
+        with get_server(Path(folder) / "data", cleanup_mode="delete") as server:
+            server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+            yield sa.make_url(server.get_uri())
 
 
 @pytest.fixture
