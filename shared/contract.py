@@ -59,7 +59,7 @@ def get_contract() -> Contract:
 
 
 def path_of(rule: str) -> str:
-    """Spell a Flask rule as a path of OpenAPI: `/courses/<int:course_id>` is `/courses/{course_id}`."""
+    """Spell a Flask rule as a path of OpenAPI: `/things/<int:thing_id>` is `/things/{thing_id}`."""
     return re.sub(r"<(?:[^:<>]+:)?(\w+)>", r"{\1}", rule)
 
 

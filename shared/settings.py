@@ -14,7 +14,7 @@ from shared.startup import StartupError
 def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("give an absolute URL, such as https://courses.example.com")
+        raise ValueError("give an absolute URL, such as https://service.example.com")
     if parts.query or parts.fragment or parts.username or url.endswith("/"):
         raise ValueError("give the URL without credentials, query, fragment and closing slash")
     return url
