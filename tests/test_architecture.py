@@ -91,9 +91,9 @@ def test_exceptions_to_the_signing_rule_are_in_use() -> None:
 def test_shared_has_no_word_of_a_domain() -> None:
     for path in (ROOT / "shared").rglob("*.py"):
         code = path.read_text().lower()
-        assert not [
-            word for word in ("course", "student", "teacher", "enrol", "password") if word in code
-        ], path
+        assert not [word for word in ("course", "student", "teacher", "enrol", "password") if word in code], (
+            path
+        )
 
 
 def test_only_settings_read_the_environment() -> None:
