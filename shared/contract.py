@@ -17,7 +17,7 @@ from shared.errors import InvalidRequest
 
 _DECODERS = {"application/x-www-form-urlencoded": decode_form, "application/json": decode_json}
 
-# One sentence for each keyword of JSON Schema that the documents use; the name in it is the document's own.
+# A sentence for a keyword of JSON Schema; the name in it is the document's own.
 _SENTENCES = {
     "required": "The parameter {} is missing.",
     "type": "The parameter {} has the wrong type.",
@@ -113,4 +113,5 @@ def _refuse(error: ValidationError | None, name: str = "") -> None:
         name = next(name for name in required if name not in cast("dict[str, object]", error.instance))
     elif error.path:
         name = str(error.path[-1])
-    raise InvalidRequest(_SENTENCES[keyword].format(name) if name else "The request body must be an object.")
+    sentence = _SENTENCES.get(keyword, "The parameter {} is not as the documentation says.")
+    raise InvalidRequest(sentence.format(name) if name else "The request body must be an object.")

@@ -183,6 +183,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         yield running
 
 
+@pytest.fixture(params=["auth", "course"])
+def service(request: pytest.FixtureRequest, backend: str) -> FlaskClient:
+    """One of the two services, then the other."""
+    client: FlaskClient = request.getfixturevalue(request.param)
+    return client
+
+
 @pytest.fixture
 def forger(key_pair: KeyPair) -> Forger:
     return Forger(key_pair.private_key, key_pair.kid)

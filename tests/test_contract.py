@@ -1,10 +1,14 @@
 """The openapi.yml of a service is true: it names every address, and every answer is as it says."""
 
+from pathlib import Path
+
 import pytest
 import yaml
+from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
+from shared import contract, errors
 from shared.contract import path_of
 from tests.conftest import bearer
 from tests.forger import Forger
@@ -21,12 +25,6 @@ UNDOCUMENTED = {
 }
 
 PUBLIC = {"/token", "/.well-known/jwks.json", "/healthz", "/readyz"}
-
-
-@pytest.fixture(params=["auth", "course"])
-def service(request: pytest.FixtureRequest) -> FlaskClient:
-    client: FlaskClient = request.getfixturevalue(request.param)
-    return client
 
 
 def operations(service: FlaskClient) -> set[tuple[str, str]]:
@@ -74,3 +72,25 @@ def test_head_is_answered_like_get(service: FlaskClient, forger: Forger) -> None
 
             assert response.status_code == 200, path
             assert response.data == b""
+
+
+def test_schema_with_a_keyword_of_its_own_still_refuses_with_a_400(tmp_path: Path) -> None:
+    (tmp_path / "openapi.yml").write_text(
+        "paths: {/things: {post: {requestBody: {content: {application/json: {schema: "
+        "{type: object, properties: {size: {enum: [small, large]}}}}}}}}}"
+    )
+    app = Flask("things", root_path=str(tmp_path))
+    errors.init_app(app)
+    contract.init_app(app)
+    app.add_url_rule("/things", view_func=contract.read_body, methods=["POST"])
+
+    good, bad = (app.test_client().post("/things", json={"size": size}) for size in ("small", "other"))
+
+    assert (good.status_code, good.json) == (200, {"size": "small"})
+    assert (bad.status_code, bad.json) == (
+        400,
+        {
+            "error": "invalid_request",
+            "error_description": "The parameter size is not as the documentation says.",
+        },
+    )

@@ -1,7 +1,6 @@
 """Migrations lead to the tables of the models, forwards and backwards, on both databases."""
 
 import flask_migrate
-import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -10,12 +9,6 @@ from flask.testing import FlaskClient
 from tests.conftest import both_databases
 
 pytestmark = both_databases
-
-
-@pytest.fixture(params=["auth", "course"])
-def service(request: pytest.FixtureRequest, backend: str) -> FlaskClient:
-    client: FlaskClient = request.getfixturevalue(request.param)
-    return client
 
 
 def test_migrated_tables_are_those_of_the_models(service: FlaskClient) -> None:
@@ -47,16 +40,3 @@ def test_demo_data_is_added_once(service: FlaskClient) -> None:
             counts.append(database.session.scalar(sa.select(sa.func.count()).select_from(table)))
 
     assert counts[0] == counts[1] > 0
-
-
-def test_sqlite_is_set_up_for_two_processes(service: FlaskClient, backend: str) -> None:
-    if backend != "sqlite":
-        return
-    with service.application.app_context():
-        connection = service.application.extensions["sqlalchemy"].session.connection()
-        values = [
-            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "foreign_keys", "busy_timeout")
-        ]
-
-    assert values == ["wal", 1, 5000]
