@@ -3,9 +3,11 @@
 import click
 from flask import Flask
 from sqlalchemy import select
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from auth_app import cli, database, passwords, token, users, well_known
+from auth_app import audit, cli, database, introspection, passwords, revocation, token, users, well_known
 from auth_app.models import User
+from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import read_signing_key
 from shared import resource_server
@@ -24,10 +26,15 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
         app = Flask(__name__, static_folder=None)
         app.extensions["settings"] = settings
         database.init_app(app, settings.auth_database_url.get_secret_value())
+        passwords.init_app(app, settings)
+        audit.init_app()
         cli.init_app(app)
-        app.register_blueprint(token.blueprint)
-        app.register_blueprint(users.blueprint)
-        app.register_blueprint(well_known.blueprint)
+        for module in (token, revocation, introspection, users, well_known):
+            app.register_blueprint(module.blueprint)
+        if settings.trusted_proxies:
+            app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+                app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0, x_port=0, x_prefix=0
+            )
         if _is_serving():
             _take_keys(app, settings)
         return app
@@ -49,5 +56,5 @@ def _take_keys(app: Flask, settings: AuthSettings) -> None:
         audience=settings.issuer,
         public_keys=public_keys,
         checks={"database": lambda: database.db.session.scalar(select(User.id).limit(1))},
+        is_revoked=is_revoked,
     )
-    passwords.prepare()

@@ -1,36 +1,63 @@
-"""Sign access tokens: the only module that signs."""
+"""Sign access tokens, and read those that this server has signed: the only module that signs."""
 
 import time
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
 import jwt
 from flask import current_app
 
-from auth_app.models import User
+from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import SigningKey
-from shared.verification import ALGORITHM, TOKEN_TYPE
+from shared.verification import (
+    ALGORITHM,
+    LEEWAY,
+    MAXIMUM_LENGTH,
+    TOKEN_TYPE,
+    check_claims,
+    choose_key,
+)
 
-# The `client_id` of tokens from the first-party login, which no registered client asked for.
-FIRST_PARTY = "first-party"
 
-
-def sign_access_token(user: User, scopes: Iterable[str]) -> str:
-    """Return a JWT that lets `user` use `scopes` at every resource server (RFC 9068 section 2)."""
+def sign_access_token(
+    *, subject: str, client_id: str, scopes: Iterable[str], audience: list[str], **claims: str
+) -> str:
+    """Return a JWT that lets `subject` use `scopes` at the servers of `audience` (RFC 9068 section 2)."""
     settings: AuthSettings = current_app.extensions["settings"]
     signing_key: SigningKey = current_app.extensions["signing_key"]
     now = int(time.time())
-    claims = {
+    all_claims = {
         "iss": settings.issuer,
-        "sub": str(user.id),
-        "aud": [settings.issuer, *settings.resources],
-        "client_id": FIRST_PARTY,
+        "sub": subject,
+        "aud": audience,
+        "client_id": client_id,
         "scope": " ".join(sorted(scopes)),
         "iat": now,
         "exp": now + settings.access_token_lifetime,
         "jti": str(uuid.uuid4()),
-        "username": user.username,
+        **claims,
     }
     headers = {"typ": TOKEN_TYPE, "kid": signing_key.kid}
-    return jwt.encode(claims, signing_key.private_key, ALGORITHM, headers)
+    return jwt.encode(all_claims, signing_key.private_key, ALGORITHM, headers)
+
+
+def read_access_token(token: str) -> dict[str, Any] | None:
+    """Return the claims of an access token that is good now, whichever server it is for, or None."""
+    if len(token) > MAXIMUM_LENGTH:
+        return None
+    settings: AuthSettings = current_app.extensions["settings"]
+    try:
+        key = choose_key(jwt.get_unverified_header(token), current_app.extensions["public_keys"])
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            [ALGORITHM],
+            audience=settings.audience,
+            issuer=settings.issuer,
+            leeway=LEEWAY,
+        )
+    except jwt.InvalidTokenError:
+        return None
+    return claims if check_claims(claims) and not is_revoked(claims) else None

@@ -2,14 +2,15 @@
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import MetaData, event
+from sqlalchemy import MetaData, delete, event, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
 from shared.startup import StartupError
 
@@ -18,7 +19,12 @@ class Base(DeclarativeBase):
     """What the tables have in common: names for their constraints, so that a migration can change them."""
 
     metadata = MetaData(
-        naming_convention={"pk": "pk_%(table_name)s", "uq": "uq_%(table_name)s_%(column_0_name)s"}
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+        }
     )
 
 
@@ -36,7 +42,7 @@ def init_app(app: Flask, url: str) -> None:
             "postgresql://user:password@host/database"
         ) from None
     app.config["SQLALCHEMY_DATABASE_URI"] = url
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True, "hide_parameters": True}
     db.init_app(app)
     migrate.init_app(app)
     with app.app_context():
@@ -48,3 +54,14 @@ def _prepare_sqlite(connection: object, _record: object) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA busy_timeout = 5000")
+
+
+def delete_expired(model: type[Base], column: InstrumentedAttribute[Any], before: float) -> None:
+    """Delete a hundred rows, or as many as there are, whose `column` lies before a time in seconds.
+
+    Called wherever rows of the kind are added, so that a table does not grow for ever and needs no cron job.
+    """
+    key = inspect(model).primary_key[0]
+    # Rows that another worker is deleting are left to it: waiting for each other, both could stand still.
+    rows = select(key).where(column < before).limit(100).with_for_update(skip_locked=True)
+    db.session.execute(delete(model).where(key.in_(rows)).execution_options(synchronize_session=False))

@@ -1,11 +1,16 @@
-"""Say which scopes a role has: the one table from which every token's scopes come."""
+"""Say which scopes a role has: the one table from which every user's scopes come."""
 
 from collections.abc import Iterable
 
 ROLES = {
-    "student": frozenset({"courses:read"}),
-    "teacher": frozenset({"courses:read", "courses:write"}),
+    "student": frozenset({"courses:read", "enrolments:write"}),
+    "teacher": frozenset({"courses:read", "enrolments:write", "courses:write"}),
+    "admin": frozenset({"courses:read", "enrolments:write", "courses:write", "users:manage"}),
 }
+SCOPES = frozenset().union(*ROLES.values())
+
+# What somebody is who registers without anybody's help.
+DEFAULT_ROLE = "student"
 
 
 def scopes_of(roles: Iterable[str]) -> frozenset[str]:

@@ -9,6 +9,9 @@ from pydantic_settings import NoDecode
 from shared.settings import Settings, Url
 from shared.verification import MAXIMUM_LIFETIME
 
+# OWASP's equivalent choices for argon2id, weakest memory last: passes, and the KiB that they need.
+ARGON2_MINIMA = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
+
 
 def _split(value: object) -> object:
     return value.replace(",", " ").split() if isinstance(value, str) else value
@@ -22,9 +25,32 @@ class AuthSettings(Settings):
     jwt_private_key_file: Path = Path("keys/private_key.pem")
     auth_database_url: SecretStr = SecretStr("sqlite:///auth.db")
     access_token_lifetime: int = Field(default=900, gt=0, le=MAXIMUM_LIFETIME, description="In seconds.")
+    # From the login, however often the token is refreshed. NIST SP 800-63B section 2.1.3 asks for a new login
+    # after 30 days at the latest.
+    refresh_token_lifetime: int = Field(default=30 * 86400, gt=0, description="In seconds.")
+    self_registration: bool = False
+    trusted_proxies: int = Field(default=0, ge=0, description="Whose X-Forwarded-For is believed.")
+    argon2_memory: int = Field(default=19456, le=4 * 1024 * 1024, description="In KiB.")
+    argon2_passes: int = Field(default=2, gt=0, le=100)
+    password_hashes_at_once: int = Field(default=2, gt=0, description="In each worker process.")
+
+    @property
+    def audience(self) -> tuple[str, ...]:
+        """Return every server that tokens may be for: this one too."""
+        return (self.issuer, *self.resources)
 
     @model_validator(mode="after")
     def _take_one_private_key(self) -> Self:
         if self.jwt_private_key and "jwt_private_key_file" in self.model_fields_set:
             raise ValueError("JWT_PRIVATE_KEY and JWT_PRIVATE_KEY_FILE are both set: keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_argon2(self) -> Self:
+        minimum = ARGON2_MINIMA[min(self.argon2_passes, max(ARGON2_MINIMA))]
+        if self.argon2_memory < minimum:
+            raise ValueError(
+                f"ARGON2_MEMORY is below what OWASP asks for: with ARGON2_PASSES={self.argon2_passes} set it "
+                f"to {minimum} or more"
+            )
         return self

@@ -84,10 +84,10 @@ def _parse_private_key(pem: bytes, source: str) -> rsa.RSAPrivateKey:
     return key
 
 
-def generate_key_pair(private_path: Path, public_path: Path) -> None:
-    """Write a new RSA key pair, as `openssl genrsa` and `openssl rsa -pubout` do; no file is overwritten.
+def generate_key_pair(private_path: Path, public_path: Path) -> str:
+    """Write a new RSA key pair, as `openssl genrsa` and `openssl rsa -pubout` do, and return its `kid`.
 
-    Raises `FileExistsError`, or another `OSError`.
+    No file is overwritten. Raises `FileExistsError`, or another `OSError`.
     """
     for path in (private_path, public_path):
         if path.exists():
@@ -97,6 +97,7 @@ def generate_key_pair(private_path: Path, public_path: Path) -> None:
     public_pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     _write_new(private_path, private_pem, 0o600)
     _write_new(public_path, public_pem, 0o644)
+    return thumbprint(key.public_key())
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:

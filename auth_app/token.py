@@ -1,71 +1,139 @@
 """Answer grants at `POST /token` (RFC 6749)."""
 
-from flask import Blueprint, current_app, request
-from sqlalchemy import select
+from collections.abc import Iterable
+from typing import Any
 
+from flask import Blueprint, current_app, request
+
+from auth_app import audit
 from auth_app.access_tokens import sign_access_token
+from auth_app.accounts import authenticate_user
+from auth_app.clients import FIRST_PARTY, authenticate_client
 from auth_app.database import db
-from auth_app.models import User
-from auth_app.passwords import verify_password
+from auth_app.errors import (
+    InvalidGrant,
+    InvalidScope,
+    InvalidTarget,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+)
+from auth_app.models import Client, Session
 from auth_app.roles import scopes_of
+from auth_app.sessions import rotate_refresh_token, start_session
+from auth_app.settings import AuthSettings
 from shared.contract import read_body
-from shared.errors import ApiError, InvalidRequest
+from shared.errors import InvalidRequest
 
 blueprint = Blueprint("token", __name__)
 
-
-class InvalidGrant(ApiError):
-    """The user is not known by this name and password, or is disabled: which of them is not told."""
-
-    error = "invalid_grant"
-    description = "The user name or the password is wrong."
-
-
-class UnsupportedGrantType(ApiError):
-    """The server does not answer grants of this type (RFC 6749 section 5.2)."""
-
-    error = "unsupported_grant_type"
-    description = "The grant type is not one that this server supports."
-
-
-class InvalidScope(ApiError):
-    """The client asked for more than the user may have (RFC 6749 section 5.2)."""
-
-    error = "invalid_scope"
-    description = "The scope names something that this user may not have."
+Answer = dict[str, object]
 
 
 @blueprint.post("/token")
-def issue_token() -> tuple[dict[str, object], dict[str, str]]:
+def issue_token() -> tuple[Answer, dict[str, str]]:
     """Answer a grant with an access token (RFC 6749 section 5.1)."""
     if request.args:  # RFC 6749 section 2.3.1: credentials in a URL end up in logs
         raise InvalidRequest("Send the parameters in the request body, not in the URL.")
     body = read_body()
-    if body.get("grant_type", "password") != "password":
+    answer_grant = GRANTS.get(body.get("grant_type", "password"))
+    if answer_grant is None:
         raise UnsupportedGrantType
-    user = _authenticate(body["username"], body["password"])
-    scopes = _narrow(scopes_of(user.roles), body.get("scope"))
-    answer = {
-        "access_token": sign_access_token(user, scopes),
-        "token_type": "Bearer",
-        "expires_in": current_app.extensions["settings"].access_token_lifetime,
-        "scope": " ".join(sorted(scopes)),
-    }
+    answer = answer_grant(authenticate_client(body), body)
     return answer, {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
-def _authenticate(username: str, password: str) -> User:
-    user = db.session.scalar(select(User).where(User.username == username))
-    matches = verify_password(user.password_hash if user else None, password)
-    if user is None or user.is_disabled or not matches:
+def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
+    """Log a user in (RFC 6749 section 4.3)."""
+    user = authenticate_user(body["username"], body["password"])
+    if user is None:
         raise InvalidGrant
-    return user
+    scopes = _narrow_scope(_limit(scopes_of(user.roles), client), body)
+    resources = _narrow_audience(client.resources if client else _settings().audience, body)
+    client_id = client.id if client else FIRST_PARTY
+    session, refresh_token = start_session(
+        user, body["password"], client_id, " ".join(sorted(scopes)), resources
+    )
+    audit.record("login", actor=user.id, client=client_id, session=session.id)
+    return _present(_sign_for_session(session, scopes, resources), scopes, refresh_token)
 
 
-def _narrow(allowed: frozenset[str], requested: str | None) -> frozenset[str]:
-    if requested is None:
+def _answer_refresh(client: Client | None, body: dict[str, Any]) -> Answer:
+    """Give the next access token of a session, and its next refresh token (RFC 6749 section 6)."""
+    client_id = client.id if client else FIRST_PARTY
+    session, refresh_token = rotate_refresh_token(body["refresh_token"], client_id)
+    # What the user and the client have lost since the login is lost; what they have won needs a new login.
+    allowed = frozenset(session.scope.split()) & _limit(scopes_of(session.user.roles), client)
+    scopes = _narrow_scope(allowed, body)
+    resources = _narrow_audience(session.resources, body)
+    db.session.commit()
+    audit.record("token_refreshed", actor=session.user_id, client=client_id, session=session.id)
+    return _present(_sign_for_session(session, scopes, resources), scopes, refresh_token)
+
+
+def _answer_client_credentials(client: Client | None, body: dict[str, Any]) -> Answer:
+    """Give a client a token of its own, and no refresh token (RFC 6749 section 4.4)."""
+    if client is None:
+        raise UnauthorizedClient
+    scopes = _narrow_scope(frozenset(client.scopes), body)
+    resources = _narrow_audience(client.resources, body)
+    access_token = sign_access_token(
+        subject=client.id, client_id=client.id, scopes=scopes, audience=resources
+    )
+    audit.record("client_token_issued", actor=client.id, client=client.id)
+    return _present(access_token, scopes)
+
+
+GRANTS = {
+    "password": _answer_password,
+    "refresh_token": _answer_refresh,
+    "client_credentials": _answer_client_credentials,
+}
+
+
+def _sign_for_session(session: Session, scopes: Iterable[str], audience: list[str]) -> str:
+    return sign_access_token(
+        subject=str(session.user_id),
+        client_id=session.client_id,
+        scopes=scopes,
+        audience=audience,
+        sid=str(session.id),
+        username=session.user.username,
+    )
+
+
+def _present(access_token: str, scopes: Iterable[str], refresh_token: str | None = None) -> Answer:
+    answer: Answer = {
+        "access_token": access_token,
+        "token_type": "Bearer",
+        "expires_in": _settings().access_token_lifetime,
+        "scope": " ".join(sorted(scopes)),
+    }
+    return answer | ({"refresh_token": refresh_token} if refresh_token else {})
+
+
+def _limit(scopes: frozenset[str], client: Client | None) -> frozenset[str]:
+    return scopes & frozenset(client.scopes) if client else scopes
+
+
+def _narrow_scope(allowed: frozenset[str], body: dict[str, Any]) -> frozenset[str]:
+    """Return the scopes that were asked for, all of `allowed` if none were (RFC 6749 section 3.3)."""
+    if "scope" not in body:
         return allowed
-    scopes = frozenset(requested.split())
+    scopes = frozenset(body["scope"].split())
     if not scopes <= allowed:
         raise InvalidScope
     return scopes
+
+
+def _narrow_audience(allowed: Iterable[str], body: dict[str, Any]) -> list[str]:
+    """Return the servers that were named, every allowed one if none were (RFC 8707 section 2)."""
+    known = [server for server in _settings().audience if server in allowed]
+    audience = [server for server in known if server in body.get("resource", known)]
+    if not audience or not set(body.get("resource", [])) <= set(audience):
+        raise InvalidTarget
+    return audience
+
+
+def _settings() -> AuthSettings:
+    settings: AuthSettings = current_app.extensions["settings"]
+    return settings

@@ -1,30 +1,117 @@
-"""Tell users about themselves at `/users`."""
+"""Manage users at `/users`: their own passwords, and for holders of `users:manage` everybody."""
 
 import uuid
+from urllib.parse import urlencode
 
-from flask import Blueprint
-from flask_jwt_extended import jwt_required
+from flask import Blueprint, current_app
+from flask_jwt_extended import get_jwt, jwt_required
+from sqlalchemy import select
+from werkzeug.exceptions import NotFound
 
+from auth_app.accounts import authenticate_user, create_user, set_disabled, set_password, set_roles
 from auth_app.database import db
+from auth_app.errors import InvalidPassword
 from auth_app.models import User
-from shared.errors import InvalidToken
+from auth_app.roles import DEFAULT_ROLE
+from auth_app.sessions import find_session
+from shared.contract import read_body, read_query
+from shared.errors import InsufficientScope, InvalidToken, Unauthorized
+from shared.scopes import require_scope
 from shared.verification import verified_claims
 
 blueprint = Blueprint("users", __name__, url_prefix="/users")
+
+SCOPE = "users:manage"
 
 
 @blueprint.get("/me")
 @jwt_required()
 def read_me() -> dict[str, object]:
     """Return the user whose token this is."""
-    user = _find_user(verified_claims().subject)
-    if user is None or user.is_disabled:
+    return _present(_current_user())
+
+
+@blueprint.put("/me/password")
+@jwt_required()
+def change_password() -> tuple[str, int]:
+    """Give the user another password, and end all other sessions."""
+    user, body = _current_user(), read_body()
+    if authenticate_user(user.username, body["current_password"]) is None:
+        raise InvalidPassword
+    set_password(user, body["new_password"], find_session(verified_claims().session_id))
+    return "", 204
+
+
+@blueprint.get("")
+@jwt_required()
+@require_scope(SCOPE)
+def list_users() -> dict[str, object]:
+    """Return one page of the users in the order of their names, and where the next one is."""
+    query = read_query()
+    limit = query["limit"]
+    following = select(User).where(User.username > query["after"]).order_by(User.username)
+    users = db.session.scalars(following.limit(limit + 1)).all()
+    page, has_next = users[:limit], len(users) > limit
+    next_query = urlencode({"limit": limit, "after": page[-1].username}) if has_next else ""
+    return {"users": [_present(user) for user in page], "next": f"/users?{next_query}" if has_next else None}
+
+
+@blueprint.post("")
+@jwt_required(optional=True)
+def add_user() -> tuple[dict[str, object], int]:
+    """Add a user, with any roles; or, where that is allowed, let people add themselves."""
+    is_manager = bool(get_jwt())
+    if is_manager and SCOPE not in verified_claims().scopes:
+        raise InsufficientScope(SCOPE)
+    if not is_manager and not current_app.extensions["settings"].self_registration:
+        raise Unauthorized
+    body = read_body()
+    roles = body.get("roles", [DEFAULT_ROLE])
+    if not is_manager and roles != [DEFAULT_ROLE]:
+        raise InsufficientScope(SCOPE)
+    return _present(create_user(body["username"], body["password"], roles)), 201
+
+
+@blueprint.get("/<uuid:user_id>")
+@jwt_required()
+@require_scope(SCOPE)
+def read_user(user_id: uuid.UUID) -> dict[str, object]:
+    """Return one user."""
+    return _present(_find_user(user_id))
+
+
+@blueprint.patch("/<uuid:user_id>")
+@jwt_required()
+@require_scope(SCOPE)
+def change_user(user_id: uuid.UUID) -> dict[str, object]:
+    """Set roles, disable or enable a user: the members that are given (RFC 7396)."""
+    user, body = _find_user(user_id), read_body()
+    if "roles" in body:
+        set_roles(user, body["roles"])
+    if "is_disabled" in body:
+        set_disabled(user, body["is_disabled"])
+    return _present(user)
+
+
+def _current_user() -> User:
+    session = find_session(verified_claims().session_id)
+    if session is None:  # a client's own token
         raise InvalidToken
-    return {"id": str(user.id), "username": user.username, "roles": user.roles}
+    return session.user
 
 
-def _find_user(subject: str) -> User | None:
-    try:
-        return db.session.get(User, uuid.UUID(subject))
-    except ValueError:  # the subject is no user's
-        return None
+def _find_user(user_id: uuid.UUID) -> User:
+    user = db.session.get(User, user_id)
+    if user is None:
+        raise NotFound
+    return user
+
+
+def _present(user: User) -> dict[str, object]:
+    return {
+        "id": str(user.id),
+        "username": user.username,
+        "roles": user.roles,
+        "is_disabled": user.is_disabled,
+        "last_login_at": user.last_login_at,
+    }

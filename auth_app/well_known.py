@@ -1,11 +1,16 @@
-"""Publish what verifiers need at `/.well-known` (RFC 8615)."""
+"""Publish what clients and verifiers need at `/.well-known` (RFC 8615)."""
 
 from flask import Blueprint, current_app
 
+from auth_app.roles import SCOPES
+from auth_app.settings import AuthSettings
+from auth_app.token import GRANTS
 from shared.keys import PublicKeys, public_jwk
 from shared.verification import ALGORITHM
 
 blueprint = Blueprint("well_known", __name__, url_prefix="/.well-known")
+
+_CACHED = {"Cache-Control": "public, max-age=300"}
 
 
 @blueprint.get("/jwks.json")
@@ -14,4 +19,27 @@ def show_key_set() -> tuple[dict[str, object], dict[str, str]]:
     public_keys: PublicKeys = current_app.extensions["public_keys"]
     members = {"use": "sig", "alg": ALGORITHM}
     keys = [{"kid": kid, **members, **public_jwk(key)} for kid, key in public_keys.items()]
-    return {"keys": keys}, {"Cache-Control": "public, max-age=300"}
+    return {"keys": keys}, _CACHED
+
+
+@blueprint.get("/oauth-authorization-server")
+def show_metadata() -> tuple[dict[str, object], dict[str, str]]:
+    """Return what this server can do and where (RFC 8414 section 2)."""
+    settings: AuthSettings = current_app.extensions["settings"]
+    secret = ["client_secret_basic", "client_secret_post"]
+    metadata: dict[str, object] = {
+        "issuer": settings.issuer,
+        "token_endpoint": f"{settings.issuer}/token",
+        "jwks_uri": f"{settings.issuer}/.well-known/jwks.json",
+        "revocation_endpoint": f"{settings.issuer}/revoke",
+        "introspection_endpoint": f"{settings.issuer}/introspect",
+        "grant_types_supported": list(GRANTS),
+        "response_types_supported": [],  # required, and empty: there is no authorization endpoint
+        "scopes_supported": sorted(SCOPES),
+        "token_endpoint_auth_methods_supported": [*secret, "none"],
+        "revocation_endpoint_auth_methods_supported": [*secret, "none"],
+        "introspection_endpoint_auth_methods_supported": secret,
+        "protected_resources": list(settings.resources),  # RFC 9728 section 4
+        "service_documentation": f"{settings.issuer}/docs",
+    }
+    return metadata, _CACHED

@@ -36,7 +36,7 @@ def init_app(app: Flask, url: str) -> None:
             "postgresql://user:password@host/database"
         ) from None
     app.config["SQLALCHEMY_DATABASE_URI"] = url
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True, "hide_parameters": True}
     db.init_app(app)
     migrate.init_app(app)
     with app.app_context():

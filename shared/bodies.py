@@ -1,7 +1,7 @@
 """Read each request's body once, whole and under a cap, and decode it strictly."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -34,10 +34,10 @@ def _read() -> None:
         raise InvalidRequest("The request body is shorter than its Content-Length.")
 
 
-def decode_form() -> dict[str, str]:
+def decode_form(lists: Set[str]) -> dict[str, str | list[str]]:
     """Decode the body as a form; a parameter without a value counts as omitted (RFC 6749 section 3.2).
 
-    Raises `InvalidRequest`, for a repeated parameter too.
+    Those named in `lists` become lists. Raises `InvalidRequest`, for any other that is repeated too.
     """
     try:
         pairs = parse_qsl(
@@ -45,7 +45,9 @@ def decode_form() -> dict[str, str]:
         )
     except ValueError:
         raise InvalidRequest("The request body is not a form in UTF-8.") from None
-    return {name: value for name, value in _unique(pairs).items() if value}
+    singles = _unique(pair for pair in pairs if pair[0] not in lists)
+    form = singles | {name: [value for key, value in pairs if key == name and value] for name in lists}
+    return {name: value for name, value in form.items() if value}
 
 
 def decode_json() -> Any:

@@ -1,6 +1,7 @@
 """Hold a service to its openapi.yml: what a client sends must be what the document says."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,8 +15,6 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from shared.bodies import decode_form, decode_json
 from shared.errors import InvalidRequest
-
-_DECODERS = {"application/x-www-form-urlencoded": decode_form, "application/json": decode_json}
 
 # A sentence for a keyword of JSON Schema; the name in it is the document's own.
 _SENTENCES = {
@@ -42,9 +41,21 @@ class Contract:
 
         `pointer` holds the reference tokens of a JSON pointer into the document (RFC 6901).
         """
-        escaped = (token.replace("~", "~0").replace("/", "~1") for token in pointer)
-        schema = {"$ref": "urn:openapi#/" + "/".join(escaped)}
+        schema = {"$ref": _uri(pointer)}
         return next(Draft202012Validator(schema, registry=self._registry).iter_errors(value), None)
+
+    def lists(self, *pointer: str) -> set[str]:
+        """Return the names of the members that the schema at `pointer` has for lists: a form repeats them."""
+        resolved = self._registry.resolver("urn:openapi").lookup(_uri(pointer))
+        while "$ref" in resolved.contents:
+            resolved = resolved.resolver.lookup(resolved.contents["$ref"])
+        members = resolved.contents["properties"].items()
+        return {name for name, schema in members if schema.get("type") == "array"}
+
+
+def _uri(pointer: Iterable[str]) -> str:
+    escaped = (token.replace("~", "~0").replace("/", "~1") for token in pointer)
+    return "urn:openapi#/" + "/".join(escaped)
 
 
 def init_app(app: Flask) -> None:
@@ -72,9 +83,11 @@ def read_body() -> dict[str, Any]:
     media_type = request.mimetype
     if media_type not in operation["requestBody"]["content"]:
         raise UnsupportedMediaType
-    body: dict[str, Any] = _DECODERS[media_type]()
-    _refuse(get_contract().check(body, *pointer, "requestBody", "content", media_type, "schema"))
-    return body
+    pointer = (*pointer, "requestBody", "content", media_type, "schema")
+    is_json = media_type == "application/json"
+    body: Any = decode_json() if is_json else decode_form(get_contract().lists(*pointer))
+    _refuse(get_contract().check(body, *pointer))
+    return cast("dict[str, Any]", body)
 
 
 def read_query() -> dict[str, Any]:
@@ -94,7 +107,7 @@ def read_query() -> dict[str, Any]:
     return values
 
 
-def _operation() -> tuple[dict[str, Any], tuple[str, str, str]]:
+def _operation() -> tuple[dict[str, Any], tuple[str, ...]]:
     assert request.url_rule, "only a view has an operation"
     path, method = path_of(request.url_rule.rule), request.method.lower().replace("head", "get")
     return get_contract().document["paths"][path][method], ("paths", path, method)

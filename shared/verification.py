@@ -1,11 +1,13 @@
 """Decide whether an access token is accepted: every check on a token stands in this file.
 
-In this order: the Authorization header (`_normalise_authorization`), the JOSE header (`_choose_key`), what
-flask-jwt-extended does by itself: algorithm, signature, issuer, audience and times (`_jwt_options`), and the
-claims that it leaves open (`_check_claims`). RFC 9068 section 4 and RFC 8725 decide what is checked.
+In this order: the Authorization header (`_normalise_authorization`), the JOSE header (`choose_key`), what
+flask-jwt-extended does by itself: algorithm, signature, issuer, audience and times (`_jwt_options`), the
+claims that it leaves open (`check_claims`), and revocation. RFC 9068 section 4 and RFC 8725 decide what is
+checked.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,9 @@ MAXIMUM_LIFETIME = 3600  # seconds from `iat` to `exp`
 MAXIMUM_LENGTH = 4096  # characters of an encoded token
 
 _BEARER = re.compile(r"bearer +([\w-]+\.[\w-]+\.[\w-]+)", re.ASCII | re.IGNORECASE)
+_BASIC = re.compile(r"basic +([A-Za-z0-9+/]+=*)", re.IGNORECASE)
+
+IsRevoked = Callable[[dict[str, Any]], bool]
 
 
 @dataclass(frozen=True)
@@ -32,19 +37,28 @@ class VerifiedClaims:
 
     subject: str
     scopes: frozenset[str]
+    session_id: str | None  # the login that it came of; a client's own token has none
 
 
-def init_app(app: Flask, *, issuer: str, audience: str, public_keys: PublicKeys) -> None:
-    """Let `app` accept the access tokens that `issuer` made for `audience`, this service's own URL."""
+def init_app(
+    app: Flask, *, issuer: str, audience: str, public_keys: PublicKeys, is_revoked: IsRevoked
+) -> None:
+    """Let `app` accept the access tokens that `issuer` made for `audience`, this service's own URL.
+
+    `is_revoked` is asked last, about the claims of a token that is good in every other respect.
+    """
     app.config.update(_jwt_options(issuer, audience))
     app.before_request(_normalise_authorization)
     manager = JWTManager(app)
 
     @manager.decode_key_loader
-    def choose_key(unverified_header: dict[str, Any], _unverified_claims: dict[str, Any]) -> RSAPublicKey:
-        return _choose_key(unverified_header, public_keys)
+    def choose_key_by_header(
+        unverified_header: dict[str, Any], _unverified_claims: dict[str, Any]
+    ) -> RSAPublicKey:
+        return choose_key(unverified_header, public_keys)
 
-    manager.token_verification_loader(_check_claims)
+    manager.token_verification_loader(lambda _header, claims: check_claims(claims))
+    manager.token_in_blocklist_loader(lambda _header, claims: is_revoked(claims))
     manager.unauthorized_loader(lambda _reason: respond(Unauthorized()))
     for loader in (
         manager.expired_token_loader,
@@ -60,20 +74,24 @@ def init_app(app: Flask, *, issuer: str, audience: str, public_keys: PublicKeys)
 def verified_claims() -> VerifiedClaims:
     """Return the claims of the token that `jwt_required` accepted for the current request."""
     claims = get_jwt()
-    return VerifiedClaims(claims["sub"], frozenset(claims.get("scope", "").split()))
+    return VerifiedClaims(claims["sub"], frozenset(claims.get("scope", "").split()), claims.get("sid"))
 
 
 def _normalise_authorization() -> None:
-    """Leave one well-formed Bearer credential in the Authorization header, or none (RFC 6750 section 2.1)."""
+    """Leave one well-formed Bearer or Basic credential in the Authorization header (RFC 6750 section 2.1).
+
+    What is not well-formed is marked as such, and of other schemes nothing is left: flask-jwt-extended fails
+    on some of what they may hold.
+    """
     header = request.environ.pop("HTTP_AUTHORIZATION", "").strip()
-    if not header.lower().startswith("bearer"):
-        return  # flask-jwt-extended fails on some of what other schemes may hold
-    match = _BEARER.fullmatch(header)
-    token = match[1] if match and len(match[1]) <= MAXIMUM_LENGTH else "malformed"
-    request.environ["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    for scheme, pattern in (("Bearer", _BEARER), ("Basic", _BASIC)):
+        if header.lower().startswith(scheme.lower()):
+            match = pattern.fullmatch(header)
+            credential = match[1] if match and len(match[1]) <= MAXIMUM_LENGTH else "malformed"
+            request.environ["HTTP_AUTHORIZATION"] = f"{scheme} {credential}"
 
 
-def _choose_key(unverified_header: dict[str, Any], public_keys: PublicKeys) -> RSAPublicKey:
+def choose_key(unverified_header: dict[str, Any], public_keys: PublicKeys) -> RSAPublicKey:
     """Check the JOSE header but for `alg` and return the key that must have signed.
 
     Keys that the token brings or names itself (`jwk`, `jku`, `x5c`, `x5u`) are never looked at.
@@ -112,7 +130,7 @@ def _jwt_options(issuer: str, audience: str) -> dict[str, Any]:
     }
 
 
-def _check_claims(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
+def check_claims(claims: dict[str, Any]) -> bool:
     """Check what PyJWT leaves open, once it has verified signature, issuer, audience and times."""
     times = [claims.get("exp"), claims.get("iat"), claims.get("nbf", claims.get("iat"))]
     if not all(type(time) in {int, float} for time in times):  # RFC 7519 section 2; True is no number here
@@ -120,6 +138,8 @@ def _check_claims(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
     if not 0 < claims["exp"] - claims["iat"] <= MAXIMUM_LIFETIME:
         return False
     if not all(isinstance(claims.get(name), str) and claims[name] for name in ("sub", "jti", "client_id")):
+        return False
+    if claims.get("type", "access") != "access":  # what flask-jwt-extended calls its refresh tokens
         return False
     return isinstance(claims.get("scope", ""), str)
 

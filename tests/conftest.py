@@ -1,5 +1,7 @@
 """Real keys, real databases, and clients that hold every answer to the contract."""
 
+import json
+import logging
 import os
 import shutil
 import tempfile
@@ -10,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 import sqlalchemy as sa
+from click.testing import Result
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from flask import Flask
@@ -30,6 +34,7 @@ from course_app.settings import CourseSettings
 from shared.contract import Contract, path_of
 from shared.keys import thumbprint
 from tests.forger import Forger
+from tests.secrets import LogWatch, find_secrets, remember
 from tests.servers import Pair, serve_pair
 
 SETTINGS = {name.upper() for kind in (AuthSettings, CourseSettings) for name in kind.model_fields}
@@ -66,6 +71,21 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("JWT_") or name in SETTINGS:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def log_watch() -> Iterator[LogWatch]:
+    watch = LogWatch()
+    logging.getLogger().addHandler(watch)
+    yield watch
+    logging.getLogger().removeHandler(watch)
+
+
+@pytest.fixture(autouse=True)
+def _log_no_secret(log_watch: LogWatch) -> Iterator[None]:
+    log_watch.lines.clear()
+    yield
+    assert find_secrets("\n".join(log_watch.lines)) == []
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +150,10 @@ class CheckingClient(FlaskClient):
     """Holds every answer to the openapi.yml of its application."""
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        remember(kwargs.get("data"))
+        remember(kwargs.get("json"))
         response = super().open(*args, **{**kwargs, "buffered": True})
+        remember(response.get_json(silent=True))
         check_response(self.application, response)
         return response
 
@@ -157,6 +180,9 @@ def check_response(app: Flask, response: TestResponse) -> None:
         value = response.headers.get(name, "")
         error = contract.check(value, *pointer, "headers", name, "schema")
         assert error is None, f"{name}: {error}"
+    if "content" not in documented:
+        assert response.data == b""
+        return
     error = contract.check(response.json, *pointer, "content", response.mimetype or "", "schema")
     assert error is None, f"the body: {error}"
 
@@ -243,11 +269,49 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def get_token(client: FlaskClient, username: str = "student1", password: str = "password123") -> str:
-    answer = client.post("/token", data={"username": username, "password": password}).json
-    assert answer
-    token: str = answer["access_token"]
+PASSWORDS = {"student1": "password123", "teacher1": "password456", "admin1": "password789"}
+
+
+def log_in(client: FlaskClient, username: str = "student1", **changes: Any) -> dict[str, Any]:
+    """Return the answer to a password grant that must succeed."""
+    form = {"username": username, "password": PASSWORDS.get(username)} | changes
+    response = client.post("/token", data=form)
+    assert response.status_code == 200, response.text
+    assert isinstance(response.json, dict)
+    return response.json
+
+
+def get_token(client: FlaskClient, username: str = "student1", **changes: Any) -> str:
+    token: str = log_in(client, username, **changes)["access_token"]
     return token
+
+
+def read_claims(token: str) -> dict[str, Any]:
+    """Return what a token says, unverified."""
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+def run_command(client: FlaskClient, *arguments: str, stdin: str = "") -> Result:
+    """Run a command of the application, as `flask --app` does."""
+    return client.application.test_cli_runner().invoke(args=arguments, input=stdin)
+
+
+def add_client(client: FlaskClient, client_id: str = "reports", *options: str) -> tuple[str, str]:
+    """Register a client and return its ID and secret, for HTTP Basic."""
+    result = run_command(client, "clients", "add", client_id, "--json", *options)
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    remember(answer)
+    return answer["client_id"], answer["client_secret"]
+
+
+def change_row(client: FlaskClient, statement: sa.Update | sa.Delete) -> None:
+    """Change the database of the application behind its back."""
+    with client.application.app_context():
+        session = client.application.extensions["sqlalchemy"].session
+        session.execute(statement)
+        session.commit()
 
 
 def find_browser() -> str | None:

@@ -50,6 +50,7 @@ class Forger:
     key: rsa.RSAPrivateKey
     kid: str
     subject: str = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
+    session: str | None = None
 
     def sign(
         self, header: dict[str, Any] | None = None, signer: Signer | None = None, /, **changes: Any
@@ -65,6 +66,7 @@ class Forger:
             "iat": now,
             "exp": now + 900,
             "jti": str(uuid.uuid4()),
+            "sid": self.session or ABSENT,
         } | changes
         kept = {name: value for name, value in claims.items() if value is not ABSENT}
         return self.sign_payload(json.dumps(kept).encode(), header, signer)

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from shared.keys import public_jwk
 from shared.verification import LEEWAY, MAXIMUM_LENGTH, MAXIMUM_LIFETIME
-from tests.conftest import KeyPair, bearer, find_user, open_auth, open_course
+from tests.conftest import KeyPair, add_client, bearer, get_token, open_auth, open_course, read_claims
 from tests.forger import (
     ABSENT,
     COURSES,
@@ -44,15 +44,15 @@ def services(
 
 @pytest.fixture(scope="module")
 def genuine(services: tuple[FlaskClient, FlaskClient], key_pair: KeyPair) -> Forger:
-    """Signs with the issuer's own key, for a user who exists."""
-    subject = str(find_user(services[0], "student1").id)
-    return Forger(key_pair.private_key, key_pair.kid, subject)
+    """Signs with the issuer's own key, for a user who is logged in."""
+    claims = read_claims(get_token(services[0]))
+    return Forger(key_pair.private_key, key_pair.kid, claims["sub"], claims["sid"])
 
 
 @pytest.fixture(scope="module")
 def attacker(genuine: Forger, other_key_pair: KeyPair) -> Forger:
     """Signs with a key of its own, under the name of the issuer's."""
-    return Forger(other_key_pair.private_key, genuine.kid, genuine.subject)
+    return Forger(other_key_pair.private_key, genuine.kid, genuine.subject, genuine.session)
 
 
 def now(seconds: float = 0) -> float:
@@ -283,6 +283,38 @@ def test_bad_token_is_refused(
         assert response.headers["WWW-Authenticate"].startswith('Bearer error="invalid_token"')
         assert response.json
         assert response.json["error"] == "invalid_token"
+
+
+@pytest.fixture(scope="module")
+def inspector(services: tuple[FlaskClient, FlaskClient]) -> tuple[str, str]:
+    """A client that may introspect tokens for every server."""
+    return add_client(services[0], "inspector")
+
+
+@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
+def test_bad_token_is_not_active(
+    make: Make,
+    services: tuple[FlaskClient, FlaskClient],
+    inspector: tuple[str, str],
+    genuine: Forger,
+    attacker: Forger,
+) -> None:
+    response = services[0].post("/introspect", data={"token": make(genuine, attacker)}, auth=inspector)
+
+    # No token at all, or one with characters that no token has, is a malformed request.
+    assert response.json == {"active": False} or response.status_code == 400
+
+
+@pytest.mark.parametrize("name", ["as issued", "typ in capitals", "nbf has come", "as long as may be"])
+def test_good_token_is_active(
+    name: str, services: tuple[FlaskClient, FlaskClient], inspector: tuple[str, str], genuine: Forger
+) -> None:
+    token = ACCEPTED[name](genuine, genuine)
+
+    response = services[0].post("/introspect", data={"token": token}, auth=inspector)
+
+    assert response.json
+    assert response.json["active"] is True
 
 
 def test_length_cap_is_what_refuses_a_long_token(genuine: Forger) -> None:

@@ -105,7 +105,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
     """Run the commands of the README one after the other, on ports that are free."""
     auth_port, course_port = free_ports()
-    first, flow, refusal, generate, openssl, tests = (
+    first, flow, refusal, refresh, revoke, client, generate, openssl, tests = (
         text.replace("8081", auth_port).replace("8082", course_port) for text in COMMANDS
     )
     assert first == "scripts/run\n"
@@ -117,13 +117,20 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
         assert run(printed_commands(course.log), clone).stdout == answer.stdout
         demo = run("scripts/demo", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port)
         assert demo.returncode == 0, demo
-        assert re.findall(r"^\d{3}(?=  )", demo.stdout, re.MULTILINE) == ["200", "200", "401", "401"]
+        assert re.findall(r"^\d{3}(?=  )", demo.stdout, re.MULTILINE) == [
+            *("200", "200", "401", "401"),
+            *("200", "200", "400", "400", "200", "200", "400", "200", "200"),
+        ]
+        refreshed = run(refresh + revoke, clone).stdout
+        assert re.fullmatch(r'\{"access_token":.*"refresh_token":"[^"]{86}"\}\n\{\}\n', refreshed), refreshed
+        urls = {"ISSUER": f"http://127.0.0.1:{auth_port}", "RESOURCES": f"http://127.0.0.1:{course_port}"}
+        assert '"scope":"courses:read"}' in run(client, clone, **urls).stdout
         refused = run(refusal, clone)
         assert refused.returncode == 3
         assert refused.stderr in README
         busy = run("scripts/run", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port)
         assert busy.returncode == 1
-        before = snapshot(clone)
+    before = snapshot(clone)
     assert set(before) == {"private_key.pem", "public_key.pem", "auth.db", "course.db"}
     for port in (auth_port, course_port):
         with socket.socket() as probe:
@@ -158,7 +165,7 @@ def test_readme_names_every_setting_with_its_default() -> None:
     from auth_app.settings import AuthSettings
     from course_app.settings import CourseSettings
 
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| [a-z_]+ \|(.*?)\|", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| [a-z_]+ \|(.*?)\|", README, re.MULTILINE))
     fields = {**AuthSettings.model_fields, **CourseSettings.model_fields}
 
     assert set(rows) == {name.upper() for name in fields}

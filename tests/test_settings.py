@@ -30,6 +30,14 @@ BAD = {
     "one of RESOURCES": ({"RESOURCES": "https://a.example.com b"}, "RESOURCES: give an absolute URL"),
     "lifetime too long": ({"ACCESS_TOKEN_LIFETIME": "3601"}, "ACCESS_TOKEN_LIFETIME: "),
     "lifetime of nothing": ({"ACCESS_TOKEN_LIFETIME": "0"}, "ACCESS_TOKEN_LIFETIME: "),
+    "refresh lifetime of nothing": ({"REFRESH_TOKEN_LIFETIME": "0"}, "REFRESH_TOKEN_LIFETIME: "),
+    "argon2 with too little memory": ({"ARGON2_MEMORY": "19455"}, "set it to 19456 or more"),
+    "argon2 with one pass": ({"ARGON2_PASSES": "1"}, "set it to 47104 or more"),
+    "argon2 with many passes": ({"ARGON2_PASSES": "9", "ARGON2_MEMORY": "7167"}, "set it to 7168 or more"),
+    "argon2 without a pass": ({"ARGON2_PASSES": "0"}, "ARGON2_PASSES: "),
+    "no hash at all": ({"PASSWORD_HASHES_AT_ONCE": "0"}, "PASSWORD_HASHES_AT_ONCE: "),
+    "fewer than no proxies": ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES: "),
+    "neither yes nor no": ({"SELF_REGISTRATION": "secret"}, "SELF_REGISTRATION: "),
     "lifetime of text": ({"ACCESS_TOKEN_LIFETIME": "secret"}, "ACCESS_TOKEN_LIFETIME: "),
     "two private keys": ({"JWT_PRIVATE_KEY": "secret", "JWT_PRIVATE_KEY_FILE": "x"}, "are both set"),
     "two public keys": ({"JWT_PUBLIC_KEY": "secret", "JWT_PUBLIC_KEY_FILE": "x"}, "are both set"),
@@ -62,10 +70,10 @@ def test_settings_come_from_a_file_where_the_environment_is_silent(
 
 def test_example_file_states_the_defaults(tmp_path: Path) -> None:
     example = (ROOT / ".env.example").read_text()
-    lines = [line.removeprefix("#") for line in example.splitlines() if re.match("#[A-Z_]+=", line)]
+    lines = [line.removeprefix("#") for line in example.splitlines() if re.match("#[A-Z0-9_]+=", line)]
     (tmp_path / ".env").write_text("\n".join(lines))
 
-    assert len(lines) == 7
+    assert len(lines) == 13
     assert load_settings(AuthSettings) == AuthSettings.model_construct()
     assert load_settings(CourseSettings) == CourseSettings.model_construct()
 

@@ -23,9 +23,9 @@ def test_password_grant_answers_with_a_token(encoding: str, extra: dict[str, str
 
     assert response.status_code == 200
     assert response.json
-    assert list(response.json) == ["access_token", "token_type", "expires_in", "scope"]
+    assert list(response.json) == ["access_token", "token_type", "expires_in", "scope", "refresh_token"]
     assert response.json["expires_in"] == 900
-    assert response.json["scope"] == "courses:read"
+    assert response.json["scope"] == "courses:read enrolments:write"
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["Pragma"] == "no-cache"
 
@@ -37,13 +37,14 @@ def test_token_has_the_members_of_rfc_9068_and_no_other(auth: FlaskClient, key_p
     claims = jwt.decode(token, key_pair.private_key.public_key(), ["RS256"], audience=COURSES, issuer=ISSUER)
     assert header == {"alg": "RS256", "typ": "at+jwt", "kid": key_pair.kid}
     assert claims.pop("jti")
+    assert claims.pop("sid")
     assert time.time() - 30 < claims.pop("iat") <= time.time() < claims.pop("exp") <= time.time() + 900
     assert claims == {
         "iss": ISSUER,
         "sub": str(find_user(auth, "student1").id),
         "aud": [ISSUER, COURSES],
         "client_id": "first-party",
-        "scope": "courses:read",
+        "scope": "courses:read enrolments:write",
         "username": "student1",
     }
 
@@ -57,7 +58,7 @@ def test_every_token_has_an_id_of_its_own(auth: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("scope", "granted"),
     [
-        (None, "courses:read courses:write"),
+        (None, "courses:read courses:write enrolments:write"),
         ("courses:read", "courses:read"),
         ("courses:write courses:read courses:write", "courses:read courses:write"),
     ],

@@ -16,6 +16,8 @@ def test_user_sees_own_name_and_roles(auth: FlaskClient) -> None:
         "id": str(find_user(auth, "student1").id),
         "username": "student1",
         "roles": ["student"],
+        "is_disabled": False,
+        "last_login_at": find_user(auth, "student1").last_login_at,
     }
 
 

@@ -1,0 +1,11 @@
+"""Commands of the authorization server: `flask --app wsgi_auth ...`."""
+
+from flask import Flask
+
+from auth_app.cli import clients, demo, keys, sessions, users
+
+
+def init_app(app: Flask) -> None:
+    """Give `app` its commands."""
+    for command in (clients.group, demo.add_demo_users, keys.group, sessions.group, users.group):
+        app.cli.add_command(command)

@@ -1,0 +1,70 @@
+"""Talk to whoever runs a command: tables for people, JSON for programs, and one line for what went wrong.
+
+Exit codes: 0 done, 1 refused, 2 called wrongly.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.errors import ApiError
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+class Group(AppGroup):
+    """Commands that end with one line where they are refused."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except ApiError as error:
+            raise click.ClickException(error.description) from None
+        except SQLAlchemyError as error:
+            raise click.ClickException(
+                f"the database failed ({type(error).__name__}): look at AUTH_DATABASE_URL, and run "
+                "`flask --app wsgi_auth db upgrade`"
+            ) from None
+
+
+def found(thing: Any, description: str) -> Any:
+    """Return a thing that was looked for; ends the command where there is none."""
+    if thing is None:
+        raise click.ClickException(f"there is no {description}")
+    return thing
+
+
+def read_secret(prompt: str) -> str:
+    """Ask for a secret without showing it, or read it from standard input: its first line."""
+    if sys.stdin.isatty():
+        secret: str = click.prompt(prompt, hide_input=True, confirmation_prompt=True)
+        return secret
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def show(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+    """Print rows as a table, or as a JSON list."""
+    rows = list(rows)
+    if as_json:
+        click.echo(json.dumps(rows, default=str))
+        return
+    cells = [list(columns), *([_spell(column, row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    for line in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _spell(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if column.endswith("_at"):
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    spellings: dict[type, Callable[[Any], str]] = {list: " ".join, bool: lambda yes: "yes" if yes else "no"}
+    return spellings.get(type(value), str)(value)

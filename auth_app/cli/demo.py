@@ -1,0 +1,23 @@
+"""Add the users of the documentation: `flask --app wsgi_auth demo-data`."""
+
+import click
+from flask.cli import with_appcontext
+
+from auth_app.accounts import add_user, find_user
+from auth_app.passwords import hash_password
+
+# Their passwords break the rules for new ones, so that nobody takes them for more than they are.
+DEMO_USERS = {
+    "student1": ("password123", "student"),
+    "teacher1": ("password456", "teacher"),
+    "admin1": ("password789", "admin"),
+}
+
+
+@click.command("demo-data")
+@with_appcontext
+def add_demo_users() -> None:
+    """Add the demo users that are not there yet. Not for production: everybody knows their passwords."""
+    for username, (password, role) in DEMO_USERS.items():
+        if find_user(username) is None:
+            add_user(username, hash_password(password), [role])

@@ -1,0 +1,88 @@
+"""Manage users from the command line: `flask --app wsgi_auth users ...`."""
+
+import click
+from sqlalchemy import select
+
+from auth_app.accounts import add_user, create_user, find_user, set_disabled, set_password, set_roles
+from auth_app.cli.console import Group, as_json, found, read_secret, show
+from auth_app.database import db
+from auth_app.models import User
+from auth_app.passwords import is_password_hash
+from auth_app.roles import DEFAULT_ROLE, ROLES
+
+COLUMNS = ("id", "username", "roles", "is_disabled", "last_login_at")
+
+group = Group("users", help="Manage users.")
+role = click.Choice(list(ROLES))
+
+
+@group.command("add")
+@click.argument("username")
+@click.option("--role", "roles", type=role, multiple=True, default=[DEFAULT_ROLE], show_default=True)
+@click.option("--hashed", is_flag=True, help="Read a hash of argon2 or werkzeug instead of a password.")
+def add(username: str, roles: tuple[str, ...], hashed: bool) -> None:
+    """Add a user. The password is asked for, or read from standard input."""
+    secret = read_secret("Hash" if hashed else "Password")
+    if hashed and not is_password_hash(secret):
+        raise click.ClickException(
+            "this is no hash of argon2, scrypt or pbkdf2 that a login could be checked with"
+        )
+    user = (add_user if hashed else create_user)(username, secret, list(roles))
+    click.echo(f"added {username}, {user.id}")
+
+
+@group.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """List the users in the order of their names."""
+    show(map(_row, db.session.scalars(select(User).order_by(User.username))), COLUMNS, as_json)
+
+
+@group.command("show")
+@click.argument("username")
+@as_json
+def show_user(username: str, as_json: bool) -> None:
+    """Show one user."""
+    show([_row(_find(username))], COLUMNS, as_json)
+
+
+@group.command("set-password")
+@click.argument("username")
+def change_password(username: str) -> None:
+    """Give a user a new password, and end all sessions. It is asked for, or read from standard input."""
+    set_password(_find(username), read_secret("New password"))
+    click.echo(f"changed the password of {username} and ended all sessions")
+
+
+@group.command("set-roles")
+@click.argument("username")
+@click.argument("roles", type=role, nargs=-1)
+def change_roles(username: str, roles: tuple[str, ...]) -> None:
+    """Give a user these roles and no others."""
+    set_roles(_find(username), list(roles))
+    click.echo(f"{username} has {'the roles ' + ' '.join(roles) if roles else 'no role'} now")
+
+
+@group.command("disable")
+@click.argument("username")
+def disable(username: str) -> None:
+    """Let a user log in no longer, and end all sessions."""
+    set_disabled(_find(username), True)
+    click.echo(f"disabled {username} and ended all sessions")
+
+
+@group.command("enable")
+@click.argument("username")
+def enable(username: str) -> None:
+    """Let a user log in again."""
+    set_disabled(_find(username), False)
+    click.echo(f"enabled {username}")
+
+
+def _find(username: str) -> User:
+    user: User = found(find_user(username), f"user {username}")
+    return user
+
+
+def _row(user: User) -> dict[str, object]:
+    return {column: getattr(user, column) for column in COLUMNS}

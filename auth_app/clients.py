@@ -1,0 +1,104 @@
+"""Know which client is asking: a registered one by its secret, or a public one of our own without."""
+
+import hashlib
+import hmac
+import re
+import secrets
+import uuid
+from typing import Any
+from urllib.parse import unquote_plus
+
+from flask import request
+
+from auth_app import audit
+from auth_app.database import db
+from auth_app.errors import InvalidClient
+from auth_app.models import Client, Session
+from auth_app.sessions import revoke_sessions
+from shared.errors import InvalidRequest
+
+# The `client_id` of our own applications that run on their users' machines and can keep no secret.
+FIRST_PARTY = "first-party"
+
+_CLIENT_ID = re.compile(r"[a-z][a-z0-9._-]{0,63}")
+
+
+def authenticate_client(body: dict[str, Any]) -> Client | None:
+    """Return the registered client that sends a request, None for a public first-party one.
+
+    Takes HTTP Basic or `client_id` and `client_secret` in the body (RFC 6749 section 2.3.1).
+    Raises `InvalidClient`, and `InvalidRequest` when both ways are used.
+    """
+    client_id, secret = body.get("client_id"), body.get("client_secret")
+    if "Authorization" in request.headers:
+        if secret is not None:
+            raise InvalidRequest("Send the client's secret in one way, not in two.")
+        named, (client_id, secret) = client_id, _read_basic()
+        if named not in {None, client_id}:
+            raise InvalidRequest("The client_id in the body is not that of the header.")
+    if secret is None and client_id in {None, FIRST_PARTY}:
+        return None
+    return _check_secret(client_id, secret)
+
+
+def require_client(body: dict[str, Any]) -> Client:
+    """Return the registered client that sends a request; raises `InvalidClient` for a public one too."""
+    client = authenticate_client(body)
+    if client is None:
+        raise InvalidClient
+    return client
+
+
+def _read_basic() -> tuple[str, str]:
+    authorization = request.authorization
+    if authorization is None or authorization.type != "basic":
+        raise InvalidClient
+    # Both are form-encoded before they are joined: a colon may stand in either (RFC 6749 section 2.3.1).
+    return unquote_plus(authorization.username or ""), unquote_plus(authorization.password or "")
+
+
+def _check_secret(client_id: str | None, secret: str | None) -> Client:
+    # A NUL is a valid text here and for SQLite, but not for PostgreSQL.
+    known = bool(client_id and _CLIENT_ID.fullmatch(client_id))
+    client = db.session.get(Client, client_id) if known else None
+    matches = hmac.compare_digest(hash_secret(secret or ""), client.secret_hash if client else "")
+    if client is None or not matches:
+        audit.record("client_refused", client=client.id if client else None)
+        raise InvalidClient
+    return client
+
+
+def hash_secret(secret: str) -> str:
+    """Return the SHA-256 of a secret of 256 random bits, which nobody can guess however fast a hash is."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def add_client(client_id: str, scopes: list[str], resources: list[str]) -> str:
+    """Register a client and return its secret, which is kept nowhere. Raises `InvalidRequest`."""
+    if not _CLIENT_ID.fullmatch(client_id):
+        raise InvalidRequest("A client ID is a small letter and up to 63 of a-z 0-9 . _ - after it.")
+    # An ID is the `sub` of the client's tokens, and must not be taken for a user's (RFC 9068 section 5).
+    if client_id == FIRST_PARTY or _is_uuid(client_id):
+        raise InvalidRequest("This client ID is reserved.")
+    if db.session.get(Client, client_id):
+        raise InvalidRequest("There is a client of this ID already.")
+    secret = secrets.token_urlsafe(32)
+    db.session.add(Client(id=client_id, secret_hash=hash_secret(secret), scopes=scopes, resources=resources))
+    db.session.commit()
+    audit.record("client_added", client=client_id, scopes=scopes, resources=resources)
+    return secret
+
+
+def remove_client(client: Client) -> None:
+    """Forget a client, and end the sessions that it holds."""
+    client_id = client.id
+    db.session.delete(client)
+    revoke_sessions(Session.client_id == client_id)
+    audit.record("client_removed", client=client_id)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return bool(uuid.UUID(text))
+    except ValueError:
+        return False

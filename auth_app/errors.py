@@ -1,0 +1,106 @@
+"""The refusals of the authorization server: an error code of an RFC each, in fixed sentences."""
+
+from shared.errors import ApiError
+
+
+class InvalidClient(ApiError):
+    """The client is unknown, sent no secret or a wrong one (RFC 6749 section 5.2)."""
+
+    status = 401
+    error = "invalid_client"
+    description = "The client could not be authenticated."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the challenge of HTTP Basic (RFC 7617)."""
+        return {"WWW-Authenticate": 'Basic realm="clients"'}
+
+
+class InvalidGrant(ApiError):
+    """The user is not known by this name and password, or is disabled: which of them is not told.
+
+    A refresh token is refused by the same code (RFC 6749 section 5.2).
+    """
+
+    error = "invalid_grant"
+    description = "The user name or the password is wrong."
+
+
+class UnauthorizedClient(ApiError):
+    """The client may not use this grant type (RFC 6749 section 5.2)."""
+
+    error = "unauthorized_client"
+    description = "This grant type is for clients with a secret."
+
+
+class UnsupportedGrantType(ApiError):
+    """The server does not answer grants of this type (RFC 6749 section 5.2)."""
+
+    error = "unsupported_grant_type"
+    description = "The grant type is not one that this server supports."
+
+
+class InvalidScope(ApiError):
+    """More was asked for than may be had (RFC 6749 section 5.2)."""
+
+    error = "invalid_scope"
+    description = "The scope names something that may not be had here."
+
+
+class InvalidTarget(ApiError):
+    """A resource server was named that tokens may not be for (RFC 8707 section 2)."""
+
+    error = "invalid_target"
+    description = "The resource is not one that this token may be for."
+
+
+class UnsupportedTokenType(ApiError):
+    """The token is of a kind that cannot be revoked (RFC 7009 section 2.2.1)."""
+
+    error = "unsupported_token_type"
+    description = "A client's own token cannot be revoked; it expires soon."
+
+
+class InvalidPassword(ApiError):
+    """The current password is wrong, or the new one breaks a rule."""
+
+    error = "invalid_password"
+    description = "The current password is wrong."
+
+
+class UsernameTaken(ApiError):
+    """Another user has this name."""
+
+    status = 409
+    error = "username_taken"
+    description = "There is a user of this name already."
+
+
+class TooManyAttempts(ApiError):
+    """Logins failed too often, for this account or from this address (RFC 6585 section 4)."""
+
+    status = 429
+    error = "too_many_attempts"
+    description = "Too many logins failed. Try again later."
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return how many seconds to wait."""
+        return {"Retry-After": str(self.seconds)}
+
+
+class Overloaded(ApiError):
+    """All the memory that passwords may take is in use (RFC 9110 section 15.6.4)."""
+
+    status = 503
+    error = "temporarily_unavailable"
+    description = "Too many logins are under way. Try again in a moment."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return how many seconds to wait."""
+        return {"Retry-After": "1"}

@@ -1,0 +1,53 @@
+"""Tell registered clients about tokens at `POST /introspect` (RFC 7662)."""
+
+from typing import Any
+
+from flask import Blueprint, current_app
+
+from auth_app.access_tokens import read_access_token
+from auth_app.clients import require_client
+from auth_app.models import Client
+from auth_app.sessions import find_session_of_token, is_newest
+from shared.contract import read_body
+
+blueprint = Blueprint("introspection", __name__)
+
+_TOLD = ("scope", "client_id", "username", "exp", "iat", "sub", "aud", "iss", "jti")
+
+
+@blueprint.post("/introspect")
+def introspect_token() -> dict[str, object]:
+    """Tell whether a token is good now, and what it says (RFC 7662 section 2.2)."""
+    body = read_body()
+    client = require_client(body)
+    token = body["token"]
+    claims = _read_access_token(token, client) if "." in token else _read_refresh_token(token, client)
+    return {"active": True, **claims} if claims else {"active": False}
+
+
+def _read_access_token(token: str, client: Client) -> dict[str, Any] | None:
+    claims = read_access_token(token)
+    # A client learns of tokens for the servers that it works with, and of its own; of no other (section 2.2).
+    if claims is None or not (claims["client_id"] == client.id or set(claims["aud"]) & set(client.resources)):
+        return None
+    return {"token_type": "Bearer"} | {name: claims[name] for name in _TOLD if name in claims}
+
+
+def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:
+    session = find_session_of_token(token)
+    if (
+        session is None
+        or session.client_id != client.id
+        or not session.is_live
+        or not is_newest(token, session)
+    ):
+        return None
+    return {
+        "scope": session.scope,
+        "client_id": session.client_id,
+        "username": session.user.username,
+        "exp": session.expires_at,
+        "iat": session.created_at,
+        "sub": str(session.user_id),
+        "iss": current_app.extensions["settings"].issuer,
+    }

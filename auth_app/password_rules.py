@@ -1,0 +1,29 @@
+"""Say which passwords may be chosen: every rule stands here (NIST SP 800-63B section 3.1.1.2)."""
+
+from functools import cache
+from pathlib import Path
+
+from auth_app.errors import InvalidPassword
+from auth_app.passwords import normalise
+
+MINIMUM_LENGTH, MAXIMUM_LENGTH = 8, 128  # characters, after NFKC
+
+
+def check_new_password(username: str, password: str) -> None:
+    """Raise `InvalidPassword` that says which rule a new password breaks."""
+    password = normalise(password)
+    if len(password) < MINIMUM_LENGTH:
+        raise InvalidPassword(f"The new password must have {MINIMUM_LENGTH} characters or more.")
+    if len(password) > MAXIMUM_LENGTH:
+        raise InvalidPassword(f"The new password must have {MAXIMUM_LENGTH} characters or fewer.")
+    if password.casefold() == username.casefold():
+        raise InvalidPassword("The new password must not be the user name.")
+    if password.casefold() in _common_passwords():
+        raise InvalidPassword("The new password is one of the most common: choose another one.")
+
+
+@cache
+def _common_passwords() -> frozenset[str]:
+    """Return the thousand commonest passwords of eight characters or more, as leaks have shown them."""
+    path = Path(__file__).with_name("common_passwords.txt")
+    return frozenset(path.read_text().casefold().split())

@@ -1,0 +1,140 @@
+"""Keep logins: start a session, rotate its refresh token, and revoke it with all that came of it."""
+
+import hashlib
+import secrets
+import time
+import uuid
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import ColumnElement, select, update
+
+from auth_app import audit
+from auth_app.database import db, delete_expired
+from auth_app.errors import InvalidGrant
+from auth_app.models import Client, Session, User
+from auth_app.passwords import hash_password, needs_rehash
+
+_FAMILY_LENGTH = 43  # characters of 256 bits in base64url
+
+
+def start_session(
+    user: User, password: str, client_id: str, scope: str, resources: list[str]
+) -> tuple[Session, str]:
+    """Log in a user whose password was verified, and return the session and its first refresh token.
+
+    A weaker hash of the password is replaced. Raises `InvalidGrant` when the user was disabled, or the
+    password changed, while it was being verified.
+    """
+    verified_hash = user.password_hash
+    new_hash = hash_password(password) if needs_rehash(verified_hash) else verified_hash
+    now = int(time.time())
+    # The row is locked until the commit: whoever disables the user meanwhile then finds this session too.
+    claimed = db.session.execute(
+        update(User)
+        .where(User.id == user.id, User.password_hash == verified_hash, User.is_disabled.is_(False))
+        .values(password_hash=new_hash, last_login_at=now)
+        .returning(User.id)
+    ).scalar()
+    if claimed is None:
+        raise InvalidGrant
+    delete_expired(Session, Session.expires_at, now)
+    refresh_token = secrets.token_urlsafe(32) + secrets.token_urlsafe(32)
+    session = Session(
+        user_id=claimed,
+        client_id=client_id,
+        scope=scope,
+        resources=resources,
+        family_hash=_hash_family(refresh_token),
+        refresh_token_hash=_hash(refresh_token),
+        created_at=now,
+        expires_at=now + current_app.extensions["settings"].refresh_token_lifetime,
+    )
+    db.session.add(session)
+    db.session.commit()
+    return session, refresh_token
+
+
+def rotate_refresh_token(refresh_token: str, client_id: str) -> tuple[Session, str]:
+    """Spend a refresh token and return its session and the next one (RFC 9700 section 4.14.2).
+
+    The caller commits, or gives the token back by not doing so. A token that was spent before revokes its
+    session, for one of the two who used it is a thief. Raises `InvalidGrant`.
+    """
+    successor = refresh_token[:_FAMILY_LENGTH] + secrets.token_urlsafe(32)
+    # One statement decides: of those who come at the same time, one finds the row as it was.
+    session = db.session.scalar(
+        update(Session)
+        .where(_is_family_of(refresh_token), Session.refresh_token_hash == _hash(refresh_token))
+        .where(
+            Session.client_id == client_id,
+            Session.revoked_at.is_(None),
+        )
+        .values(refresh_token_hash=_hash(successor))
+        .returning(Session)
+    )
+    if session is None:
+        _revoke_if_reused(refresh_token, client_id)
+    if session is None or not session.is_live:
+        raise InvalidGrant("The refresh token is unknown, expired, revoked or spent.")
+    return session, successor
+
+
+def _revoke_if_reused(refresh_token: str, client_id: str) -> None:
+    session = find_session_of_token(refresh_token)
+    if session and session.client_id == client_id and session.is_live:
+        audit.record("refresh_token_reused", actor=session.user_id, client=client_id, session=session.id)
+        revoke_sessions(Session.id == session.id)
+
+
+def find_session_of_token(refresh_token: str) -> Session | None:
+    """Return the session that a refresh token belongs to, be it spent or not."""
+    return db.session.scalar(select(Session).where(_is_family_of(refresh_token)))
+
+
+def is_newest(refresh_token: str, session: Session) -> bool:
+    """Tell whether a refresh token of a session is the one that can be spent next."""
+    return secrets.compare_digest(session.refresh_token_hash, _hash(refresh_token))
+
+
+def revoke_sessions(*which: ColumnElement[bool]) -> int:
+    """Revoke the live sessions that fulfil every condition, and commit; return how many there were."""
+    ended = db.session.execute(
+        update(Session)
+        .where(Session.revoked_at.is_(None), *which)
+        .values(revoked_at=int(time.time()))
+        .returning(Session.id, Session.user_id, Session.client_id)
+    ).all()
+    db.session.commit()
+    for session_id, user_id, client_id in ended:
+        audit.record("session_revoked", session=session_id, user=user_id, client=client_id)
+    return len(ended)
+
+
+def is_revoked(claims: dict[str, Any]) -> bool:
+    """Tell whether the session of an access token has ended, or the client that it was issued to is gone."""
+    if "sid" not in claims:
+        return db.session.get(Client, claims["sub"]) is None
+    session = find_session(claims["sid"])
+    return session is None or not session.is_live or str(session.user_id) != claims["sub"]
+
+
+def find_session(session_id: object) -> Session | None:
+    """Return the session of an ID, None also for what is no ID."""
+    try:
+        return db.session.get(Session, uuid.UUID(str(session_id)))
+    except ValueError:
+        return None
+
+
+def _is_family_of(refresh_token: str) -> ColumnElement[bool]:
+    return Session.family_hash == _hash_family(refresh_token)
+
+
+def _hash_family(refresh_token: str) -> str:
+    return _hash(refresh_token[:_FAMILY_LENGTH])
+
+
+def _hash(secret: str) -> str:
+    # Fast, because 256 random bits cannot be guessed however fast a hash is.
+    return hashlib.sha256(secret.encode()).hexdigest()

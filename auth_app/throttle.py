@@ -1,0 +1,76 @@
+"""Slow down who guesses passwords: all workers and replicas count failed logins in one database."""
+
+import hashlib
+import math
+import time
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from flask import request
+from sqlalchemy import delete, func, insert, select
+
+from auth_app import audit
+from auth_app.database import db, delete_expired
+from auth_app.errors import TooManyAttempts
+from auth_app.models import LoginFailure
+
+# How many failures cost no time. Many people may share an address, so that more is allowed there.
+ACCOUNT_ALLOWANCE = 5
+ADDRESS_ALLOWANCE = 50
+MAXIMUM_DELAY = 300  # seconds: nobody is locked out for longer by what others do
+MEMORY = 3600  # seconds after which a failure counts no longer
+
+
+def check_throttle(username: str) -> None:
+    """Raise `TooManyAttempts` while a login by this name, or from this address, would come too soon."""
+    allowances = {_account(username): ACCOUNT_ALLOWANCE, _address(): ADDRESS_ALLOWANCE}
+    now = time.time()
+    rows = db.session.execute(
+        select(LoginFailure.key, func.count(), func.max(LoginFailure.failed_at))
+        .where(LoginFailure.key.in_(allowances), LoginFailure.failed_at > now - MEMORY)
+        .group_by(LoginFailure.key)
+    )
+    wait = max(
+        (latest + delay_after(count - allowances[key]) - now for key, count, latest in rows), default=0
+    )
+    if wait > 0:
+        audit.record("login_throttled")
+        raise TooManyAttempts(math.ceil(wait))
+
+
+def delay_after(excess: int) -> int:
+    """Return how many seconds to wait after the last failure, with `excess` failures above the allowance."""
+    return 0 if excess < 0 else min(2 ** min(excess, 30), MAXIMUM_DELAY)
+
+
+def record_failure(username: str) -> None:
+    """Count a failed login against the account and the address."""
+    now = time.time()
+    delete_expired(LoginFailure, LoginFailure.failed_at, now - MEMORY)
+    keys = (_account(username), _address())
+    db.session.execute(insert(LoginFailure), [{"key": key, "failed_at": now} for key in keys])
+    db.session.commit()
+
+
+def forget_failures(username: str) -> None:
+    """Let an account start anew; the address does not, or one good account would pay for attacks on all."""
+    db.session.execute(delete(LoginFailure).where(LoginFailure.key == _account(username)))
+    db.session.commit()
+
+
+def _account(username: str) -> str:
+    return _hash(f"account {username}")
+
+
+def _address() -> str:
+    text = request.remote_addr or ""
+    try:
+        address = ip_address(text)
+    except ValueError:  # a socket of the file system has none
+        return _hash(f"address {text}")
+    # Whoever has one IPv6 address has the rest of its /64 too.
+    prefix = ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
+    return _hash(f"address {prefix}")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
