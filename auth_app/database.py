@@ -57,11 +57,11 @@ def _prepare_sqlite(connection: object, _record: object) -> None:
 
 
 def delete_expired(model: type[Base], column: InstrumentedAttribute[Any], before: float) -> None:
-    """Delete a hundred rows, or as many as there are, whose `column` lies before a time in seconds.
+    """Delete the rows whose `column` is a time, in seconds, up to `before`: a hundred of them at the most.
 
     Called wherever rows of the kind are added, so that a table does not grow for ever and needs no cron job.
     """
     key = inspect(model).primary_key[0]
     # Rows that another worker is deleting are left to it: waiting for each other, both could stand still.
-    rows = select(key).where(column < before).limit(100).with_for_update(skip_locked=True)
+    rows = select(key).where(column <= before).limit(100).with_for_update(skip_locked=True)
     db.session.execute(delete(model).where(key.in_(rows)).execution_options(synchronize_session=False))

@@ -248,14 +248,29 @@ def open_course(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskC
 
 @contextmanager
 def _open(app: Flask) -> Iterator[FlaskClient]:
+    with app.app_context():
+        engine = app.extensions["sqlalchemy"].engine
+    _fill_database(app, engine)
+    app.test_client_class = CheckingClient
+    yield app.test_client()
+    engine.dispose()
+
+
+_FILLED: dict[str, bytes] = {}  # by application: an SQLite file as its commands have made it
+
+
+def _fill_database(app: Flask, engine: sa.Engine) -> None:
+    is_file = engine.dialect.name == "sqlite"
+    if is_file and app.name in _FILLED:
+        Path(engine.url.database or "").write_bytes(_FILLED[app.name])
+        return
     runner = app.test_cli_runner(catch_exceptions=False)
     for command in (["db", "upgrade"], ["demo-data"]):
         result = runner.invoke(args=command)
         assert result.exit_code == 0, result.output
-    app.test_client_class = CheckingClient
-    yield app.test_client()
-    with app.app_context():
-        app.extensions["sqlalchemy"].engine.dispose()
+    if is_file:
+        engine.dispose()  # the last connection leaves everything in the file
+        _FILLED[app.name] = Path(engine.url.database or "").read_bytes()
 
 
 def find_user(client: FlaskClient, username: str) -> User:

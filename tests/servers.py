@@ -12,10 +12,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.secrets import find_secrets, remember
 
 ROOT = Path(__file__).parent.parent
 GUNICORN = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
@@ -72,6 +74,7 @@ def serve(
     finally:
         if process.poll() is None:
             server.stop()
+        assert find_secrets(log.read_text()) == []
 
 
 def environment_for(settings: dict[str, str]) -> dict[str, str]:
@@ -134,6 +137,23 @@ def serve_pair(folder: Path, ports: tuple[int, int] = (0, 0)) -> Iterator[Pair]:
             yield Pair(auth, course, course_environment, course_folder)
 
 
+@contextmanager
+def serve_replicas(folder: Path, database_url: str, count: int = 2) -> Iterator[list[Server]]:
+    """Serve auth_app several times over one database, with two workers each, until the block ends."""
+    (folder / "keys").mkdir(parents=True)
+    environment = {"AUTH_DATABASE_URL": database_url}
+    for command in ("keys generate", "db upgrade", "demo-data"):
+        run_flask("wsgi_auth", command, environment, folder)
+    with ExitStack() as stack:
+        servers = []
+        for number in range(count):
+            home = folder / f"replica{number}"
+            shutil.copytree(folder / "keys", home / "keys")
+            listener = stack.enter_context(listen())
+            servers.append(stack.enter_context(serve("wsgi_auth", listener, environment, home)))
+        yield servers
+
+
 def call(
     url: str, token: str | None = None, form: dict[str, str] | None = None
 ) -> tuple[int, dict[str, Any]]:
@@ -141,9 +161,12 @@ def call(
     request = urllib.request.Request(url, urllib.parse.urlencode(form).encode() if form else None)
     if token:
         request.add_header("Authorization", f"Bearer {token}")
+    remember(form)
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return response.status, json.load(response)
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)
+            remember(answer)
+            return response.status, answer
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)

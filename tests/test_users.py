@@ -1,37 +1,342 @@
-"""What users see of themselves."""
+"""The users API: what users see and change of themselves, and administrators of all."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from auth_app.models import User
-from tests.conftest import bearer, both_databases, find_user, get_token
+from auth_app.roles import ROLES
+from tests.conftest import (
+    PASSWORDS,
+    KeyPair,
+    bearer,
+    both_databases,
+    change_row,
+    find_user,
+    get_token,
+    log_in,
+    open_auth,
+    read_claims,
+)
 
 pytestmark = both_databases
+
+GOOD_PASSWORD = "correct horse battery"
+NOBODY = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
+
+
+@pytest.fixture
+def admin(auth: FlaskClient) -> dict[str, str]:
+    """The header of an administrator."""
+    return bearer(get_token(auth, "admin1"))
+
+
+@pytest.fixture
+def open_door(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
+    """An authorization server that lets people add themselves."""
+    with open_auth(new_database(), key_pair, self_registration=True) as client:
+        yield client
+
+
+def path_of_user(client: FlaskClient, username: str) -> str:
+    return f"/users/{find_user(client, username).id}"
+
+
+@pytest.mark.parametrize("role", ["student", "teacher", "admin"])
+def test_role_has_its_scopes(role: str, auth: FlaskClient) -> None:
+    expected = {
+        "student": "courses:read enrolments:write",
+        "teacher": "courses:read courses:write enrolments:write",
+        "admin": "courses:read courses:write enrolments:write users:manage",
+    }
+
+    assert log_in(auth, f"{role}1")["scope"] == expected[role]
+    assert set(ROLES) == set(expected)
+
+
+# What users see and change of themselves
 
 
 def test_user_sees_own_name_and_roles(auth: FlaskClient) -> None:
     response = auth.get("/users/me", headers=bearer(get_token(auth)))
 
+    user = find_user(auth, "student1")
     assert response.json == {
-        "id": str(find_user(auth, "student1").id),
+        "id": str(user.id),
         "username": "student1",
         "roles": ["student"],
         "is_disabled": False,
-        "last_login_at": find_user(auth, "student1").last_login_at,
+        "last_login_at": user.last_login_at,
     }
-
-
-def test_disabled_user_sees_nothing(auth: FlaskClient) -> None:
-    token = get_token(auth)
-    with auth.application.app_context():
-        db = auth.application.extensions["sqlalchemy"]
-        db.session.execute(sa.update(User).values(is_disabled=True))
-        db.session.commit()
-
-    response = auth.get("/users/me", headers=bearer(token))
-
-    assert response.status_code == 401
 
 
 def test_no_token_no_user(auth: FlaskClient) -> None:
     assert auth.get("/users/me").status_code == 401
+
+
+def change(client: FlaskClient, token: str, current: str, new: str) -> tuple[int, dict[str, Any] | None]:
+    body = {"current_password": current, "new_password": new}
+    response = client.put("/users/me/password", json=body, headers=bearer(token))
+    return response.status_code, response.get_json(silent=True)
+
+
+def test_password_change_ends_all_other_sessions(auth: FlaskClient) -> None:
+    own, others, teacher = log_in(auth), [log_in(auth), log_in(auth)], log_in(auth, "teacher1")
+
+    assert change(auth, own["access_token"], "password123", GOOD_PASSWORD) == (204, None)
+
+    for answer, status in ((own, 200), (others[0], 401), (others[1], 401), (teacher, 200)):
+        assert auth.get("/users/me", headers=bearer(answer["access_token"])).status_code == status
+    for answer, status in ((own, 200), (others[0], 400), (others[1], 400), (teacher, 200)):
+        form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
+        assert auth.post("/token", data=form).status_code == status
+    assert auth.post("/token", data={"username": "student1", "password": "password123"}).status_code == 400
+    assert log_in(auth, password=GOOD_PASSWORD)
+
+
+def test_password_change_needs_the_old_one(auth: FlaskClient) -> None:
+    other = log_in(auth)
+
+    status, error = change(auth, get_token(auth), "password456", GOOD_PASSWORD)
+
+    assert (status, error and error["error"]) == (400, "invalid_password")
+    assert log_in(auth)
+    assert auth.get("/users/me", headers=bearer(other["access_token"])).status_code == 200
+
+
+def test_guessing_the_old_password_is_throttled(auth: FlaskClient) -> None:
+    token = get_token(auth)
+
+    statuses = [change(auth, token, f"guess number {n}", GOOD_PASSWORD)[0] for n in range(6)]
+
+    assert statuses == [400] * 5 + [429]
+    assert change(auth, token, "password123", GOOD_PASSWORD)[0] == 429
+
+
+@pytest.mark.parametrize("name", ["current_password", "new_password"])
+def test_both_passwords_are_needed(name: str, auth: FlaskClient) -> None:
+    body = {"current_password": "password123", "new_password": GOOD_PASSWORD} | {name: ""}
+
+    response = auth.put("/users/me/password", json=body, headers=bearer(get_token(auth)))
+
+    assert response.json == {
+        "error": "invalid_request",
+        "error_description": f"The parameter {name} is too short.",
+    }
+
+
+# What administrators see and change
+
+
+def test_pages_together_hold_every_user_once_and_in_order(auth: FlaskClient, admin: dict[str, str]) -> None:
+    for name in ("ann", "zoe", "m.m+m@example.com"):
+        auth.post("/users", json={"username": name, "password": GOOD_PASSWORD}, headers=admin)
+    names, path = [], "/users?limit=2"
+    while path:
+        page = auth.get(path, headers=admin).json
+        assert page
+        assert len(page["users"]) == 2
+        names += [user["username"] for user in page["users"]]
+        path = page["next"]
+
+    assert names == ["admin1", "ann", "m.m+m@example.com", "student1", "teacher1", "zoe"]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "after=%00", "limit=1&limit=2"])
+def test_bad_page_is_refused(query: str, auth: FlaskClient, admin: dict[str, str]) -> None:
+    assert auth.get(f"/users?{query}", headers=admin).status_code == 400
+
+
+def test_page_after_the_last_is_empty(auth: FlaskClient, admin: dict[str, str]) -> None:
+    assert auth.get("/users?after=zzz", headers=admin).json == {"users": [], "next": None}
+
+
+def test_user_is_read_by_id(auth: FlaskClient, admin: dict[str, str]) -> None:
+    answer = auth.get(path_of_user(auth, "teacher1"), headers=admin).json
+
+    assert answer
+    assert (answer["username"], answer["roles"]) == ("teacher1", ["teacher"])
+
+
+@pytest.mark.parametrize("user_id", [NOBODY, "x", "1", "%00", NOBODY[:-1]])
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_user_who_is_not_there_is_not_found(
+    method: str, user_id: str, auth: FlaskClient, admin: dict[str, str]
+) -> None:
+    body = {"is_disabled": True} if method == "PATCH" else None
+
+    assert auth.open(f"/users/{user_id}", method=method, json=body, headers=admin).status_code == 404
+
+
+def test_new_user_logs_in(auth: FlaskClient, admin: dict[str, str]) -> None:
+    body = {"username": "ada", "password": GOOD_PASSWORD, "roles": ["teacher"]}
+
+    response = auth.post("/users", json=body, headers=admin)
+
+    assert response.status_code == 201
+    assert response.json
+    assert response.json == auth.get(path_of_user(auth, "ada"), headers=admin).json
+    answer = log_in(auth, "ada", password=GOOD_PASSWORD)
+    assert answer["scope"] == "courses:read courses:write enrolments:write"
+    assert read_claims(answer["access_token"])["sub"] == response.json["id"]
+
+
+def test_new_user_is_a_student_unless_said_otherwise(auth: FlaskClient, admin: dict[str, str]) -> None:
+    response = auth.post("/users", json={"username": "ada", "password": GOOD_PASSWORD}, headers=admin)
+
+    assert response.json
+    assert response.json["roles"] == ["student"]
+
+
+BAD_USERS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "name taken": ({"username": "student1"}, 409, "username_taken"),
+    "name in capitals": ({"username": "Ada"}, 400, "invalid_request"),
+    "name with a space": ({"username": "a b"}, 400, "invalid_request"),
+    "name with a line break": ({"username": "ada\n"}, 400, "invalid_request"),
+    "name with a NUL": ({"username": "a\0"}, 400, "invalid_request"),
+    "name of another alphabet": ({"username": "\u0430da"}, 400, "invalid_request"),
+    "name too long": ({"username": "a" * 129}, 400, "invalid_request"),
+    "no name": ({"username": ""}, 400, "invalid_request"),
+    "unknown role": ({"roles": ["king"]}, 400, "invalid_request"),
+    "role twice": ({"roles": ["student", "student"]}, 400, "invalid_request"),
+    "role is no list": ({"roles": "student"}, 400, "invalid_request"),
+    "weak password": ({"password": "short"}, 400, "invalid_password"),
+    "member that is unknown": ({"is_disabled": False}, 400, "invalid_request"),
+    "id of one's own": ({"id": NOBODY}, 400, "invalid_request"),
+}
+
+
+@pytest.mark.parametrize(("changes", "status", "error"), BAD_USERS.values(), ids=BAD_USERS)
+def test_bad_user_is_refused(
+    changes: dict[str, Any], status: int, error: str, auth: FlaskClient, admin: dict[str, str]
+) -> None:
+    body = {"username": "ada", "password": GOOD_PASSWORD} | changes
+
+    response = auth.post("/users", json=body, headers=admin)
+
+    assert (response.status_code, response.json and response.json["error"]) == (status, error)
+    page = auth.get("/users", headers=admin).json
+    assert page
+    assert len(page["users"]) == 3
+
+
+def test_disabled_user_is_out_and_enabled_user_logs_in_anew(auth: FlaskClient, admin: dict[str, str]) -> None:
+    answer, path = log_in(auth), path_of_user(auth, "student1")
+    form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
+
+    disabled = auth.patch(path, json={"is_disabled": True}, headers=admin).json
+
+    assert disabled
+    assert disabled["is_disabled"] is True
+    assert auth.get("/users/me", headers=bearer(answer["access_token"])).status_code == 401
+    assert auth.post("/token", data=form).status_code == 400
+    assert auth.post("/token", data={"username": "student1", "password": "password123"}).status_code == 400
+    enabled = auth.patch(path, json={"is_disabled": False}, headers=admin).json
+    assert enabled
+    assert enabled["is_disabled"] is False
+    assert auth.post("/token", data=form).status_code == 400, "what was ended stays so"
+    assert auth.get("/users/me", headers=bearer(answer["access_token"])).status_code == 401
+    assert log_in(auth)
+
+
+def test_roles_are_set(auth: FlaskClient, admin: dict[str, str]) -> None:
+    path = path_of_user(auth, "student1")
+
+    answer = auth.patch(path, json={"roles": ["teacher", "admin"]}, headers=admin).json
+
+    assert answer
+    assert answer["roles"] == ["teacher", "admin"]
+    assert "users:manage" in log_in(auth)["scope"]
+    assert auth.patch(path, json={"roles": []}, headers=admin).status_code == 200
+    assert log_in(auth)["scope"] == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"roles": ["king"]},
+        {"roles": None},
+        {"is_disabled": "yes"},
+        {"is_disabled": None},
+        {"username": "x"},
+        {"password_hash": "x"},
+        [],
+    ],
+    ids=str,
+)
+def test_bad_change_is_refused(body: Any, auth: FlaskClient, admin: dict[str, str]) -> None:
+    response = auth.patch(path_of_user(auth, "student1"), json=body, headers=admin)
+
+    assert (response.status_code, response.json and response.json["error"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("username", ["student1", "teacher1"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/users", None),
+        ("GET", f"/users/{NOBODY}", None),
+        ("PATCH", f"/users/{NOBODY}", {"roles": ["admin"]}),
+        ("POST", "/users", {"username": "ada", "password": GOOD_PASSWORD}),
+    ],
+)
+def test_users_are_managed_with_the_scope_only(
+    method: str, path: str, body: dict[str, str] | None, username: str, auth: FlaskClient
+) -> None:
+    response = auth.open(path, method=method, json=body, headers=bearer(get_token(auth, username)))
+
+    assert response.status_code == 403
+    assert response.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope", scope="users:manage"'
+
+
+def test_administrator_who_narrowed_the_scope_manages_nobody(auth: FlaskClient) -> None:
+    headers = bearer(get_token(auth, "admin1", scope="courses:read"))
+
+    assert auth.get("/users", headers=headers).status_code == 403
+
+
+# Self-registration
+
+
+def test_self_registration_is_off_by_default(auth: FlaskClient) -> None:
+    response = auth.post("/users", json={"username": "ada", "password": GOOD_PASSWORD})
+
+    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
+def test_people_add_themselves_where_they_may(open_door: FlaskClient) -> None:
+    response = open_door.post("/users", json={"username": "ada", "password": GOOD_PASSWORD})
+
+    assert response.status_code == 201
+    assert response.json
+    assert response.json["roles"] == ["student"]
+    assert log_in(open_door, "ada", password=GOOD_PASSWORD)
+
+
+@pytest.mark.parametrize("roles", [["admin"], ["teacher"], ["student", "admin"], []])
+def test_nobody_gives_themselves_a_role(roles: list[str], open_door: FlaskClient) -> None:
+    body = {"username": "ada", "password": GOOD_PASSWORD, "roles": roles}
+
+    assert open_door.post("/users", json=body).status_code == 403
+    student = bearer(get_token(open_door))
+    assert open_door.post("/users", json=body, headers=student).status_code == 403
+
+
+def test_bad_token_is_not_taken_for_none(open_door: FlaskClient) -> None:
+    body = {"username": "ada", "password": GOOD_PASSWORD}
+
+    assert open_door.post("/users", json=body, headers=bearer("a.b.c")).status_code == 401
+
+
+def test_demo_passwords_are_those_of_the_tests(auth: FlaskClient) -> None:
+    assert [bool(log_in(auth, username)) for username in PASSWORDS] == [True] * 3
+
+
+def test_roles_that_are_gone_from_the_table_have_no_scope(auth: FlaskClient, admin: dict[str, str]) -> None:
+    change_row(auth, sa.update(User).where(User.username == "student1").values(roles=["king", "student"]))
+
+    assert log_in(auth)["scope"] == "courses:read enrolments:write"

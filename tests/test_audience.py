@@ -1,0 +1,103 @@
+"""`resource` narrows the servers that a token is for (RFC 8707)."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import KeyPair, bearer, both_databases, log_in, open_auth, open_course, read_claims
+from tests.forger import COURSES, ISSUER
+
+pytestmark = both_databases
+
+LIBRARY = "http://127.0.0.1:8083"
+
+
+@pytest.fixture
+def auth(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
+    """An authorization server for two resource servers."""
+    with open_auth(new_database(), key_pair, resources=(COURSES, LIBRARY)) as client:
+        yield client
+
+
+@pytest.fixture
+def library(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
+    """The other resource server: the same code under a URL of its own."""
+    with open_course(new_database(), key_pair, resource=LIBRARY) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("resource", "audience"),
+    [
+        (None, [ISSUER, COURSES, LIBRARY]),
+        (COURSES, [COURSES]),
+        ([COURSES], [COURSES]),
+        ([LIBRARY, COURSES], [COURSES, LIBRARY]),
+        ([COURSES, COURSES], [COURSES]),
+        (ISSUER, [ISSUER]),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["data", "json"])
+def test_resource_narrows_the_audience(
+    encoding: str, resource: Any, audience: list[str], auth: FlaskClient
+) -> None:
+    if encoding == "json" and isinstance(resource, str):
+        resource = [resource]
+    body = {"username": "student1", "password": "password123"} | ({"resource": resource} if resource else {})
+
+    response = auth.post("/token", **{encoding: body})
+
+    assert response.json
+    assert read_claims(response.json["access_token"])["aud"] == audience
+
+
+def test_token_for_one_resource_server_is_refused_by_the_others(
+    auth: FlaskClient, course: FlaskClient, library: FlaskClient
+) -> None:
+    for resource, statuses in (
+        (COURSES, (401, 200, 401)),
+        (LIBRARY, (401, 401, 200)),
+        (ISSUER, (200, 401, 401)),
+    ):
+        headers = bearer(log_in(auth, resource=resource)["access_token"])
+        paths = ((auth, "/users/me"), (course, "/courses"), (library, "/courses"))
+
+        assert tuple(client.get(path, headers=headers).status_code for client, path in paths) == statuses
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "http://127.0.0.1:9999",
+        f"{COURSES}/",
+        COURSES.upper(),
+        f"{COURSES}#x",
+        f"{COURSES}?x",
+        "x",
+        [COURSES, "http://127.0.0.1:9999"],
+    ],
+    ids=str,
+)
+def test_unknown_resource_is_refused(resource: Any, auth: FlaskClient) -> None:
+    form = {"username": "student1", "password": "password123", "resource": resource}
+
+    response = auth.post("/token", data=form)
+
+    assert (response.status_code, response.json and response.json["error"]) == (400, "invalid_target")
+
+
+def test_refresh_narrows_and_never_widens(auth: FlaskClient) -> None:
+    answer = log_in(auth, resource=[COURSES, LIBRARY])
+    form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
+
+    wide = auth.post("/token", data=form | {"resource": ISSUER})
+    narrow = auth.post("/token", data=form | {"resource": LIBRARY}).json
+    assert narrow
+    again = auth.post("/token", data=form | {"refresh_token": narrow["refresh_token"]}).json
+
+    assert (wide.status_code, wide.json and wide.json["error"]) == (400, "invalid_target")
+    assert read_claims(narrow["access_token"])["aud"] == [LIBRARY]
+    assert again
+    assert read_claims(again["access_token"])["aud"] == [COURSES, LIBRARY]

@@ -1,0 +1,219 @@
+"""Confidential clients: how they authenticate, and what their tokens are good for."""
+
+from base64 import b64encode
+from typing import Any
+from urllib.parse import quote_plus
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.conftest import (
+    add_client,
+    bearer,
+    both_databases,
+    log_in,
+    read_claims,
+    run_command,
+)
+from tests.forger import COURSES, ISSUER
+
+pytestmark = both_databases
+
+STUDENT = {"username": "student1", "password": "password123"}
+
+
+@pytest.fixture
+def reports(auth: FlaskClient) -> tuple[str, str]:
+    return add_client(auth, "reports", "--scope", "courses:read", "--scope", "users:manage")
+
+
+def ask(client: FlaskClient, credentials: tuple[str, str] | None = None, **changes: Any) -> TestResponse:
+    return client.post("/token", data={"grant_type": "client_credentials"} | changes, auth=credentials)
+
+
+def test_client_gets_a_token_of_its_own(auth: FlaskClient, reports: tuple[str, str]) -> None:
+    response = ask(auth, reports)
+
+    assert response.json
+    assert list(response.json) == ["access_token", "token_type", "expires_in", "scope"], "no refresh token"
+    claims = read_claims(response.json["access_token"])
+    assert claims["sub"] == claims["client_id"] == "reports"
+    assert claims["aud"] == [ISSUER, COURSES]
+    assert claims["scope"] == response.json["scope"] == "courses:read users:manage"
+    assert not {"sid", "username"} & set(claims)
+
+
+def test_secret_may_stand_in_the_body(auth: FlaskClient, reports: tuple[str, str]) -> None:
+    client_id, secret = reports
+
+    assert ask(auth, client_id=client_id, client_secret=secret).status_code == 200
+    body = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
+    assert auth.post("/token", json=body).status_code == 200
+
+
+def test_client_id_may_stand_in_the_body_beside_basic(auth: FlaskClient, reports: tuple[str, str]) -> None:
+    assert ask(auth, reports, client_id="reports").status_code == 200
+    assert ask(auth, reports, client_id="other").status_code == 400
+
+
+def test_basic_credentials_are_form_encoded_first(auth: FlaskClient, reports: tuple[str, str]) -> None:
+    """RFC 6749 section 2.3.1: `%72` is an `r`."""
+    assert ask(auth, ("%72eports", quote_plus(reports[1]))).status_code == 200
+
+
+def basic(text: str) -> dict[str, Any]:
+    return {"headers": {"Authorization": f"Basic {b64encode(text.encode()).decode()}"}}
+
+
+# What stands in place of good credentials, `{}` for the secret.
+BAD_CREDENTIALS: dict[str, dict[str, Any]] = {
+    "wrong secret": basic("reports:wrong"),
+    "secret cut": basic("reports:{:.42}"),
+    "empty secret": basic("reports:"),
+    "no colon": basic("reports"),
+    "unknown client": basic("nobody:{}"),
+    "client in capitals": basic("REPORTS:{}"),
+    "no client": basic(":{}"),
+    "NUL in the client": basic("reports\0:{}"),
+    "NUL in the secret": basic("reports:{}\0"),
+    "the public client with a secret": basic("first-party:{}"),
+    "the public client with no secret": basic("first-party:"),
+    "nothing": {"headers": {"Authorization": "Basic"}},
+    "not base64": {"headers": {"Authorization": "Basic !!!"}},
+    "not UTF-8": {"headers": {"Authorization": "Basic /////w=="}},
+    "another scheme": {"headers": {"Authorization": "Bearer a.b.c"}},
+    "wrong secret in the body": {"data": {"client_id": "reports", "client_secret": "wrong"}},
+    "no secret in the body": {"data": {"client_id": "reports"}},
+    "secret alone in the body": {"data": {"client_secret": "{}"}},
+    "unknown client in the body": {"data": {"client_id": "nobody"}},
+}
+
+
+# Where clients authenticate, with what they send there beside.
+ENDPOINTS = [
+    ("/token", {"grant_type": "client_credentials"}),
+    ("/token", STUDENT),
+    ("/token", {"grant_type": "refresh_token", "refresh_token": "x"}),
+    ("/revoke", {"token": "x"}),
+    ("/introspect", {"token": "x"}),
+]
+
+
+@pytest.mark.parametrize("bad", BAD_CREDENTIALS.values(), ids=BAD_CREDENTIALS)
+def test_bad_client_is_refused_everywhere(
+    bad: dict[str, Any], auth: FlaskClient, reports: tuple[str, str]
+) -> None:
+    headers = dict(bad.get("headers", {}))
+    if "{" in b64_text(headers):
+        headers = basic(b64_text(headers).format(reports[1]))["headers"]
+    data = {name: value.format(reports[1]) for name, value in bad.get("data", {}).items()}
+
+    for path, form in ENDPOINTS:
+        response = auth.post(path, data=form | data, headers=headers)
+
+        assert response.status_code == 401, path
+        assert response.headers["WWW-Authenticate"] == 'Basic realm="clients"'
+        assert response.json == {
+            "error": "invalid_client",
+            "error_description": "The client could not be authenticated.",
+        }
+
+
+def b64_text(headers: dict[str, str]) -> str:
+    from base64 import b64decode
+
+    scheme, _, text = headers.get("Authorization", "").partition(" ")
+    try:
+        return b64decode(text, validate=True).decode() if scheme == "Basic" else ""
+    except ValueError:
+        return ""
+
+
+def test_two_ways_at_once_are_refused(auth: FlaskClient, reports: tuple[str, str]) -> None:
+    response = ask(auth, reports, client_id=reports[0], client_secret=reports[1])
+
+    assert (response.status_code, response.json and response.json["error"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("form", [{}, {"client_id": "first-party"}])
+def test_public_client_has_no_token_of_its_own(form: dict[str, Any], auth: FlaskClient) -> None:
+    response = ask(auth, None, **form)
+
+    assert (response.status_code, response.json and response.json["error"]) == (400, "unauthorized_client")
+
+
+def test_public_client_may_name_itself(auth: FlaskClient) -> None:
+    answer = log_in(auth, client_id="first-party")
+
+    assert read_claims(answer["access_token"])["client_id"] == "first-party"
+
+
+def test_scope_of_a_client_narrows_and_never_widens(auth: FlaskClient, reports: tuple[str, str]) -> None:
+    narrow, wide = ask(auth, reports, scope="courses:read"), ask(auth, reports, scope="courses:write")
+
+    assert narrow.json
+    assert narrow.json["scope"] == "courses:read"
+    assert (wide.status_code, wide.json and wide.json["error"]) == (400, "invalid_scope")
+
+
+def test_client_is_bound_to_its_resources(auth: FlaskClient) -> None:
+    reader = add_client(auth, "reader", "--scope", "courses:read", "--resource", COURSES)
+
+    own, named, other = (
+        ask(auth, reader),
+        ask(auth, reader, resource=COURSES),
+        ask(auth, reader, resource=ISSUER),
+    )
+
+    for response in (own, named):
+        assert response.json
+        assert read_claims(response.json["access_token"])["aud"] == [COURSES]
+    assert (other.status_code, other.json and other.json["error"]) == (400, "invalid_target")
+
+
+def test_client_logs_users_in_within_its_own_bounds(auth: FlaskClient) -> None:
+    credentials = add_client(auth, "website", "--scope", "courses:read", "--resource", COURSES)
+    teacher = {"username": "teacher1", "password": "password456"}
+
+    answer = auth.post("/token", data=teacher, auth=credentials).json
+    wide = auth.post("/token", data=teacher | {"scope": "courses:write"}, auth=credentials)
+
+    assert answer
+    claims = read_claims(answer["access_token"])
+    assert (claims["client_id"], claims["scope"], claims["aud"]) == ("website", "courses:read", [COURSES])
+    assert claims["username"] == "teacher1"
+    assert (wide.status_code, wide.json and wide.json["error"]) == (400, "invalid_scope")
+
+
+def test_token_of_a_client_is_good_at_both_services(
+    auth: FlaskClient, course: FlaskClient, reports: tuple[str, str]
+) -> None:
+    answer = ask(auth, reports).json
+    assert answer
+    headers = bearer(answer["access_token"])
+
+    assert course.get("/courses", headers=headers).status_code == 200
+    assert auth.get("/users", headers=headers).status_code == 200
+    assert auth.get("/users/me", headers=headers).status_code == 401, "it is no user"
+
+
+def test_removed_client_is_known_no_longer(auth: FlaskClient, reports: tuple[str, str]) -> None:
+    own = ask(auth, reports).json
+    login = auth.post("/token", data=STUDENT, auth=reports).json
+    assert own
+    assert login
+
+    assert run_command(auth, "clients", "remove", "reports").exit_code == 0
+
+    assert ask(auth, reports).status_code == 401
+    assert auth.get("/users", headers=bearer(own["access_token"])).status_code == 401
+    assert auth.get("/users/me", headers=bearer(login["access_token"])).status_code == 401
+
+
+def test_secret_is_stored_as_a_hash(auth: FlaskClient, reports: tuple[str, str]) -> None:
+    listed = run_command(auth, "clients", "list", "--json").stdout
+
+    assert "reports" in listed
+    assert reports[1] not in listed
+    assert len(reports[1]) == 43, "256 bits in base64url"

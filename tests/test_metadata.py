@@ -1,0 +1,109 @@
+"""The metadata of the authorization server (RFC 8414): every member is true."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from auth_app.roles import ROLES
+from tests.conftest import add_client, log_in
+from tests.forger import COURSES, ISSUER
+
+
+@pytest.fixture
+def metadata(auth: FlaskClient) -> dict[str, Any]:
+    response = auth.get("/.well-known/oauth-authorization-server")
+    assert isinstance(response.json, dict)
+    return response.json
+
+
+def test_members_are_those_that_are_tested_here(metadata: dict[str, Any]) -> None:
+    assert set(metadata) == {
+        "issuer",
+        "token_endpoint",
+        "jwks_uri",
+        "revocation_endpoint",
+        "introspection_endpoint",
+        "grant_types_supported",
+        "response_types_supported",
+        "scopes_supported",
+        "token_endpoint_auth_methods_supported",
+        "revocation_endpoint_auth_methods_supported",
+        "introspection_endpoint_auth_methods_supported",
+        "protected_resources",
+        "service_documentation",
+    }
+
+
+def test_issuer_is_that_of_the_tokens(metadata: dict[str, Any]) -> None:
+    assert metadata["issuer"] == ISSUER
+
+
+@pytest.mark.parametrize(
+    ("member", "method", "status"),
+    [
+        ("token_endpoint", "POST", 415),
+        ("revocation_endpoint", "POST", 415),
+        ("introspection_endpoint", "POST", 415),
+        ("jwks_uri", "GET", 200),
+        ("service_documentation", "GET", 200),
+    ],
+)
+def test_endpoint_is_there(
+    member: str, method: str, status: int, metadata: dict[str, Any], auth: FlaskClient
+) -> None:
+    assert metadata[member].startswith(ISSUER)
+
+    assert auth.open(metadata[member].removeprefix(ISSUER), method=method).status_code == status
+
+
+def test_grant_types_are_all_that_are_answered(metadata: dict[str, Any], auth: FlaskClient) -> None:
+    tried = ["password", "refresh_token", "client_credentials", "authorization_code", "implicit", "x"]
+    credentials = add_client(auth)
+    for grant_type in tried:
+        form = {"grant_type": grant_type, "username": "x", "password": "x", "refresh_token": "x"}
+        answer = auth.post("/token", data=form, auth=credentials).json
+        assert answer
+        is_supported = answer.get("error") != "unsupported_grant_type"
+        assert is_supported == (grant_type in metadata["grant_types_supported"]), grant_type
+
+
+def test_there_is_no_authorization_endpoint(metadata: dict[str, Any]) -> None:
+    assert metadata["response_types_supported"] == []
+
+
+def test_scopes_are_all_that_a_token_can_have(metadata: dict[str, Any], auth: FlaskClient) -> None:
+    granted = {scope for role in ROLES for scope in log_in(auth, f"{role}1")["scope"].split()}
+
+    assert set(metadata["scopes_supported"]) == granted
+
+
+@pytest.mark.parametrize(
+    ("member", "path", "form"),
+    [
+        (
+            "token_endpoint_auth_methods_supported",
+            "/token",
+            {"username": "student1", "password": "password123"},
+        ),
+        ("revocation_endpoint_auth_methods_supported", "/revoke", {"token": "x"}),
+        ("introspection_endpoint_auth_methods_supported", "/introspect", {"token": "x"}),
+    ],
+)
+def test_ways_to_authenticate_are_all_that_work(
+    member: str, path: str, form: dict[str, str], metadata: dict[str, Any], auth: FlaskClient
+) -> None:
+    client_id, secret = add_client(auth)
+    ways: dict[str, dict[str, Any]] = {
+        "client_secret_basic": {"data": form, "auth": (client_id, secret)},
+        "client_secret_post": {"data": form | {"client_id": client_id, "client_secret": secret}},
+        "none": {"data": form},
+    }
+
+    working = [way for way, request in ways.items() if auth.post(path, **request).status_code == 200]
+
+    assert metadata[member] == working
+
+
+def test_protected_resources_are_the_resource_servers(metadata: dict[str, Any]) -> None:
+    assert metadata["protected_resources"] == [COURSES]

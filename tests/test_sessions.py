@@ -1,0 +1,227 @@
+"""A login and its refresh tokens: rotation, reuse, scope, and what ends a session."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from auth_app.models import Session, User
+from tests.conftest import add_client, bearer, both_databases, change_row, find_user, log_in, read_claims
+
+pytestmark = both_databases
+
+
+def refresh(client: FlaskClient, refresh_token: str, **changes: Any) -> TestResponse:
+    auth = changes.pop("auth", None)
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token} | changes
+    return client.post("/token", data=form, auth=auth)
+
+
+def refreshed(client: FlaskClient, refresh_token: str, **changes: Any) -> dict[str, Any]:
+    response = refresh(client, refresh_token, **changes)
+    assert response.status_code == 200, response.text
+    assert isinstance(response.json, dict)
+    return response.json
+
+
+def is_refused(response: TestResponse, error: str = "invalid_grant") -> bool:
+    return (response.status_code, response.json and response.json["error"]) == (400, error)
+
+
+def sees_itself(client: FlaskClient, access_token: str) -> bool:
+    return client.get("/users/me", headers=bearer(access_token)).status_code == 200
+
+
+def sessions(client: FlaskClient) -> list[Session]:
+    with client.application.app_context():
+        return list(client.application.extensions["sqlalchemy"].session.scalars(sa.select(Session)))
+
+
+def test_refresh_answers_with_new_tokens_of_the_same_session(auth: FlaskClient) -> None:
+    first = log_in(auth)
+
+    second = refreshed(auth, first["refresh_token"])
+
+    assert list(second) == list(first)
+    assert second["refresh_token"] != first["refresh_token"]
+    old, new = (read_claims(answer["access_token"]) for answer in (first, second))
+    assert old["jti"] != new["jti"]
+    for name in ("sub", "sid", "aud", "client_id", "scope", "username"):
+        assert old[name] == new[name]
+
+
+def test_access_token_issued_before_a_refresh_stays_good(auth: FlaskClient) -> None:
+    first = log_in(auth)
+
+    second = refreshed(auth, first["refresh_token"])
+
+    assert sees_itself(auth, first["access_token"])
+    assert sees_itself(auth, second["access_token"])
+
+
+def test_refresh_tokens_follow_each_other(auth: FlaskClient) -> None:
+    token = log_in(auth)["refresh_token"]
+    seen = {token}
+
+    for _ in range(5):
+        token = refreshed(auth, token)["refresh_token"]
+        seen.add(token)
+
+    assert len(seen) == 6
+
+
+@pytest.mark.parametrize("age", [0, 1, 2])
+def test_reused_refresh_token_revokes_its_session(age: int, auth: FlaskClient) -> None:
+    answers = [log_in(auth)]
+    for _ in range(3):
+        answers.append(refreshed(auth, answers[-1]["refresh_token"]))
+
+    assert is_refused(refresh(auth, answers[age]["refresh_token"]))
+
+    assert is_refused(refresh(auth, answers[-1]["refresh_token"])), "the newest is good no longer"
+    assert not any(sees_itself(auth, answer["access_token"]) for answer in answers)
+
+
+def test_reuse_ends_no_other_session(auth: FlaskClient) -> None:
+    first, other = log_in(auth), log_in(auth)
+    refreshed(auth, first["refresh_token"])
+
+    refresh(auth, first["refresh_token"])
+
+    assert sees_itself(auth, other["access_token"])
+    assert refreshed(auth, other["refresh_token"])
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["x", "x" * 43, "x" * 86, "x" * 4096, "eyJ.eyJ.x", "%", "é", " ", "a b", "\x00", "x" * 4097],
+)
+def test_made_up_refresh_token_is_refused(token: str, auth: FlaskClient) -> None:
+    response = refresh(auth, token)
+
+    assert response.status_code == 400
+    assert response.json
+    assert response.json["error"] in {"invalid_grant", "invalid_request"}
+
+
+def test_guess_in_a_family_counts_as_reuse(auth: FlaskClient) -> None:
+    """Who knows the first half of a refresh token has seen one."""
+    token = log_in(auth)["refresh_token"]
+
+    assert is_refused(refresh(auth, token[:-1] + ("A" if token[-1] != "A" else "B")))
+
+    assert is_refused(refresh(auth, token))
+
+
+def test_neither_half_of_a_refresh_token_is_stored(auth: FlaskClient) -> None:
+    token = log_in(auth)["refresh_token"]
+    (session,) = sessions(auth)
+
+    stored = " ".join(str(getattr(session, column.name)) for column in Session.__table__.columns)
+
+    assert session.refresh_token_hash in stored
+    assert token[:43] not in stored
+    assert token[43:] not in stored
+
+
+def test_expired_session_is_refused_and_removed_by_the_next_login(auth: FlaskClient) -> None:
+    answer = log_in(auth)
+    change_row(auth, sa.update(Session).values(expires_at=Session.created_at))
+
+    assert is_refused(refresh(auth, answer["refresh_token"]))
+    assert not sees_itself(auth, answer["access_token"])
+    assert len(sessions(auth)) == 1
+    log_in(auth)
+    assert len(sessions(auth)) == 1
+
+
+def test_session_ends_at_its_time_however_often_it_is_refreshed(auth: FlaskClient) -> None:
+    answer = log_in(auth)
+    (before,) = sessions(auth)
+
+    refreshed(auth, answer["refresh_token"])
+
+    (after,) = sessions(auth)
+    assert after.expires_at == before.expires_at == before.created_at + 30 * 86400
+
+
+def test_scope_narrows_one_access_token_and_not_the_refresh_token(auth: FlaskClient) -> None:
+    answer = log_in(auth, "teacher1", scope="courses:read courses:write")
+
+    narrow = refreshed(auth, answer["refresh_token"], scope="courses:read")
+    wide = refreshed(auth, narrow["refresh_token"])
+
+    assert narrow["scope"] == read_claims(narrow["access_token"])["scope"] == "courses:read"
+    assert wide["scope"] == read_claims(wide["access_token"])["scope"] == "courses:read courses:write"
+
+
+@pytest.mark.parametrize("scope", ["courses:write", "courses:read courses:write", "enrolments:write", "x"])
+def test_scope_beyond_the_grant_is_refused_and_the_token_is_not_spent(scope: str, auth: FlaskClient) -> None:
+    answer = log_in(auth, "teacher1", scope="courses:read")
+
+    assert is_refused(refresh(auth, answer["refresh_token"], scope=scope), "invalid_scope")
+
+    assert refreshed(auth, answer["refresh_token"])["scope"] == "courses:read"
+
+
+def test_scope_that_the_user_lost_is_lost_at_the_next_refresh(auth: FlaskClient) -> None:
+    answer = log_in(auth, "teacher1")
+    change_row(auth, sa.update(User).where(User.username == "teacher1").values(roles=["student"]))
+
+    assert refreshed(auth, answer["refresh_token"])["scope"] == "courses:read enrolments:write"
+
+
+def test_scope_that_the_user_won_needs_a_new_login(auth: FlaskClient) -> None:
+    answer = log_in(auth)
+    change_row(auth, sa.update(User).where(User.username == "student1").values(roles=["admin"]))
+
+    assert refreshed(auth, answer["refresh_token"])["scope"] == "courses:read enrolments:write"
+    assert "users:manage" in log_in(auth)["scope"]
+
+
+def test_user_without_a_role_logs_in_and_may_do_nothing(auth: FlaskClient) -> None:
+    change_row(auth, sa.update(User).where(User.username == "student1").values(roles=["unknown"]))
+
+    answer = log_in(auth)
+
+    assert answer["scope"] == read_claims(answer["access_token"])["scope"] == ""
+    assert sees_itself(auth, answer["access_token"])
+
+
+def test_refresh_token_is_good_for_its_own_client_only(auth: FlaskClient) -> None:
+    options = ("--scope", "courses:read")
+    first, second = add_client(auth, "first", *options), add_client(auth, "second", *options)
+    answer = auth.post("/token", data={"username": "student1", "password": "password123"}, auth=first).json
+    assert answer
+
+    assert is_refused(refresh(auth, answer["refresh_token"], auth=second))
+    assert is_refused(refresh(auth, answer["refresh_token"]))
+
+    assert refreshed(auth, answer["refresh_token"], auth=first)["scope"] == "courses:read"
+
+
+def test_first_party_refresh_token_is_refused_to_a_client(auth: FlaskClient) -> None:
+    answer = log_in(auth)
+
+    assert is_refused(refresh(auth, answer["refresh_token"], auth=add_client(auth)))
+
+    assert refreshed(auth, answer["refresh_token"])
+
+
+def test_user_who_is_disabled_behind_our_back_is_refused(auth: FlaskClient) -> None:
+    answer = log_in(auth)
+    change_row(auth, sa.update(User).values(is_disabled=True))
+
+    assert is_refused(refresh(auth, answer["refresh_token"]))
+    assert not sees_itself(auth, answer["access_token"])
+
+
+def test_login_is_noted(auth: FlaskClient) -> None:
+    before = find_user(auth, "student1").last_login_at
+    log_in(auth)
+
+    (session,) = sessions(auth)
+    assert before is None
+    assert find_user(auth, "student1").last_login_at == session.created_at
