@@ -126,8 +126,14 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def new_database(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
     """Yield a function that makes an empty database (on PostgreSQL: a schema) and returns its URL."""
+    with make_databases(backend, request, tmp_path) as make:
+        yield make
+
+
+@contextmanager
+def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[], str]]:
     if backend == "sqlite":
-        yield lambda: f"sqlite:///{tmp_path / uuid.uuid4().hex}.db"
+        yield lambda: f"sqlite:///{folder / uuid.uuid4().hex}.db"
         return
     engine = sa.create_engine(request.getfixturevalue("postgresql"), isolation_level="AUTOCOMMIT")
     made = []

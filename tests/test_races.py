@@ -1,0 +1,93 @@
+"""Many requests at the same moment, at several processes over one database: exactly one may win."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from tests.conftest import make_databases
+from tests.servers import Server, call, serve_replicas
+
+STUDENT = {"username": "student1", "password": "password123"}
+TOGETHER = 20
+
+Request = Callable[[], tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def replicas(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Server]]:
+    folder = tmp_path_factory.mktemp("replicas")
+    with (
+        make_databases(request.param, request, folder) as make,
+        serve_replicas(folder / "served", make()) as servers,
+    ):
+        yield servers
+
+
+def send_together(requests: list[Request]) -> list[tuple[int, dict[str, Any]]]:
+    barrier = Barrier(len(requests))
+
+    def send(request: Request) -> tuple[int, dict[str, Any]]:
+        barrier.wait()
+        return request()
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(send, requests))
+
+
+def post(replicas: list[Server], number: int, form: dict[str, str], path: str = "/token") -> Request:
+    return lambda: call(replicas[number % len(replicas)].url + path, form=form)
+
+
+def refresh_form(answer: dict[str, Any]) -> dict[str, str]:
+    return {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
+
+
+def test_of_twenty_uses_of_a_refresh_token_one_succeeds(replicas: list[Server]) -> None:
+    for _ in range(3):
+        _, login = call(replicas[0].url + "/token", form=STUDENT)
+
+        answers = send_together([post(replicas, n, refresh_form(login)) for n in range(TOGETHER)])
+
+        assert Counter(status for status, _ in answers) == {200: 1, 400: TOGETHER - 1}
+        winner = next(answer for status, answer in answers if status == 200)
+        assert call(replicas[1].url + "/token", form=refresh_form(winner))[0] == 400, (
+            "reuse ended the session"
+        )
+
+
+def test_refresh_tokens_of_many_sessions_do_not_disturb_each_other(replicas: list[Server]) -> None:
+    logins = [call(replicas[n % 2].url + "/token", form=STUDENT)[1] for n in range(8)]
+
+    for _ in range(3):
+        answers = send_together([post(replicas, n, refresh_form(login)) for n, login in enumerate(logins)])
+        assert Counter(status for status, _ in answers) == {200: 8}
+        logins = [answer for _, answer in answers]
+
+
+def test_of_a_refresh_and_a_revocation_the_revocation_stays(replicas: list[Server]) -> None:
+    for _ in range(5):
+        _, login = call(replicas[0].url + "/token", form=STUDENT)
+
+        refreshed, revoked = send_together(
+            [
+                post(replicas, 0, refresh_form(login)),
+                post(replicas, 1, {"token": login["access_token"]}, "/revoke"),
+            ]
+        )
+
+        assert revoked[0] == 200
+        newest = refreshed[1] if refreshed[0] == 200 else login
+        assert call(replicas[0].url + "/token", form=refresh_form(newest))[0] == 400
+
+
+def test_simultaneous_good_logins_all_succeed(replicas: list[Server]) -> None:
+    answers = send_together([post(replicas, n, STUDENT) for n in range(8)])
+
+    assert {status for status, _ in answers} <= {200, 503}, "or are told to come again in a moment"
+    assert [status for status, _ in answers].count(200) >= 4
