@@ -66,9 +66,9 @@ def needs_rehash(password_hash: str) -> bool:
 
 
 def is_password_hash(text: str) -> bool:
-    """Tell whether `verify_password` can work with a hash that comes from elsewhere."""
+    """Tell whether a text is a hash that `verify_password` can work with, and the database can hold."""
     try:
-        return bool(_WERKZEUG.fullmatch(text) or extract_parameters(text))
+        return len(text) <= 255 and bool(_WERKZEUG.fullmatch(text) or extract_parameters(text))
     except InvalidHashError:
         return False
 

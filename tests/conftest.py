@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,8 @@ def postgresql() -> Iterator[sa.URL]:
     """A PostgreSQL server: the one that TEST_DATABASE_URL names, or one of our own on a socket."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield sa.make_url(url)
+        for name in filter(lambda filled: isinstance(filled, str), _FILLED.values()):
+            manage(sa.make_url(url), f"DROP DATABASE {name!s}")
         return
     with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
         Path(folder).chmod(0o755)  # the server runs as another user when we are root
@@ -125,7 +128,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def new_database(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """Yield a function that makes an empty database (on PostgreSQL: a schema) and returns its URL."""
+    """Yield a function that makes an empty database and returns its URL."""
     with make_databases(backend, request, tmp_path) as make:
         yield make
 
@@ -135,21 +138,29 @@ def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -
     if backend == "sqlite":
         yield lambda: f"sqlite:///{folder / uuid.uuid4().hex}.db"
         return
-    engine = sa.create_engine(request.getfixturevalue("postgresql"), isolation_level="AUTOCOMMIT")
+    server: sa.URL = request.getfixturevalue("postgresql")
     made = []
 
     def create() -> str:
-        made.append(f"test_{uuid.uuid4().hex}")
-        with engine.connect() as connection:
-            connection.execute(sa.schema.CreateSchema(made[-1]))
-        url = engine.url.update_query_dict({"options": f"-csearch_path={made[-1]}"})
-        return url.render_as_string(hide_password=False)
+        made.append(server.set(database=f"test_{uuid.uuid4().hex}"))
+        manage(server, f"CREATE DATABASE {made[-1].database} STRATEGY file_copy")
+        return made[-1].render_as_string(hide_password=False)
 
     yield create
-    with engine.connect() as connection:
-        for name in made:
-            connection.execute(sa.schema.DropSchema(name, cascade=True))
-    engine.dispose()
+    for url in made:
+        manage(server, f"DROP DATABASE {url.database} WITH (FORCE)")
+
+
+def manage(server: sa.URL, *statements: str) -> None:
+    """Run statements about databases, from a database that is none of theirs."""
+    with maintain(server.set(database="postgres")).connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+@cache
+def maintain(server: sa.URL) -> sa.Engine:
+    return sa.create_engine(server, isolation_level="AUTOCOMMIT")
 
 
 class CheckingClient(FlaskClient):
@@ -262,21 +273,34 @@ def _open(app: Flask) -> Iterator[FlaskClient]:
     engine.dispose()
 
 
-_FILLED: dict[str, bytes] = {}  # by application: an SQLite file as its commands have made it
+# By application and kind of database, as the commands have made it: the bytes of an SQLite file, or the name of a
+# database of PostgreSQL.
+_FILLED: dict[tuple[str, str], bytes | str] = {}
 
 
 def _fill_database(app: Flask, engine: sa.Engine) -> None:
-    is_file = engine.dialect.name == "sqlite"
-    if is_file and app.name in _FILLED:
-        Path(engine.url.database or "").write_bytes(_FILLED[app.name])
-        return
-    runner = app.test_cli_runner(catch_exceptions=False)
-    for command in (["db", "upgrade"], ["demo-data"]):
-        result = runner.invoke(args=command)
-        assert result.exit_code == 0, result.output
-    if is_file:
-        engine.dispose()  # the last connection leaves everything in the file
-        _FILLED[app.name] = Path(engine.url.database or "").read_bytes()
+    """Make tables and demo data by the application's commands; the next time, copy what they made."""
+    key, name = (app.name, engine.dialect.name), str(engine.url.database)
+    filled = _FILLED.get(key)
+    if isinstance(filled, bytes):
+        Path(name).write_bytes(filled)
+    elif filled:
+        manage(engine.url, f"DROP DATABASE {name}", copy_database(filled, name))
+    else:
+        runner = app.test_cli_runner(catch_exceptions=False)
+        for command in (["db", "upgrade"], ["demo-data"]):
+            result = runner.invoke(args=command)
+            assert result.exit_code == 0, result.output
+        engine.dispose()  # the last connection to SQLite leaves everything in the file
+        if engine.dialect.name == "sqlite":
+            _FILLED[key] = Path(name).read_bytes()
+        else:
+            manage(engine.url, copy_database(name, f"filled_{name}"))
+            _FILLED[key] = f"filled_{name}"
+
+
+def copy_database(source: str, target: str) -> str:
+    return f"CREATE DATABASE {target} TEMPLATE {source} STRATEGY file_copy"
 
 
 def find_user(client: FlaskClient, username: str) -> User:

@@ -9,8 +9,6 @@ from flask.testing import FlaskClient
 from tests.conftest import KeyPair, bearer, both_databases, log_in, open_auth, open_course, read_claims
 from tests.forger import COURSES, ISSUER
 
-pytestmark = both_databases
-
 LIBRARY = "http://127.0.0.1:8083"
 
 
@@ -88,6 +86,7 @@ def test_unknown_resource_is_refused(resource: Any, auth: FlaskClient) -> None:
     assert (response.status_code, response.json and response.json["error"]) == (400, "invalid_target")
 
 
+@both_databases
 def test_refresh_narrows_and_never_widens(auth: FlaskClient) -> None:
     answer = log_in(auth, resource=[COURSES, LIBRARY])
     form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}

@@ -74,6 +74,7 @@ def test_hash_is_argon2id_at_the_minimum_of_owasp_or_above() -> None:
 
 def test_hash_has_the_parameters_of_the_settings(key_pair: KeyPair, new_database: Callable[[], str]) -> None:
     with open_auth(new_database(), key_pair, argon2_memory=47104, argon2_passes=1) as client:
+        log_in(client)
         found = extract_parameters(find_user(client, "student1").password_hash)
 
     assert (found.memory_cost, found.time_cost) == (47104, 1)

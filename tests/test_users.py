@@ -22,8 +22,6 @@ from tests.conftest import (
     read_claims,
 )
 
-pytestmark = both_databases
-
 GOOD_PASSWORD = "correct horse battery"
 NOBODY = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
 
@@ -60,6 +58,7 @@ def test_role_has_its_scopes(role: str, auth: FlaskClient) -> None:
 # What users see and change of themselves
 
 
+@both_databases
 def test_user_sees_own_name_and_roles(auth: FlaskClient) -> None:
     response = auth.get("/users/me", headers=bearer(get_token(auth)))
 
@@ -83,6 +82,7 @@ def change(client: FlaskClient, token: str, current: str, new: str) -> tuple[int
     return response.status_code, response.get_json(silent=True)
 
 
+@both_databases
 def test_password_change_ends_all_other_sessions(auth: FlaskClient) -> None:
     own, others, teacher = log_in(auth), [log_in(auth), log_in(auth)], log_in(auth, "teacher1")
 
@@ -97,6 +97,7 @@ def test_password_change_ends_all_other_sessions(auth: FlaskClient) -> None:
     assert log_in(auth, password=GOOD_PASSWORD)
 
 
+@both_databases
 def test_password_change_needs_the_old_one(auth: FlaskClient) -> None:
     other = log_in(auth)
 
@@ -131,6 +132,7 @@ def test_both_passwords_are_needed(name: str, auth: FlaskClient) -> None:
 # What administrators see and change
 
 
+@both_databases
 def test_pages_together_hold_every_user_once_and_in_order(auth: FlaskClient, admin: dict[str, str]) -> None:
     for name in ("ann", "zoe", "m.m+m@example.com"):
         auth.post("/users", json={"username": name, "password": GOOD_PASSWORD}, headers=admin)
@@ -161,6 +163,7 @@ def test_user_is_read_by_id(auth: FlaskClient, admin: dict[str, str]) -> None:
     assert (answer["username"], answer["roles"]) == ("teacher1", ["teacher"])
 
 
+@both_databases
 @pytest.mark.parametrize("user_id", [NOBODY, "x", "1", "%00", NOBODY[:-1]])
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
 def test_user_who_is_not_there_is_not_found(
@@ -171,6 +174,7 @@ def test_user_who_is_not_there_is_not_found(
     assert auth.open(f"/users/{user_id}", method=method, json=body, headers=admin).status_code == 404
 
 
+@both_databases
 def test_new_user_logs_in(auth: FlaskClient, admin: dict[str, str]) -> None:
     body = {"username": "ada", "password": GOOD_PASSWORD, "roles": ["teacher"]}
 
@@ -209,6 +213,7 @@ BAD_USERS: dict[str, tuple[dict[str, Any], int, str]] = {
 }
 
 
+@both_databases
 @pytest.mark.parametrize(("changes", "status", "error"), BAD_USERS.values(), ids=BAD_USERS)
 def test_bad_user_is_refused(
     changes: dict[str, Any], status: int, error: str, auth: FlaskClient, admin: dict[str, str]
@@ -223,6 +228,7 @@ def test_bad_user_is_refused(
     assert len(page["users"]) == 3
 
 
+@both_databases
 def test_disabled_user_is_out_and_enabled_user_logs_in_anew(auth: FlaskClient, admin: dict[str, str]) -> None:
     answer, path = log_in(auth), path_of_user(auth, "student1")
     form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
@@ -242,6 +248,7 @@ def test_disabled_user_is_out_and_enabled_user_logs_in_anew(auth: FlaskClient, a
     assert log_in(auth)
 
 
+@both_databases
 def test_roles_are_set(auth: FlaskClient, admin: dict[str, str]) -> None:
     path = path_of_user(auth, "student1")
 
@@ -308,6 +315,7 @@ def test_self_registration_is_off_by_default(auth: FlaskClient) -> None:
     assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
 
 
+@both_databases
 def test_people_add_themselves_where_they_may(open_door: FlaskClient) -> None:
     response = open_door.post("/users", json={"username": "ada", "password": GOOD_PASSWORD})
 

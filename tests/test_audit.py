@@ -1,0 +1,187 @@
+"""What happens to users, clients, sessions and keys is one line of JSON each: who, what, from where."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import add_client, bearer, find_user, get_token, log_in, read_claims, run_command
+from tests.secrets import find_secrets
+from tests.servers import Pair, call, run_flask
+
+ADDRESS, REQUEST_ID = "192.0.2.7", "request-7"
+GOOD_PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def events(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
+    def read() -> list[dict[str, Any]]:
+        lines = [record.getMessage() for record in caplog.records if record.name == "audit"]
+        caplog.clear()
+        return [json.loads(line) for line in lines]
+
+    return read
+
+
+def from_afar(client: FlaskClient) -> FlaskClient:
+    client.environ_base["REMOTE_ADDR"] = ADDRESS
+    client.environ_base["HTTP_X_REQUEST_ID"] = REQUEST_ID
+    return client
+
+
+def test_life_of_a_login_is_recorded(auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]) -> None:
+    events()
+    client = from_afar(auth)
+    first = log_in(client)
+    form = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
+    client.post("/token", data=form)
+    client.post("/token", data=form)
+    session = read_claims(first["access_token"])["sid"]
+    user = str(find_user(auth, "student1").id)
+
+    found = events()
+
+    assert [event["event"] for event in found] == [
+        "login",
+        "token_refreshed",
+        "refresh_token_reused",
+        "session_revoked",
+    ]
+    for event in found:
+        assert (event["address"], event["request_id"]) == (ADDRESS, REQUEST_ID)
+        assert (event["client"], event["session"]) == ("first-party", session)
+        assert set(event) >= {"time", "event", "actor", "address", "request_id"}
+    assert [event["actor"] for event in found[:3]] == [user] * 3
+    assert found[3]["user"] == user
+
+
+def test_failed_login_is_recorded_without_what_was_typed(
+    auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """Somebody's password may stand in the field of the name."""
+    events()
+    for username in ("student1", "hunter2-as-a-name"):
+        from_afar(auth).post("/token", data={"username": username, "password": "wrong password"})
+
+    known, unknown = events()
+
+    assert (known["event"], known["actor"]) == ("login_failed", str(find_user(auth, "student1").id))
+    assert (unknown["event"], unknown["actor"], unknown["address"]) == ("login_failed", None, ADDRESS)
+    assert "hunter2" not in json.dumps(unknown)
+
+
+def test_throttled_login_is_recorded(auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]) -> None:
+    for _ in range(6):
+        auth.post("/token", data={"username": "student1", "password": "wrong"})
+
+    assert [event["event"] for event in events()][-2:] == ["login_failed", "login_throttled"]
+
+
+def test_clients_are_recorded(auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]) -> None:
+    events()
+    credentials = add_client(auth, "reports", "--scope", "courses:read")
+    auth.post("/token", data={"grant_type": "client_credentials"}, auth=credentials)
+    auth.post("/token", data={"grant_type": "client_credentials"}, auth=("reports", "wrong"))
+    auth.post("/token", data={"grant_type": "client_credentials"}, auth=("nobody", "wrong"))
+    run_command(auth, "clients", "remove", "reports")
+
+    assert [(event["event"], event["client"]) for event in events()] == [
+        ("client_added", "reports"),
+        ("client_token_issued", "reports"),
+        ("client_refused", "reports"),
+        ("client_refused", None),
+        ("client_removed", "reports"),
+    ]
+
+
+def test_changes_to_users_are_recorded_with_who_made_them(
+    auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    admin, student = str(find_user(auth, "admin1").id), str(find_user(auth, "student1").id)
+    headers, own = bearer(get_token(auth, "admin1")), bearer(get_token(auth))
+    events()
+    auth.post("/users", json={"username": "ada", "password": GOOD_PASSWORD}, headers=headers)
+    ada = str(find_user(auth, "ada").id)
+    auth.patch(f"/users/{ada}", json={"roles": ["teacher"], "is_disabled": True}, headers=headers)
+    auth.patch(f"/users/{ada}", json={"is_disabled": False}, headers=headers)
+    change = {"current_password": "password123", "new_password": GOOD_PASSWORD}
+    auth.put("/users/me/password", json=change, headers=own)
+
+    assert [(event["event"], event["actor"], event["user"]) for event in events()] == [
+        ("user_created", admin, ada),
+        ("roles_changed", admin, ada),
+        ("user_disabled", admin, ada),
+        ("user_enabled", admin, ada),
+        ("password_changed", student, student),
+    ]
+
+
+def test_command_is_recorded_with_who_ran_it(
+    auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    log_in(auth)
+    events()
+    run_command(auth, "users", "disable", "student1")
+
+    revoked, disabled = events()
+
+    assert (revoked["event"], disabled["event"]) == ("session_revoked", "user_disabled")
+    for event in (revoked, disabled):
+        assert event["actor"].startswith("command line, uid ")
+        assert (event["address"], event["request_id"]) == (None, None)
+
+
+def test_new_key_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+
+    lines = run_flask("wsgi_auth", "keys generate", {}, tmp_path).splitlines()
+
+    event = next(json.loads(line) for line in lines if line.startswith("{"))
+    assert event["event"] == "key_generated"
+    assert len(event["kid"]) == 43
+
+
+def test_server_writes_its_audit_log_to_standard_error(pair: Pair) -> None:
+    _, answer = call(f"{pair.auth.url}/token", form={"username": "student1", "password": "password123"})
+
+    lines = [json.loads(line) for line in pair.auth.log.read_text().splitlines() if line.startswith("{")]
+
+    session = read_claims(answer["access_token"])["sid"]
+    assert [line["event"] for line in lines if line.get("session") == session] == ["login"]
+
+
+@pytest.mark.parametrize("given", ["abc-123", "A.b_C-9", "x" * 64])
+def test_request_id_is_taken_and_sent_back(given: str, course: FlaskClient) -> None:
+    assert course.get("/healthz", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
+
+
+@pytest.mark.parametrize("given", [None, "", "x" * 65, "a b", 'a"b', "a/b", "\u00e9", "{}"])
+def test_request_id_is_made_where_none_or_a_bad_one_came(given: str | None, course: FlaskClient) -> None:
+    headers = {} if given is None else {"X-Request-ID": given}
+
+    first, second = (course.get("/nothing", headers=headers).headers["X-Request-ID"] for _ in range(2))
+
+    assert first != second
+    assert len(first) == len(second) == 32
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the password is password123",
+        "Bearer eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln",
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA",
+        "-----BEGIN PRIVATE KEY-----",
+    ],
+)
+def test_search_for_secrets_in_logs_finds_them(text: str) -> None:
+    """A control of what looks at every log of this suite."""
+    assert find_secrets(text)
+
+
+def test_search_for_secrets_knows_the_tokens_of_the_suite(auth: FlaskClient) -> None:
+    assert find_secrets(f"refused {log_in(auth)['refresh_token']}")
+    assert find_secrets(f"made {add_client(auth)[1]}")

@@ -1,0 +1,255 @@
+"""Commands of auth_app: tables for people, JSON for programs, and exit codes for scripts."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask.testing import FlaskClient
+from werkzeug.security import generate_password_hash
+
+from tests.conftest import (
+    KeyPair,
+    add_client,
+    bearer,
+    both_databases,
+    find_user,
+    get_token,
+    log_in,
+    read_claims,
+    run_command,
+)
+from tests.forger import COURSES, ISSUER
+from tests.servers import environment_for, run_flask
+
+GOOD_PASSWORD = "correct horse battery"
+
+
+def done(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def as_json(client: FlaskClient, *arguments: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(done(run_command(client, *arguments, "--json")))
+    return rows
+
+
+@both_databases
+def test_user_is_added_and_logs_in(auth: FlaskClient) -> None:
+    said = done(run_command(auth, "users", "add", "ada", "--role", "teacher", stdin=f"{GOOD_PASSWORD}\n"))
+
+    assert said == f"added ada, {find_user(auth, 'ada').id}\n"
+    assert "courses:write" in log_in(auth, "ada", password=GOOD_PASSWORD)["scope"]
+
+
+def test_user_has_several_roles_or_is_a_student(auth: FlaskClient) -> None:
+    for username, options in (("ann", []), ("bob", ["--role", "student", "--role", "admin"])):
+        done(run_command(auth, "users", "add", username, *options, stdin=GOOD_PASSWORD))
+
+    assert find_user(auth, "ann").roles == ["student"]
+    assert find_user(auth, "bob").roles == ["student", "admin"]
+
+
+@pytest.mark.parametrize("method", ["scrypt", "pbkdf2:sha256:1000"])
+def test_user_moves_over_with_a_hash_of_werkzeug(method: str, auth: FlaskClient) -> None:
+    password_hash = generate_password_hash("password of old", method)
+
+    done(run_command(auth, "users", "add", "ada", "--hashed", stdin=f"{password_hash}\n"))
+
+    assert find_user(auth, "ada").password_hash == password_hash
+    assert log_in(auth, "ada", password="password of old")
+    assert find_user(auth, "ada").password_hash.startswith("$argon2id$")
+
+
+@both_databases
+def test_users_are_listed_and_shown(auth: FlaskClient) -> None:
+    log_in(auth)
+
+    rows = as_json(auth, "users", "list")
+    table = done(run_command(auth, "users", "list")).splitlines()
+    (shown,) = as_json(auth, "users", "show", "student1")
+
+    assert [row["username"] for row in rows] == ["admin1", "student1", "teacher1"]
+    assert table[0].split() == ["id", "username", "roles", "is_disabled", "last_login_at"]
+    assert table[1].split()[1:] == ["admin1", "admin", "no", "-"]
+    assert shown == rows[1]
+    assert shown["last_login_at"] == find_user(auth, "student1").last_login_at
+    assert "argon2" not in json.dumps(rows)
+
+
+@both_databases
+def test_password_is_set_and_ends_all_sessions(auth: FlaskClient) -> None:
+    token = get_token(auth)
+
+    done(run_command(auth, "users", "set-password", "student1", stdin=f"{GOOD_PASSWORD}\n"))
+
+    assert auth.get("/users/me", headers=bearer(token)).status_code == 401
+    assert log_in(auth, password=GOOD_PASSWORD)
+
+
+def test_roles_are_set(auth: FlaskClient) -> None:
+    done(run_command(auth, "users", "set-roles", "student1", "teacher", "admin"))
+    assert find_user(auth, "student1").roles == ["teacher", "admin"]
+
+    assert done(run_command(auth, "users", "set-roles", "student1")) == "student1 has no role now\n"
+    assert find_user(auth, "student1").roles == []
+
+
+@both_databases
+def test_user_is_disabled_and_enabled(auth: FlaskClient) -> None:
+    token = get_token(auth)
+
+    done(run_command(auth, "users", "disable", "student1"))
+    refused = auth.post("/token", data={"username": "student1", "password": "password123"})
+    done(run_command(auth, "users", "enable", "student1"))
+
+    assert refused.status_code == 400
+    assert auth.get("/users/me", headers=bearer(token)).status_code == 401
+    assert log_in(auth)
+
+
+@both_databases
+def test_clients_are_added_listed_and_removed(auth: FlaskClient) -> None:
+    add_client(auth, "writer", "--scope", "courses:read", "--scope", "courses:write", "--resource", COURSES)
+    said = done(run_command(auth, "clients", "add", "reader"))
+
+    assert [line.split()[0] for line in said.splitlines()] == ["client_id", "client_secret"]
+    assert as_json(auth, "clients", "list") == [
+        {"id": "reader", "scopes": [], "resources": [ISSUER, COURSES]},
+        {"id": "writer", "scopes": ["courses:read", "courses:write"], "resources": [COURSES]},
+    ]
+    assert done(run_command(auth, "clients", "remove", "writer")) == "removed writer\n"
+    assert [row["id"] for row in as_json(auth, "clients", "list")] == ["reader"]
+
+
+@both_databases
+def test_sessions_are_listed_and_revoked(auth: FlaskClient) -> None:
+    students, teacher = [log_in(auth) for _ in range(3)], log_in(auth, "teacher1")
+    ids = [read_claims(answer["access_token"])["sid"] for answer in students]
+
+    rows = as_json(auth, "sessions", "list")
+    assert {row["id"] for row in rows} == {*ids, read_claims(teacher["access_token"])["sid"]}
+    assert {row["id"] for row in as_json(auth, "sessions", "list", "--user", "student1")} == set(ids)
+    assert set(rows[0]) == {"id", "username", "client_id", "scope", "created_at", "expires_at"}
+
+    assert done(run_command(auth, "sessions", "revoke", ids[0])) == "ended 1 session\n"
+    assert done(run_command(auth, "sessions", "revoke", "--user", "student1")) == "ended 2 sessions\n"
+    assert done(run_command(auth, "sessions", "revoke", "--user", "student1")) == "ended 0 sessions\n"
+
+    assert [row["username"] for row in as_json(auth, "sessions", "list")] == ["teacher1"]
+    for answer, status in ((students[0], 401), (students[1], 401), (teacher, 200)):
+        assert auth.get("/users/me", headers=bearer(answer["access_token"])).status_code == status
+
+
+UUID = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
+
+# A command, what stands on its standard input, its exit code, and what it says.
+REFUSED: dict[str, tuple[list[str], str, int, str]] = {
+    "user exists": (["users", "add", "student1"], GOOD_PASSWORD, 1, "There is a user of this name already."),
+    "bad name": (["users", "add", "Ada"], GOOD_PASSWORD, 1, "A user name is"),
+    "weak password": (["users", "add", "ada"], "password", 1, "one of the most common"),
+    "no password": (["users", "add", "ada"], "", 1, "8 characters or more"),
+    "no hash": (["users", "add", "ada", "--hashed"], GOOD_PASSWORD, 1, "this is no hash"),
+    "long hash": (["users", "add", "ada", "--hashed"], f"scrypt:1:1:1$x${'0' * 300}", 1, "this is no hash"),
+    "unknown role": (["users", "add", "ada", "--role", "king"], GOOD_PASSWORD, 2, "'king' is not one of"),
+    "password as an argument": (["users", "add", "ada", GOOD_PASSWORD], "", 2, "unexpected extra argument"),
+    **{
+        f"{command} of nobody": (["users", command, "nobody"], GOOD_PASSWORD, 1, "there is no user nobody")
+        for command in ("show", "set-password", "set-roles", "disable", "enable")
+    },
+    "unknown role to set": (["users", "set-roles", "student1", "king"], "", 2, "'king' is not one of"),
+    "bad client ID": (["clients", "add", "Reports"], "", 1, "A client ID is"),
+    "reserved client ID": (["clients", "add", "first-party"], "", 1, "reserved"),
+    "client ID like a user's": (["clients", "add", "a" + UUID[1:]], "", 1, "reserved"),
+    "unknown scope": (["clients", "add", "reports", "--scope", "x"], "", 2, "'x' is not one of"),
+    "unknown resource": (
+        ["clients", "add", "reports", "--resource", "http://x"],
+        "",
+        1,
+        "add it to RESOURCES",
+    ),
+    "client to remove": (["clients", "remove", "nobody"], "", 1, "there is no client nobody"),
+    "sessions of nobody": (["sessions", "list", "--user", "nobody"], "", 1, "there is no user nobody"),
+    "sessions to revoke of nobody": (["sessions", "revoke", "--user", "nobody"], "", 1, "there is no user"),
+    "no session": (["sessions", "revoke", UUID], "", 1, f"there is no live session {UUID}"),
+    "bad session": (["sessions", "revoke", "x"], "", 2, "not a valid UUID"),
+    "neither session nor user": (["sessions", "revoke"], "", 2, "either a session's ID or --user"),
+    "session and user": (
+        ["sessions", "revoke", UUID, "--user", "x"],
+        "",
+        2,
+        "either a session's ID or --user",
+    ),
+    "no such command": (["users", "remove", "student1"], "", 2, "No such command"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "stdin", "code", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_command_is_refused(
+    arguments: list[str], stdin: str, code: int, sentence: str, auth: FlaskClient
+) -> None:
+    result = run_command(auth, *arguments, stdin=stdin)
+
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert sentence in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+    assert [row["username"] for row in as_json(auth, "users", "list")] == ["admin1", "student1", "teacher1"]
+
+
+def test_client_is_not_added_twice(auth: FlaskClient) -> None:
+    credentials = add_client(auth, "reports")
+
+    again = run_command(auth, "clients", "add", "reports")
+
+    assert (again.exit_code, again.stderr) == (1, "Error: There is a client of this ID already.\n")
+    form = {"grant_type": "client_credentials"}
+    assert auth.post("/token", data=form, auth=credentials).status_code == 200
+
+
+def test_commands_need_no_keys_and_name_a_database_that_is_not_ready(tmp_path: Path) -> None:
+    environment = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
+    with pytest.raises(
+        AssertionError, match=r"Error: the database failed .* run `flask --app wsgi_auth db upgrade`"
+    ):
+        run_flask("wsgi_auth", "users list", environment, tmp_path)
+
+    run_flask("wsgi_auth", "db upgrade", environment, tmp_path)
+    assert run_flask("wsgi_auth", "users list", environment, tmp_path).split()[0] == "id"
+
+
+def test_password_is_asked_for_at_a_terminal_and_not_shown(tmp_path: Path, key_pair: KeyPair) -> None:
+    environment = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
+    run_flask("wsgi_auth", "db upgrade", environment, tmp_path)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "wsgi_auth", "users", "add", "ada"],
+        env=environment_for(environment),
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen = b""
+    for prompt in (b"Password: ", b"Repeat for confirmation: "):
+        while not seen.endswith(prompt):
+            seen += os.read(ours, 1024)
+        os.write(ours, f"{GOOD_PASSWORD}\n".encode())
+    try:
+        while chunk := os.read(ours, 1024):
+            seen += chunk
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+
+    assert process.wait(timeout=30) == 0
+    assert b"added ada" in seen
+    assert GOOD_PASSWORD.encode() not in seen
