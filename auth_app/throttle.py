@@ -67,9 +67,10 @@ def _address() -> str:
         address = ip_address(text)
     except ValueError:  # a socket of the file system has none
         return _hash(f"address {text}")
-    # Whoever has one IPv6 address has the rest of its /64 too.
-    prefix = ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
-    return _hash(f"address {prefix}")
+    if isinstance(address, IPv6Address):
+        # Whoever has one address has the rest of its /64 too, but for those of IPv4 in the clothes of IPv6.
+        return _hash(f"address {address.ipv4_mapped or ip_network((address, 64), strict=False)}")
+    return _hash(f"address {address}")
 
 
 def _hash(text: str) -> str:

@@ -273,8 +273,7 @@ def _open(app: Flask) -> Iterator[FlaskClient]:
     engine.dispose()
 
 
-# By application and kind of database, as the commands have made it: the bytes of an SQLite file, or the name of a
-# database of PostgreSQL.
+# By application and kind of database: the bytes of an SQLite file, or the name of a database of PostgreSQL.
 _FILLED: dict[tuple[str, str], bytes | str] = {}
 
 

@@ -7,7 +7,9 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from auth_app.errors import InvalidGrant
 from auth_app.models import Session, User
+from auth_app.sessions import start_session
 from tests.conftest import add_client, bearer, both_databases, change_row, find_user, log_in, read_claims
 
 pytestmark = both_databases
@@ -216,6 +218,20 @@ def test_user_who_is_disabled_behind_our_back_is_refused(auth: FlaskClient) -> N
 
     assert is_refused(refresh(auth, answer["refresh_token"]))
     assert not sees_itself(auth, answer["access_token"])
+
+
+@pytest.mark.parametrize("change", [{"is_disabled": True}, {"password_hash": "another"}], ids=str)
+def test_login_is_refused_if_the_user_changes_while_the_password_is_verified(
+    change: dict[str, Any], auth: FlaskClient
+) -> None:
+    with auth.application.app_context():
+        user = find_user(auth, "student1")
+        change_row(auth, sa.update(User).where(User.username == "student1").values(**change))
+
+        with pytest.raises(InvalidGrant):
+            start_session(user, "password123", "first-party", "", [])
+
+    assert sessions(auth) == []
 
 
 def test_login_is_noted(auth: FlaskClient) -> None:

@@ -169,6 +169,13 @@ def test_refused_attempt_computes_no_hash(auth: FlaskClient) -> None:
         assert try_login(auth, "teacher1", "password456").status_code == 503, "which would need one"
 
 
+def test_address_of_ipv4_counts_as_itself_on_a_socket_of_ipv6(auth: FlaskClient) -> None:
+    fail_from(auth, f"::ffff:{HERE}", ADDRESS_ALLOWANCE)
+
+    assert try_login(auth, "x", address=HERE).status_code == 429
+    assert try_login(auth, "x", address=f"::ffff:{THERE}").status_code == 400
+
+
 @pytest.mark.parametrize("address", ["", "unix:", "x" * 1000])
 def test_peer_without_an_address_is_counted_too(address: str, auth: FlaskClient) -> None:
     assert try_login(auth, address=address).status_code == 400

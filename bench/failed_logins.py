@@ -1,0 +1,81 @@
+"""Measure failed logins side by side: `.venv/bin/python -m bench.failed_logins`.
+
+Nobody may tell from the time whether a user exists, and an attempt that the throttle refuses must cost far
+less than one that it does not. In each round every kind of attempt is made once, in an order of its own.
+"""
+
+import random
+import tempfile
+import time
+from pathlib import Path
+from statistics import median, quantiles
+
+from flask.testing import FlaskClient
+from pydantic import SecretStr
+from sqlalchemy import delete, update
+
+from auth_app import create_app
+from auth_app.database import db
+from auth_app.models import LoginFailure, User
+from auth_app.settings import AuthSettings
+from auth_app.signing_key import generate_key_pair
+from auth_app.throttle import ACCOUNT_ALLOWANCE
+
+ROUNDS = 300
+KINDS = {
+    "known user": "student1",
+    "unknown user": "nobody",
+    "disabled user": "teacher1",
+    "throttled account": "throttled",
+}
+
+
+def attempt(client: FlaskClient, username: str) -> float:
+    """Return the milliseconds that one failed login takes."""
+    started = time.perf_counter()
+    client.post("/token", data={"username": username, "password": "wrong password"})
+    return (time.perf_counter() - started) * 1000
+
+
+def measure(client: FlaskClient) -> dict[str, list[float]]:
+    """Return the times of each kind of attempt, in milliseconds."""
+    times: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for _ in range(ROUNDS):
+        with client.application.app_context():
+            db.session.execute(delete(LoginFailure))
+            db.session.commit()
+        for _ in range(ACCOUNT_ALLOWANCE):
+            attempt(client, KINDS["throttled account"])
+        for kind in random.sample(list(KINDS), len(KINDS)):
+            times[kind].append(attempt(client, KINDS[kind]))
+    return times
+
+
+def main() -> None:
+    """Make an application in a folder that is thrown away, measure, and print a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        keys = Path(folder) / "private_key.pem", Path(folder) / "public_key.pem"
+        generate_key_pair(*keys)
+        app = create_app(
+            AuthSettings(
+                auth_database_url=SecretStr(f"sqlite:///{folder}/auth.db"),
+                jwt_private_key_file=keys[0],
+                jwt_public_key_file=keys[1],
+            )
+        )
+        for command in ("db upgrade", "demo-data"):
+            app.test_cli_runner(catch_exceptions=False).invoke(args=command.split())
+        with app.app_context():
+            db.session.execute(update(User).where(User.username == "teacher1").values(is_disabled=True))
+            db.session.commit()
+        times = measure(app.test_client())
+    base = median(times["known user"])
+    print(f"| {ROUNDS} failed logins each | median, ms | middle half, ms | to a known user's |")
+    print("|---|---|---|---|")
+    for kind, values in times.items():
+        low, middle, high = quantiles(values)
+        print(f"| {kind} | {middle:.2f} | {low:.2f} to {high:.2f} | {middle / base:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
