@@ -7,6 +7,7 @@ workers = 2
 # Few, for short waits under load. Slow clients can hold every thread: in production a reverse proxy stands in
 # front and reads requests whole before it passes them on.
 threads = 4
+graceful_timeout = 10  # seconds: no request takes one, and a worker that hangs at its end is not waited for
 
 forwarded_allow_ips = ""  # by default whoever connects from loopback may say what scheme was used
 header_map = "refuse"  # a header that only looks like another when mapped to WSGI is an attack

@@ -73,6 +73,17 @@ def test_failed_login_is_recorded_without_what_was_typed(
     assert "hunter2" not in json.dumps(unknown)
 
 
+def test_login_of_a_disabled_user_is_recorded_as_failed(
+    auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    run_command(auth, "users", "disable", "student1")
+    events()
+    auth.post("/token", data={"username": "student1", "password": "password123"})
+
+    (failed,) = events()
+    assert (failed["event"], failed["actor"]) == ("login_failed", str(find_user(auth, "student1").id))
+
+
 def test_throttled_login_is_recorded(auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]) -> None:
     for _ in range(6):
         auth.post("/token", data={"username": "student1", "password": "wrong"})

@@ -41,7 +41,7 @@ def test_reader_logs_in_and_reads_courses(
     operation.get_by_role("button", name="Execute").click()
     answer = operation.locator(".live-responses-table .highlight-code code").first
     expect(answer).to_contain_text("access_token")
-    operation.evaluate("element => element.scrollIntoView()")
+    operation.get_by_role("button", name="Execute").evaluate("element => element.scrollIntoView()")
     page.screenshot(path=pictures / "docs-auth.png")
     token = json.loads(answer.inner_text())["access_token"]
 

@@ -176,7 +176,7 @@ def test_address_of_ipv4_counts_as_itself_on_a_socket_of_ipv6(auth: FlaskClient)
     assert try_login(auth, "x", address=f"::ffff:{THERE}").status_code == 400
 
 
-@pytest.mark.parametrize("address", ["", "unix:", "x" * 1000])
+@pytest.mark.parametrize("address", ["", "unix:", "a" * 1000])
 def test_peer_without_an_address_is_counted_too(address: str, auth: FlaskClient) -> None:
     assert try_login(auth, address=address).status_code == 400
     assert failures(auth) == 2
