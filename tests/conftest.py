@@ -5,11 +5,9 @@ import logging
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from auth_app.signing_key import generate_key_pair
 from course_app.settings import CourseSettings
 from shared.contract import Contract, path_of
 from shared.keys import thumbprint
+from tests.databases import drop_filled_databases, fill_database, make_databases
 from tests.forger import Forger
 from tests.secrets import LogWatch, find_secrets, remember
 from tests.servers import Pair, serve_pair
@@ -110,8 +109,7 @@ def postgresql() -> Iterator[sa.URL]:
     """A PostgreSQL server: the one that TEST_DATABASE_URL names, or one of our own on a socket."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield sa.make_url(url)
-        for name in filter(lambda filled: isinstance(filled, str), _FILLED.values()):
-            manage(sa.make_url(url), f"DROP DATABASE {name!s}")
+        drop_filled_databases(sa.make_url(url))
         return
     with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
         Path(folder).chmod(0o755)  # the server runs as another user when we are root
@@ -131,36 +129,6 @@ def new_database(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -
     """Yield a function that makes an empty database and returns its URL."""
     with make_databases(backend, request, tmp_path) as make:
         yield make
-
-
-@contextmanager
-def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[], str]]:
-    if backend == "sqlite":
-        yield lambda: f"sqlite:///{folder / uuid.uuid4().hex}.db"
-        return
-    server: sa.URL = request.getfixturevalue("postgresql")
-    made = []
-
-    def create() -> str:
-        made.append(server.set(database=f"test_{uuid.uuid4().hex}"))
-        manage(server, f"CREATE DATABASE {made[-1].database} STRATEGY file_copy")
-        return made[-1].render_as_string(hide_password=False)
-
-    yield create
-    for url in made:
-        manage(server, f"DROP DATABASE {url.database} WITH (FORCE)")
-
-
-def manage(server: sa.URL, *statements: str) -> None:
-    """Run statements about databases, from a database that is none of theirs."""
-    with maintain(server.set(database="postgres")).connect() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-
-
-@cache
-def maintain(server: sa.URL) -> sa.Engine:
-    return sa.create_engine(server, isolation_level="AUTOCOMMIT")
 
 
 class CheckingClient(FlaskClient):
@@ -267,39 +235,10 @@ def open_course(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskC
 def _open(app: Flask) -> Iterator[FlaskClient]:
     with app.app_context():
         engine = app.extensions["sqlalchemy"].engine
-    _fill_database(app, engine)
+    fill_database(app, engine)
     app.test_client_class = CheckingClient
     yield app.test_client()
     engine.dispose()
-
-
-# By application and kind of database: the bytes of an SQLite file, or the name of a database of PostgreSQL.
-_FILLED: dict[tuple[str, str], bytes | str] = {}
-
-
-def _fill_database(app: Flask, engine: sa.Engine) -> None:
-    """Make tables and demo data by the application's commands; the next time, copy what they made."""
-    key, name = (app.name, engine.dialect.name), str(engine.url.database)
-    filled = _FILLED.get(key)
-    if isinstance(filled, bytes):
-        Path(name).write_bytes(filled)
-    elif filled:
-        manage(engine.url, f"DROP DATABASE {name}", copy_database(filled, name))
-    else:
-        runner = app.test_cli_runner(catch_exceptions=False)
-        for command in (["db", "upgrade"], ["demo-data"]):
-            result = runner.invoke(args=command)
-            assert result.exit_code == 0, result.output
-        engine.dispose()  # the last connection to SQLite leaves everything in the file
-        if engine.dialect.name == "sqlite":
-            _FILLED[key] = Path(name).read_bytes()
-        else:
-            manage(engine.url, copy_database(name, f"filled_{name}"))
-            _FILLED[key] = f"filled_{name}"
-
-
-def copy_database(source: str, target: str) -> str:
-    return f"CREATE DATABASE {target} TEMPLATE {source} STRATEGY file_copy"
 
 
 def find_user(client: FlaskClient, username: str) -> User:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import make_databases
+from tests.databases import make_databases
 from tests.servers import Server, call, serve_replicas
 
 STUDENT = {"username": "student1", "password": "password123"}

@@ -1,0 +1,76 @@
+"""Make databases for tests, SQLite files or databases of a PostgreSQL server, and fill them fast."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+
+@contextmanager
+def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[], str]]:
+    if backend == "sqlite":
+        yield lambda: f"sqlite:///{folder / uuid.uuid4().hex}.db"
+        return
+    server: sa.URL = request.getfixturevalue("postgresql")
+    made = []
+
+    def create() -> str:
+        made.append(server.set(database=f"test_{uuid.uuid4().hex}"))
+        manage(server, f"CREATE DATABASE {made[-1].database} STRATEGY file_copy")
+        return made[-1].render_as_string(hide_password=False)
+
+    yield create
+    for url in made:
+        manage(server, f"DROP DATABASE {url.database} WITH (FORCE)")
+
+
+def manage(server: sa.URL, *statements: str) -> None:
+    """Run statements about databases, from a database that is none of theirs."""
+    with maintain(server.set(database="postgres")).connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+@cache
+def maintain(server: sa.URL) -> sa.Engine:
+    return sa.create_engine(server, isolation_level="AUTOCOMMIT")
+
+
+# By application and kind of database: the bytes of an SQLite file, or the name of a database of PostgreSQL.
+_FILLED: dict[tuple[str, str], bytes | str] = {}
+
+
+def fill_database(app: Flask, engine: sa.Engine) -> None:
+    """Make tables and demo data by the application's commands; the next time, copy what they made."""
+    key, name = (app.name, engine.dialect.name), str(engine.url.database)
+    filled = _FILLED.get(key)
+    if isinstance(filled, bytes):
+        Path(name).write_bytes(filled)
+    elif filled:
+        manage(engine.url, f"DROP DATABASE {name}", copy_database(filled, name))
+    else:
+        runner = app.test_cli_runner(catch_exceptions=False)
+        for command in (["db", "upgrade"], ["demo-data"]):
+            result = runner.invoke(args=command)
+            assert result.exit_code == 0, result.output
+        engine.dispose()  # the last connection to SQLite leaves everything in the file
+        if engine.dialect.name == "sqlite":
+            _FILLED[key] = Path(name).read_bytes()
+        else:
+            manage(engine.url, copy_database(name, f"filled_{name}"))
+            _FILLED[key] = f"filled_{name}"
+
+
+def copy_database(source: str, target: str) -> str:
+    return f"CREATE DATABASE {target} TEMPLATE {source} STRATEGY file_copy"
+
+
+def drop_filled_databases(server: sa.URL) -> None:
+    for filled in _FILLED.values():
+        if isinstance(filled, str):
+            manage(server, f"DROP DATABASE {filled}")
