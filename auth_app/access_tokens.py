@@ -14,7 +14,6 @@ from auth_app.signing_key import SigningKey
 from shared.verification import (
     ALGORITHM,
     LEEWAY,
-    MAXIMUM_LENGTH,
     TOKEN_TYPE,
     check_claims,
     choose_key,
@@ -45,8 +44,6 @@ def sign_access_token(
 
 def read_access_token(token: str) -> dict[str, Any] | None:
     """Return the claims of an access token that is good now, whichever server it is for, or None."""
-    if len(token) > MAXIMUM_LENGTH:
-        return None
     settings: AuthSettings = current_app.extensions["settings"]
     try:
         key = choose_key(jwt.get_unverified_header(token), current_app.extensions["public_keys"])

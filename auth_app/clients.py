@@ -1,6 +1,5 @@
 """Know which client is asking: a registered one by its secret, or a public one of our own without."""
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -14,7 +13,7 @@ from auth_app import audit
 from auth_app.database import db
 from auth_app.errors import InvalidClient
 from auth_app.models import Client, Session
-from auth_app.sessions import revoke_sessions
+from auth_app.sessions import hash_secret, revoke_sessions
 from shared.errors import InvalidRequest
 
 # The `client_id` of our own applications that run on their users' machines and can keep no secret.
@@ -66,11 +65,6 @@ def _check_secret(client_id: str | None, secret: str | None) -> Client:
         audit.record("client_refused", client=client.id if client else None)
         raise InvalidClient
     return client
-
-
-def hash_secret(secret: str) -> str:
-    """Return the SHA-256 of a secret of 256 random bits, which nobody can guess however fast a hash is."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def add_client(client_id: str, scopes: list[str], resources: list[str]) -> str:

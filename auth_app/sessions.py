@@ -46,7 +46,7 @@ def start_session(
         scope=scope,
         resources=resources,
         family_hash=_hash_family(refresh_token),
-        refresh_token_hash=_hash(refresh_token),
+        refresh_token_hash=hash_secret(refresh_token),
         created_at=now,
         expires_at=now + current_app.extensions["settings"].refresh_token_lifetime,
     )
@@ -65,12 +65,9 @@ def rotate_refresh_token(refresh_token: str, client_id: str) -> tuple[Session, s
     # One statement decides: of those who come at the same time, one finds the row as it was.
     session = db.session.scalar(
         update(Session)
-        .where(_is_family_of(refresh_token), Session.refresh_token_hash == _hash(refresh_token))
-        .where(
-            Session.client_id == client_id,
-            Session.revoked_at.is_(None),
-        )
-        .values(refresh_token_hash=_hash(successor))
+        .where(_is_family_of(refresh_token), Session.refresh_token_hash == hash_secret(refresh_token))
+        .where(Session.client_id == client_id, Session.revoked_at.is_(None))
+        .values(refresh_token_hash=hash_secret(successor))
         .returning(Session)
     )
     if session is None:
@@ -94,7 +91,7 @@ def find_session_of_token(refresh_token: str) -> Session | None:
 
 def is_newest(refresh_token: str, session: Session) -> bool:
     """Tell whether a refresh token of a session is the one that can be spent next."""
-    return secrets.compare_digest(session.refresh_token_hash, _hash(refresh_token))
+    return secrets.compare_digest(session.refresh_token_hash, hash_secret(refresh_token))
 
 
 def revoke_sessions(*which: ColumnElement[bool]) -> int:
@@ -132,9 +129,9 @@ def _is_family_of(refresh_token: str) -> ColumnElement[bool]:
 
 
 def _hash_family(refresh_token: str) -> str:
-    return _hash(refresh_token[:_FAMILY_LENGTH])
+    return hash_secret(refresh_token[:_FAMILY_LENGTH])
 
 
-def _hash(secret: str) -> str:
-    # Fast, because 256 random bits cannot be guessed however fast a hash is.
+def hash_secret(secret: str) -> str:
+    """Return the SHA-256 of a secret of 256 random bits, which nobody can guess however fast a hash is."""
     return hashlib.sha256(secret.encode()).hexdigest()

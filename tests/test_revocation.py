@@ -169,7 +169,7 @@ def test_client_learns_of_no_token_for_other_servers(auth: FlaskClient, inspecto
     assert introspect(auth, token, add_client(auth, "other", "--resource", ISSUER))["active"] is True
 
 
-def test_client_learns_of_its_own_token_whoever_it_is_for(auth: FlaskClient) -> None:
+def test_client_learns_of_its_own_token(auth: FlaskClient) -> None:
     credentials = add_client(auth, "website", "--resource", COURSES)
     answer = auth.post("/token", data={"grant_type": "client_credentials"}, auth=credentials).json
     assert answer
