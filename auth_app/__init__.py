@@ -31,10 +31,9 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
         cli.init_app(app)
         for module in (token, revocation, introspection, users, well_known):
             app.register_blueprint(module.blueprint)
-        if settings.trusted_proxies:
-            app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-                app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0, x_port=0, x_prefix=0
-            )
+        # Only an address is taken from the headers of proxies, and by default none of them is trusted.
+        proxied = ProxyFix(app.wsgi_app, settings.trusted_proxies, x_proto=0, x_host=0)
+        app.wsgi_app = proxied  # type: ignore[method-assign]
         if _is_serving():
             _take_keys(app, settings)
         return app

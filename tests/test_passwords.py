@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
@@ -105,6 +106,31 @@ def test_missing_hash_costs_a_full_verification_and_opens_to_no_password(auth: F
     assert hashing.hasher.verify(hashing.decoy, "")
     assert not verify_password(None, "")
     assert not verify_password(None, "x")
+
+
+class WatchedHasher(PasswordHasher):
+    """Verifies as ever, and notes what."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 19456, 1)
+        self.verified: list[str] = []
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002
+        self.verified.append(str(hash))
+        return super().verify(hash, password)
+
+
+@pytest.mark.parametrize("username", ["student1", "teacher1", "nobody"])
+def test_every_failed_login_verifies_one_hash_of_the_same_cost(username: str, auth: FlaskClient) -> None:
+    hasher = WatchedHasher()
+    auth.application.extensions["hashing"] = replace(auth.application.extensions["hashing"], hasher=hasher)
+    change_row(auth, sa.update(User).where(User.username == "teacher1").values(is_disabled=True))
+
+    response = auth.post("/token", data={"username": username, "password": "wrong"})
+
+    assert response.status_code == 400
+    (verified,) = hasher.verified
+    assert extract_parameters(verified) == extract_parameters(hasher.hash("x"))
 
 
 @in_application
