@@ -126,7 +126,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def new_database(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """Yield a function that makes an empty database and returns its URL."""
+    """Yield a function that returns the URL of a database that does not exist yet."""
     with make_databases(backend, request, tmp_path) as make:
         yield make
 

@@ -19,21 +19,26 @@ def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -
     server: sa.URL = request.getfixturevalue("postgresql")
     made = []
 
-    def create() -> str:
+    def name() -> str:
         made.append(server.set(database=f"test_{uuid.uuid4().hex}"))
-        manage(server, f"CREATE DATABASE {made[-1].database} STRATEGY file_copy")
         return made[-1].render_as_string(hide_password=False)
 
-    yield create
+    yield name
     for url in made:
-        manage(server, f"DROP DATABASE {url.database} WITH (FORCE)")
+        manage(server, f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)")
 
 
-def manage(server: sa.URL, *statements: str) -> None:
-    """Run statements about databases, from a database that is none of theirs."""
+def create_database(url: str) -> str:
+    """Make the empty database of a URL, unless it is SQLite's, which makes it at the first connection."""
+    if not url.startswith("sqlite"):
+        manage(sa.make_url(url), f"CREATE DATABASE {sa.make_url(url).database}")
+    return url
+
+
+def manage(server: sa.URL, statement: str) -> None:
+    """Run a statement about a database, from another one."""
     with maintain(server.set(database="postgres")).connect() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(statement)
 
 
 @cache
@@ -52,8 +57,9 @@ def fill_database(app: Flask, engine: sa.Engine) -> None:
     if isinstance(filled, bytes):
         Path(name).write_bytes(filled)
     elif filled:
-        manage(engine.url, f"DROP DATABASE {name}", copy_database(filled, name))
+        manage(engine.url, copy_database(filled, name))
     else:
+        create_database(engine.url.render_as_string(hide_password=False))
         runner = app.test_cli_runner(catch_exceptions=False)
         for command in (["db", "upgrade"], ["demo-data"]):
             result = runner.invoke(args=command)

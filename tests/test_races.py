@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.databases import make_databases
+from tests.databases import create_database, make_databases
 from tests.servers import Server, call, serve_replicas
 
 STUDENT = {"username": "student1", "password": "password123"}
@@ -24,7 +24,7 @@ def replicas(
     folder = tmp_path_factory.mktemp("replicas")
     with (
         make_databases(request.param, request, folder) as make,
-        serve_replicas(folder / "served", make()) as servers,
+        serve_replicas(folder / "served", create_database(make())) as servers,
     ):
         yield servers
 

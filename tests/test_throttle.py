@@ -18,6 +18,7 @@ from auth_app.throttle import (
     MEMORY,
 )
 from tests.conftest import KeyPair, both_databases, change_row, open_auth
+from tests.databases import create_database
 from tests.servers import call, serve_replicas
 from tests.test_passwords import no_turn_left
 
@@ -209,7 +210,10 @@ def test_forwarded_address_counts_where_a_proxy_is_trusted(
 def test_workers_and_replicas_count_together(new_database: Callable[[], str], tmp_path: Path) -> None:
     """Two replicas with two workers each; the attacker sends to all of them at once."""
     wrong, right = ({"username": "student1", "password": password} for password in ("wrong", "password123"))
-    with serve_replicas(tmp_path / "replicas", new_database()) as replicas, ThreadPoolExecutor(8) as pool:
+    with (
+        serve_replicas(tmp_path / "replicas", create_database(new_database())) as replicas,
+        ThreadPoolExecutor(8) as pool,
+    ):
         urls = [f"{replica.url}/token" for replica in replicas] * 30
         found = list(pool.map(lambda url: call(url, form=wrong)[0], urls))
         after = [call(replica.url + "/token", form=right)[0] for replica in replicas]
