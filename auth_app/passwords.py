@@ -17,7 +17,7 @@ from auth_app.settings import AuthSettings
 
 # What `werkzeug.security.generate_password_hash` makes, and many a Flask application holds.
 _WERKZEUG = re.compile(r"(?:scrypt|pbkdf2)(?::[\w-]+)*\$[^$\s]+\$[0-9a-f]+")
-_WAIT = 0.2  # seconds for which a login may wait for its turn
+_WAIT = 0.5  # seconds for which a login may wait for its turn
 
 
 @dataclass(frozen=True)
