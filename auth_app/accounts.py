@@ -54,7 +54,7 @@ def add_user(username: str, password_hash: str, roles: list[str]) -> User:
         raise InvalidRequest(
             "A user name is 1 to 128 of a-z 0-9 . _ @ + - and begins with a letter or digit."
         )
-    check_roles(roles)
+    _check_roles(roles)
     user = User(username=username, password_hash=password_hash, roles=roles)
     db.session.add(user)
     try:
@@ -77,7 +77,7 @@ def set_password(user: User, password: str, current: Session | None = None) -> N
 
 def set_roles(user: User, roles: list[str]) -> None:
     """Give a user other roles; tokens follow at their next refresh. Raises `InvalidRequest`."""
-    check_roles(roles)
+    _check_roles(roles)
     user.roles = roles
     db.session.commit()
     audit.record("roles_changed", user=user.id, roles=roles)
@@ -93,7 +93,6 @@ def set_disabled(user: User, is_disabled: bool) -> None:
     audit.record("user_disabled" if is_disabled else "user_enabled", user=user.id)
 
 
-def check_roles(roles: list[str]) -> None:
-    """Raise `InvalidRequest` for a role that the table does not know."""
+def _check_roles(roles: list[str]) -> None:
     if not set(roles) <= set(ROLES):
         raise InvalidRequest(f"A role is one of {', '.join(ROLES)}.")

@@ -8,6 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
+from auth_app.roles import ROLES
 from shared import contract, errors
 from shared.contract import path_of
 from tests.conftest import bearer
@@ -62,6 +63,12 @@ def test_every_route_is_documented_and_every_documented_path_is_a_route(service:
 @pytest.mark.parametrize("package", ["auth_app", "course_app"])
 def test_document_is_valid_openapi(package: str) -> None:
     validate(yaml.safe_load((ROOT / package / "openapi.yml").read_text()))
+
+
+def test_document_of_auth_app_names_the_roles_that_there_are() -> None:
+    document = yaml.safe_load((ROOT / "auth_app/openapi.yml").read_text())
+
+    assert document["components"]["schemas"]["Roles"]["items"]["enum"] == list(ROLES)
 
 
 def test_document_is_served_as_it_is_written(service: FlaskClient) -> None:

@@ -177,6 +177,39 @@ def test_readme_names_every_setting_with_its_default() -> None:
         assert rows[name.upper()].strip() == ("" if default is None else f"`{text}`")
 
 
+def test_readme_names_every_role_with_its_scopes_and_every_demo_user() -> None:
+    from auth_app.cli.demo import DEMO_USERS
+    from auth_app.roles import ROLES
+
+    rows = dict(re.findall(r"^\| (\w+) \| ((?:`[a-z]+:[a-z]+` ?)+) \|$", README, re.MULTILINE))
+
+    assert {role: set(scopes.replace("`", "").split()) for role, scopes in rows.items()} == ROLES
+    assert set(re.findall(r"`(\w+1)` / `(password\d+)`", README)) == {
+        (username, password) for username, (password, _) in DEMO_USERS.items()
+    }
+
+
+def test_readme_names_every_command() -> None:
+    from auth_app.cli import clients, sessions, users
+
+    rows = dict(re.findall(r"^\| `(users|clients|sessions)` \| (.*) \|$", README, re.MULTILINE))
+
+    assert {group: set(re.findall(r"`([\w-]+)`", commands)) for group, commands in rows.items()} == {
+        module.group.name: set(module.group.commands) for module in (clients, sessions, users)
+    }
+
+
+def test_readme_tells_the_limits_of_the_throttle() -> None:
+    from auth_app import throttle
+
+    assert (
+        f"After {throttle.ACCOUNT_ALLOWANCE} failed logins an account has to wait, after "
+        f"{throttle.ADDRESS_ALLOWANCE} an address"
+    ) in README
+    assert f"{throttle.MAXIMUM_DELAY // 60}\nminutes at most" in README
+    assert (throttle.MEMORY, "What failed an hour ago is forgotten." in README) == (3600, True)
+
+
 def test_every_file_that_the_readme_names_is_there() -> None:
     for name in re.findall(r"\]\(([^):]+)\)", README) + re.findall(r"\bscripts/\w+", README):
         assert (ROOT / name).exists(), name

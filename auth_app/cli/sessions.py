@@ -44,6 +44,4 @@ def revoke(session_id: uuid.UUID | None, username: str | None) -> None:
 
 
 def _row(session: Session) -> dict[str, object]:
-    return {column: getattr(session, column) for column in COLUMNS if column != "username"} | {
-        "username": session.user.username
-    }
+    return {column: getattr(session.user if column == "username" else session, column) for column in COLUMNS}
