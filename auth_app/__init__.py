@@ -9,9 +9,9 @@ from auth_app import audit, cli, database, introspection, passwords, revocation,
 from auth_app.models import User
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import read_signing_key
+from auth_app.signing_key import SigningKey
 from shared import resource_server
-from shared.keys import read_public_keys
+from shared.public_keys import open_public_keys
 from shared.settings import load_settings
 from shared.startup import refusal
 
@@ -46,14 +46,18 @@ def _is_serving() -> bool:
 
 
 def _take_keys(app: Flask, settings: AuthSettings) -> None:
-    public_keys = read_public_keys(settings)
+    public_keys = open_public_keys(settings)
+    signing_key = SigningKey(settings, public_keys)
     app.extensions["public_keys"] = public_keys
-    app.extensions["signing_key"] = read_signing_key(settings, public_keys)
+    app.extensions["signing_key"] = signing_key
     resource_server.init_app(
         app,
         issuer=settings.issuer,
         audience=settings.issuer,
         public_keys=public_keys,
-        checks={"database": lambda: database.db.session.scalar(select(User.id).limit(1))},
+        checks={
+            "signing_key": signing_key.check,
+            "database": lambda: database.db.session.scalar(select(User.id).limit(1)),
+        },
         is_revoked=is_revoked,
     )

@@ -11,13 +11,8 @@ from flask import current_app
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import SigningKey
-from shared.verification import (
-    ALGORITHM,
-    LEEWAY,
-    TOKEN_TYPE,
-    check_claims,
-    choose_key,
-)
+from shared.keys import ALGORITHM
+from shared.verification import LEEWAY, TOKEN_TYPE, check_claims, choose_key
 
 
 def sign_access_token(
@@ -26,6 +21,7 @@ def sign_access_token(
     """Return a JWT that lets `subject` use `scopes` at the servers of `audience` (RFC 9068 section 2)."""
     settings: AuthSettings = current_app.extensions["settings"]
     signing_key: SigningKey = current_app.extensions["signing_key"]
+    private_key = signing_key.get()
     now = int(time.time())
     all_claims = {
         "iss": settings.issuer,
@@ -38,8 +34,8 @@ def sign_access_token(
         "jti": str(uuid.uuid4()),
         **claims,
     }
-    headers = {"typ": TOKEN_TYPE, "kid": signing_key.kid}
-    return jwt.encode(all_claims, signing_key.private_key, ALGORITHM, headers)
+    headers = {"typ": TOKEN_TYPE, "kid": private_key.kid}
+    return jwt.encode(all_claims, private_key.key, ALGORITHM, headers)
 
 
 def read_access_token(token: str) -> dict[str, Any] | None:

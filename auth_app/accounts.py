@@ -28,7 +28,7 @@ def find_user(username: str) -> User | None:
 def authenticate_user(username: str, password: str) -> User | None:
     """Return the user of a name and password, None if they are not so or the user is disabled.
 
-    Raises `TooManyAttempts`, and `Overloaded`.
+    Raises `TooManyAttempts`, and `Unavailable`.
     """
     check_throttle(username)
     user = find_user(username)

@@ -93,8 +93,8 @@ class TooManyAttempts(ApiError):
         return {"Retry-After": str(self.seconds)}
 
 
-class Overloaded(ApiError):
-    """All the memory that passwords may take is in use (RFC 9110 section 15.6.4)."""
+class Unavailable(ApiError):
+    """What a login needs is not there for a moment (RFC 9110 section 15.6.4)."""
 
     status = 503
     error = "temporarily_unavailable"

@@ -12,7 +12,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from flask import Flask, current_app
 from werkzeug.security import check_password_hash
 
-from auth_app.errors import Overloaded
+from auth_app.errors import Unavailable
 from auth_app.settings import AuthSettings
 
 # What `werkzeug.security.generate_password_hash` makes, and many a Flask application holds.
@@ -39,7 +39,7 @@ def init_app(app: Flask, settings: AuthSettings) -> None:
 def hash_password(password: str) -> str:
     """Return the argon2id hash of a password, with its salt and parameters in one text.
 
-    Raises `Overloaded`.
+    Raises `Unavailable`.
     """
     with _turn() as hasher:
         return hasher.hash(normalise(password))
@@ -48,7 +48,7 @@ def hash_password(password: str) -> str:
 def verify_password(password_hash: str | None, password: str) -> bool:
     """Tell whether a password is the one that was hashed; without a hash the same work is done for a no.
 
-    Takes hashes of argon2 and of werkzeug. Raises `Overloaded`.
+    Takes hashes of argon2 and of werkzeug. Raises `Unavailable`.
     """
     with _turn() as hasher:
         if password_hash and _WERKZEUG.fullmatch(password_hash):
@@ -90,7 +90,7 @@ def _turn() -> Iterator[PasswordHasher]:
     # Each hash takes memory of its own: a flood of logins must not take all that there is.
     hashing = _hashing()
     if not hashing.turns.acquire(timeout=_WAIT):
-        raise Overloaded
+        raise Unavailable
     try:
         yield hashing.hasher
     finally:

@@ -28,6 +28,9 @@ class AuthSettings(Settings):
     # From the login, however often the token is refreshed. NIST SP 800-63B section 2.1.3 asks for a new login
     # after 30 days at the latest.
     refresh_token_lifetime: int = Field(default=30 * 86400, gt=0, description="In seconds.")
+    jwks_max_age: int = Field(
+        default=300, gt=0, description="Seconds for which verifiers may keep the key set."
+    )
     self_registration: bool = False
     trusted_proxies: int = Field(default=0, ge=0, description="Whose X-Forwarded-For is believed.")
     argon2_memory: int = Field(default=19456, le=4 * 1024 * 1024, description="In KiB.")

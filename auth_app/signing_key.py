@@ -1,51 +1,77 @@
-"""Make, read and check the private key: the only module that loads one."""
+"""Read the private key and keep it current: the only module that loads one."""
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from auth_app.errors import Unavailable
 from auth_app.settings import AuthSettings
-from shared.keys import MINIMUM_BITS, PublicKeys, UnusableKey, check_size, thumbprint
+from shared.files import FollowedFile
+from shared.health import Degraded
+from shared.keys import UnusableKey, check_size, thumbprint
+from shared.public_keys import PublicKeys
+
+NOT_PUBLISHED = (
+    "{} does not match the public key: make that anew with `openssl rsa -in private_key.pem -pubout -out "
+    "public_key.pem`"
+)
 
 
 @dataclass(frozen=True, repr=False)
-class SigningKey:
-    """The private key that signs, parsed once, and the `kid` of its public half."""
+class PrivateKey:
+    """A private key, parsed once, and the `kid` of its public half."""
 
     kid: str
-    private_key: rsa.RSAPrivateKey
+    key: rsa.RSAPrivateKey
 
 
-def read_signing_key(settings: AuthSettings, public_keys: PublicKeys) -> SigningKey:
-    """Read the private key that the settings name; it must belong to one of the published `public_keys`.
+class SigningKey:
+    """The key that signs now: the newest one whose public half is published.
 
-    Raises `UnusableKey`.
+    It follows the private key's file. Raises `UnusableKey` where there is none at the start.
     """
-    if settings.jwt_private_key:
-        source = "JWT_PRIVATE_KEY"
-        pem = settings.jwt_private_key.get_secret_value().replace("\\n", "\n").encode()
-    else:
-        source = str(settings.jwt_private_key_file)
-        pem = _read_private_file(settings.jwt_private_key_file)
-    private_key = _parse_private_key(pem, source)
-    kid = thumbprint(private_key.public_key())
-    if kid not in public_keys:
-        raise UnusableKey(
-            f"{source} does not match the public key: make that anew with `openssl rsa -in private_key.pem "
-            "-pubout -out public_key.pem`"
-        )
-    return SigningKey(kid, private_key)
+
+    def __init__(self, settings: AuthSettings, public_keys: PublicKeys) -> None:
+        self._public_keys = public_keys
+        if settings.jwt_private_key:
+            pem = settings.jwt_private_key.get_secret_value().replace("\\n", "\n").encode()
+            fixed = _parse_private_key(pem, "JWT_PRIVATE_KEY")
+            self._read: Callable[[], PrivateKey] = lambda: fixed
+            self._problem: Callable[[], str | None] = lambda: None
+        else:
+            file = FollowedFile(settings.jwt_private_key_file, read_private_key)
+            self._read = lambda: file.value
+            self._problem = lambda: file.problem
+        self._key = self._read()
+        if self._key.kid not in public_keys:
+            raise UnusableKey(NOT_PUBLISHED.format(settings.jwt_private_key_file))
+
+    def get(self) -> PrivateKey:
+        """Return the key to sign with. Raises `Unavailable` when none is left that is published."""
+        newest = self._read()
+        if newest.kid in self._public_keys:
+            self._key = newest
+        elif self._key.kid not in self._public_keys:
+            raise Unavailable("No key is fit to sign with.")
+        return self._key
+
+    def check(self) -> None:
+        """Raise `Degraded` while an older key signs than the one that was put there last."""
+        if problem := self._problem():
+            raise Degraded(problem)
+        if self.get() is not self._read():
+            raise Degraded("the newest private key is not published")
+
+
+def read_private_key(path: Path) -> PrivateKey:
+    """Read a private key that nobody else can read. Raises `UnusableKey`."""
+    return _parse_private_key(_read_private_file(path), str(path))
 
 
 def _read_private_file(path: Path) -> bytes:
@@ -69,7 +95,7 @@ def _check_permissions(status: os.stat_result, path: Path) -> None:
         raise UnusableKey(f"{path} can be read by others: run `chmod 600 {path}`")
 
 
-def _parse_private_key(pem: bytes, source: str) -> rsa.RSAPrivateKey:
+def _parse_private_key(pem: bytes, source: str) -> PrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
@@ -81,33 +107,4 @@ def _parse_private_key(pem: bytes, source: str) -> rsa.RSAPrivateKey:
     if not isinstance(key, rsa.RSAPrivateKey):
         raise UnusableKey(f"{source} holds a key that is not RSA: RS256 needs an RSA key")
     check_size(key.public_key(), source)
-    return key
-
-
-def generate_key_pair(private_path: Path, public_path: Path) -> str:
-    """Write a new RSA key pair, as `openssl genrsa` and `openssl rsa -pubout` do, and return its `kid`.
-
-    No file is overwritten. Raises `FileExistsError`, or another `OSError`.
-    """
-    for path in (private_path, public_path):
-        if path.exists():
-            raise FileExistsError(f"{path} exists and was left as it is")
-    key = rsa.generate_private_key(public_exponent=65537, key_size=MINIMUM_BITS)
-    private_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    public_pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    _write_new(private_path, private_pem, 0o600)
-    _write_new(public_path, public_pem, 0o644)
-    return thumbprint(key.public_key())
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Let a file appear whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)  # unlike a rename, fails when the name is taken
-    finally:
-        draft.unlink(missing_ok=True)
+    return PrivateKey(thumbprint(key.public_key()), key)

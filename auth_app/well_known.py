@@ -1,25 +1,28 @@
 """Publish what clients and verifiers need at `/.well-known` (RFC 8615)."""
 
-from flask import Blueprint, current_app
+from flask import Blueprint, current_app, jsonify, request
+from werkzeug import Response
 
 from auth_app.roles import SCOPES
 from auth_app.settings import AuthSettings
 from auth_app.token import GRANTS
-from shared.keys import PublicKeys, public_jwk
-from shared.verification import ALGORITHM
+from shared.keys import ALGORITHM, public_jwk
+from shared.public_keys import PublicKeys
 
 blueprint = Blueprint("well_known", __name__, url_prefix="/.well-known")
 
-_CACHED = {"Cache-Control": "public, max-age=300"}
-
 
 @blueprint.get("/jwks.json")
-def show_key_set() -> tuple[dict[str, object], dict[str, str]]:
-    """Return the public keys as a JWK Set (RFC 7517 section 5)."""
+def show_key_set() -> Response:
+    """Return the public keys as a JWK Set (RFC 7517 section 5), or 304 to whoever has it already."""
     public_keys: PublicKeys = current_app.extensions["public_keys"]
+    settings: AuthSettings = current_app.extensions["settings"]
     members = {"use": "sig", "alg": ALGORITHM}
     keys = [{"kid": kid, **members, **public_jwk(key)} for kid, key in public_keys.items()]
-    return {"keys": keys}, _CACHED
+    response = jsonify(keys=keys)
+    response.headers["Cache-Control"] = f"public, max-age={settings.jwks_max_age}"
+    response.add_etag()
+    return response.make_conditional(request)
 
 
 @blueprint.get("/oauth-authorization-server")
@@ -42,4 +45,4 @@ def show_metadata() -> tuple[dict[str, object], dict[str, str]]:
         "protected_resources": list(settings.resources),  # RFC 9728 section 4
         "service_documentation": f"{settings.issuer}/docs",
     }
-    return metadata, _CACHED
+    return metadata, {"Cache-Control": "public, max-age=300"}

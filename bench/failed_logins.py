@@ -16,9 +16,9 @@ from sqlalchemy import delete, update
 
 from auth_app import create_app
 from auth_app.database import db
+from auth_app.key_life import generate_key_pair
 from auth_app.models import LoginFailure, User
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import generate_key_pair
 from auth_app.throttle import ACCOUNT_ALLOWANCE
 
 ROUNDS = 300

@@ -7,7 +7,7 @@ from course_app import cli, courses, database
 from course_app.models import Course
 from course_app.settings import CourseSettings
 from shared import resource_server
-from shared.keys import read_public_keys
+from shared.public_keys import open_public_keys
 from shared.settings import load_settings
 from shared.startup import refusal
 
@@ -27,7 +27,7 @@ def create_app(settings: CourseSettings | None = None) -> Flask:
             app,
             issuer=settings.issuer,
             audience=settings.resource,
-            public_keys=read_public_keys(settings),
+            public_keys=open_public_keys(settings),
             checks={"database": lambda: database.db.session.scalar(select(Course.id).limit(1))},
         )
         return app

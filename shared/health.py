@@ -5,8 +5,12 @@ from collections.abc import Callable, Mapping
 from flask import Flask, current_app
 from werkzeug.exceptions import ServiceUnavailable
 
-# By name; a check raises when what it looks at is not fit to serve.
+# By name; a check raises when what it looks at is not fit to serve, and `Degraded` when it is for now.
 Checks = Mapping[str, Callable[[], object]]
+
+
+class Degraded(Exception):
+    """Something can serve as it is, but needs its operator, whom its log tells why."""
 
 
 def init_app(app: Flask, checks: Checks) -> None:
@@ -15,14 +19,17 @@ def init_app(app: Flask, checks: Checks) -> None:
     def show_health() -> dict[str, str]:
         return {"status": "ok"}
 
-    def show_readiness() -> dict[str, str]:
+    def show_readiness() -> dict[str, object]:
+        degraded = []
         for name, check in checks.items():
             try:
                 check()
+            except Degraded:
+                degraded.append(name)
             except Exception as error:
                 current_app.logger.exception("not ready: %s", name)
                 raise ServiceUnavailable from error
-        return {"status": "ok"}
+        return {"status": "degraded", "degraded": degraded} if degraded else {"status": "ok"}
 
     app.add_url_rule("/healthz", view_func=show_health)
     app.add_url_rule("/readyz", view_func=show_readiness)

@@ -3,24 +3,25 @@
 import hashlib
 import json
 import re
+import time
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.algorithms import RSAAlgorithm
 
-from shared.settings import Settings
 from shared.startup import StartupError
 
+ALGORITHM = "RS256"  # what every key is for
 MINIMUM_BITS = 2048
 
-# By key ID, so that a token's `kid` chooses its key (RFC 7515 section 4.1.4).
-PublicKeys = Mapping[str, RSAPublicKey]
-
 _PEM_BLOCK = re.compile(
-    r"-----BEGIN (?:RSA )?PUBLIC KEY-----\s[A-Za-z0-9+/=\s]+-----END (?:RSA )?PUBLIC KEY-----"
+    r"(?:# (?P<state>next|active|retiring) (?:since|until) (?P<time>[-0-9]+T[:0-9]+Z)\s+)?"
+    r"(?P<pem>-----BEGIN (?:RSA )?PUBLIC KEY-----\s[A-Za-z0-9+/=\s]+-----END (?:RSA )?PUBLIC KEY-----)"
 )
 
 
@@ -28,15 +29,21 @@ class UnusableKey(StartupError):
     """A key that this service must not work with, and what to do about it."""
 
 
-def read_public_keys(settings: Settings) -> PublicKeys:
-    """Read the public keys that the settings name, as PEM text or as a file of one or several PEM blocks.
+class PublishedKey(NamedTuple):
+    """A public key of a PEM file, and what the line above its block says of it."""
 
-    Raises `UnusableKey`.
-    """
-    if settings.jwt_public_key:
-        # An environment file often cannot hold line breaks and spells them out.
-        return parse_public_keys(settings.jwt_public_key.replace("\\n", "\n"), "JWT_PUBLIC_KEY")
-    path = settings.jwt_public_key_file
+    key: RSAPublicKey
+    state: str | None = None  # next, active or retiring
+    time: float | None = None  # since when, or of a retiring key until when
+
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether every token that the key has signed must have expired."""
+        return self.state == "retiring" and self.time is not None and self.time <= time.time()
+
+
+def read_key_file(path: Path) -> dict[str, PublishedKey]:
+    """Read a file of one or several PEM blocks. Raises `UnusableKey`."""
     try:
         text = path.read_bytes().decode("ascii", errors="replace")
     except OSError as error:
@@ -47,8 +54,8 @@ def read_public_keys(settings: Settings) -> PublicKeys:
     return parse_public_keys(text, str(path))
 
 
-def parse_public_keys(text: str, source: str) -> PublicKeys:
-    """Parse PEM text in which nothing but RSA public keys may stand.
+def parse_public_keys(text: str, source: str) -> dict[str, PublishedKey]:
+    """Parse PEM text in which nothing but RSA public keys may stand, and lines that tell of their lives.
 
     `source` tells the operator where the text is from. Raises `UnusableKey`.
     """
@@ -57,26 +64,26 @@ def parse_public_keys(text: str, source: str) -> PublicKeys:
             f"{source} holds a private key: put the public key there that `openssl rsa -in private_key.pem "
             "-pubout` prints, and make a new key pair if others could have seen this one"
         )
-    blocks = _PEM_BLOCK.findall(text)
     # Whatever is not understood is refused, so that a private key in a form unknown here is refused too.
-    if not blocks or _PEM_BLOCK.sub("", text).strip():
+    if not _PEM_BLOCK.search(text) or _PEM_BLOCK.sub("", text).strip():
         raise UnusableKey(
             f"{source} must hold PEM blocks of public keys and nothing else: make it with `openssl rsa -in "
             "private_key.pem -pubout -out public_key.pem`"
         )
-    keys = [_parse_block(block, source) for block in blocks]
-    return {thumbprint(key): key for key in keys}
+    keys = [_parse_block(block, source) for block in _PEM_BLOCK.finditer(text)]
+    return {thumbprint(published.key): published for published in keys}
 
 
-def _parse_block(block: str, source: str) -> RSAPublicKey:
+def _parse_block(block: re.Match[str], source: str) -> PublishedKey:
     try:
-        key = load_pem_public_key(block.encode())
+        key = load_pem_public_key(block["pem"].encode())
+        moment = datetime.fromisoformat(block["time"]).timestamp() if block["time"] else None
     except (ValueError, UnsupportedAlgorithm):
         raise UnusableKey(f"{source} holds a PEM block that is damaged: copy the public key again") from None
     if not isinstance(key, RSAPublicKey):
         raise UnusableKey(f"{source} holds a key that is not RSA: RS256 needs an RSA key")
     check_size(key, source)
-    return key
+    return PublishedKey(key, block["state"], moment)
 
 
 def check_size(key: RSAPublicKey, source: str) -> None:

@@ -4,7 +4,7 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
 from shared import bodies, contract, docs, errors, headers, health, request_id, verification
-from shared.keys import PublicKeys
+from shared.public_keys import PublicKeys
 
 
 def init_app(
@@ -32,4 +32,4 @@ def init_app(
     )
     contract.init_app(app)
     docs.init_app(app)
-    health.init_app(app, checks)
+    health.init_app(app, {"keys": public_keys.check, **checks})

@@ -15,6 +15,8 @@ def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("give an absolute URL, such as https://service.example.com")
+    if parts.port == 0:  # which is also where a port that is no number is refused, by an error of Python's
+        raise ValueError("give a port from 1 to 65535")
     if parts.query or parts.fragment or parts.username or url.endswith("/"):
         raise ValueError("give the URL without credentials, query, fragment and closing slash")
     return url
@@ -46,6 +48,17 @@ class ResourceServerSettings(Settings):
     """What a service knows that accepts tokens and must not be able to make them."""
 
     resource: Url = Field(default="http://127.0.0.1:8082", description="This service's own URL.")
+    jwks_url: Url | None = None
+    jwks_copy_file: Path = Path("keys/jwks.pem")
+    jwks_refresh: int = Field(default=60, gt=0, description="Seconds from one fetch to the next.")
+    jwks_cooldown: int = Field(default=10, gt=0, description="Seconds without one, whatever tokens name.")
+
+    @model_validator(mode="after")
+    def _take_one_source(self) -> Self:
+        for name in ("jwt_public_key", "jwt_public_key_file"):
+            if self.jwks_url and name in self.model_fields_set:
+                raise ValueError(f"JWKS_URL and {name.upper()} are both set: keep one of them")
+        return self
 
     @model_validator(mode="after")
     def _refuse_private_keys(self) -> Self:

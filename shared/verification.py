@@ -17,9 +17,9 @@ from flask import Flask, Response, request
 from flask_jwt_extended import JWTManager, get_jwt
 
 from shared.errors import InvalidToken, Unauthorized, respond
-from shared.keys import PublicKeys
+from shared.keys import ALGORITHM
+from shared.public_keys import PublicKeys
 
-ALGORITHM = "RS256"
 TOKEN_TYPE = "at+jwt"  # noqa: S105  # RFC 9068 section 2.1
 LEEWAY = 10  # seconds that two clocks may differ
 MAXIMUM_LIFETIME = 3600  # seconds from `iat` to `exp`

@@ -26,9 +26,9 @@ from werkzeug.test import TestResponse
 
 import auth_app
 import course_app
+from auth_app.key_life import generate_key_pair
 from auth_app.models import User
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import generate_key_pair
 from course_app.settings import CourseSettings
 from shared.contract import Contract, path_of
 from shared.keys import thumbprint

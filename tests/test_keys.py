@@ -56,12 +56,19 @@ def test_generated_pair_is_like_the_one_of_openssl(tmp_path: Path) -> None:
     assert log_in_and_read(pair, tmp_path) == 200
 
 
-@pytest.mark.parametrize("name", ["private_key.pem", "public_key.pem"])
-def test_generate_overwrites_nothing(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "refusal"),
+    [
+        ("private_key.pem", "keys/private_key.pem holds no private key"),
+        ("public_key.pem", "keys/public_key.pem exists and was left as it is"),
+    ],
+)
+def test_generate_overwrites_nothing(name: str, refusal: str, tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / name).write_text("mine")
+    (tmp_path / "keys" / name).chmod(0o600)
 
-    with pytest.raises(AssertionError, match=f"no key pair was made: keys/{name} exists"):
+    with pytest.raises(AssertionError, match=refusal):
         run_flask("wsgi_auth", "keys generate", {}, tmp_path)
 
     assert [path.name for path in (tmp_path / "keys").iterdir()] == [name]
@@ -69,7 +76,7 @@ def test_generate_overwrites_nothing(name: str, tmp_path: Path) -> None:
 
 
 def test_generate_says_what_is_wrong_with_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match=r"no key pair was made: .*No such file or directory"):
+    with pytest.raises(AssertionError, match="Error: keys: No such file or directory"):
         run_flask("wsgi_auth", "keys generate", {}, tmp_path)
 
 
@@ -87,7 +94,7 @@ def test_keys_may_come_as_text(
     monkeypatch.setenv("JWT_PRIVATE_KEY", key_pair.private_file.read_text().replace("\n", line_break))
     monkeypatch.setenv("JWT_PUBLIC_KEY", key_pair.public_file.read_text().replace("\n", line_break))
 
-    assert auth_app.create_app().extensions["signing_key"].kid == key_pair.kid
+    assert auth_app.create_app().extensions["signing_key"].get().kid == key_pair.kid
 
 
 def test_kid_is_the_thumbprint_of_rfc_7638() -> None:
@@ -121,6 +128,13 @@ def test_key_set_holds_every_published_key_and_only_its_public_members(
     assert response.headers["Cache-Control"] == "public, max-age=300"
 
 
+def test_key_set_is_sent_only_to_those_who_do_not_have_it(auth: FlaskClient) -> None:
+    tag = auth.get("/.well-known/jwks.json").headers["ETag"]
+
+    assert auth.get("/.well-known/jwks.json", headers={"If-None-Match": tag}).status_code == 304
+    assert auth.get("/.well-known/jwks.json", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
 def test_key_set_verifies_tokens_for_a_library_that_knows_nothing_else(auth: FlaskClient) -> None:
     import jwt
 
@@ -139,7 +153,7 @@ def test_public_keys_are_told_apart_by_their_kid(key_pair: KeyPair, other_key_pa
     keys = parse_public_keys("\n\n".join(texts), "test")
 
     assert set(keys) == {key_pair.kid, other_key_pair.kid}
-    assert keys[key_pair.kid] == load_pem_public_key(texts[0].encode())
+    assert keys[key_pair.kid].key == load_pem_public_key(texts[0].encode())
 
 
 def log_in_and_read(pair: KeyPair, folder: Path) -> int:

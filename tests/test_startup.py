@@ -23,8 +23,9 @@ from jwt.algorithms import RSAAlgorithm
 import auth_app
 import course_app
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import read_signing_key
-from shared.keys import UnusableKey, read_public_keys
+from auth_app.signing_key import SigningKey
+from shared.keys import UnusableKey
+from shared.public_keys import open_public_keys
 from tests.servers import GUNICORN, environment_for
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -218,12 +219,12 @@ def test_owner_and_mode_of_the_private_key(
     os.chown(folder / "keys/private_key.pem", owner, -1)
     (folder / "keys/private_key.pem").chmod(mode)
     settings = AuthSettings()
-    public_keys = read_public_keys(settings)
+    public_keys = open_public_keys(settings)
 
     os.seteuid(reader)
     try:
         with pytest.raises(UnusableKey, match=refusal) if refusal else contextlib.nullcontext():
-            read_signing_key(settings, public_keys)
+            SigningKey(settings, public_keys)
     finally:
         os.seteuid(0)
 

@@ -14,6 +14,7 @@ from flask.cli import AppGroup
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.errors import ApiError
+from shared.startup import StartupError
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -27,6 +28,8 @@ class Group(AppGroup):
             return super().invoke(ctx)
         except ApiError as error:
             raise click.ClickException(error.description) from None
+        except StartupError as error:
+            raise click.ClickException(str(error)) from None
         except SQLAlchemyError as error:
             raise click.ClickException(
                 f"the database failed ({type(error).__name__}): look at AUTH_DATABASE_URL, and run "

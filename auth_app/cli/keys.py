@@ -1,23 +1,79 @@
-"""Make signing keys from the command line: `flask --app wsgi_auth keys ...`."""
+"""Make, rotate and revoke signing keys from the command line: `flask --app wsgi_auth keys ...`."""
+
+from typing import Any
 
 import click
 from flask import current_app
 
-from auth_app import audit
-from auth_app.cli.console import Group
+from auth_app import audit, key_life
+from auth_app.cli.console import Group, as_json, show
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import generate_key_pair
 
-group = Group("keys", help="Make signing keys.")
+COLUMNS = ("kid", "state", "since_at", "until_at")
+
+
+class KeyGroup(Group):
+    """Commands on files."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            raise click.ClickException(f"{error.filename or 'a file'}: {error.strerror}") from None
+
+
+group = KeyGroup("keys", help="Make, rotate and revoke signing keys.")
 
 
 @group.command("generate")
 def generate() -> None:
-    """Write a new key pair to the files that the settings name."""
-    settings: AuthSettings = current_app.extensions["settings"]
-    try:
-        kid = generate_key_pair(settings.jwt_private_key_file, settings.jwt_public_key_file)
-    except OSError as error:
-        raise click.ClickException(f"no key pair was made: {error}") from None
+    """Write the first key pair to the files that the settings name."""
+    settings = _settings()
+    kid = key_life.generate_key_pair(settings.jwt_private_key_file, settings.jwt_public_key_file)
     audit.record("key_generated", kid=kid)
     click.echo(f"wrote {settings.jwt_private_key_file} (keep it secret) and {settings.jwt_public_key_file}")
+
+
+@group.command("list")
+@as_json
+def list_keys(as_json: bool) -> None:
+    """Show the keys that are published."""
+    rows = [
+        {
+            "kid": key.kid,
+            "state": key.state,
+            "since_at": None if key.state == key_life.RETIRING else key.time,
+            "until_at": key.time if key.state == key_life.RETIRING else None,
+        }
+        for key in key_life.list_keys(_settings())
+    ]
+    show(rows, COLUMNS, as_json)
+
+
+@group.command("rotate")
+def rotate() -> None:
+    """Take the next step of a rotation: publish a new key, or let it sign."""
+    settings = _settings()
+    state = key_life.rotate(settings)
+    kid = next(key.kid for key in key_life.list_keys(settings) if key.state == state)
+    audit.record("key_published" if state == key_life.NEXT else "key_activated", kid=kid)
+    if state == key_life.NEXT:
+        wait = settings.jwks_max_age + key_life.PROPAGATION
+        click.echo(f"published {kid}: in {wait} seconds every service knows it, run this again then")
+    else:
+        click.echo(f"{kid} signs now; what the old key signed is good until it expires")
+
+
+@group.command("revoke", context_settings={"ignore_unknown_options": True})  # a `kid` may begin with a dash
+@click.argument("kid")
+def revoke(kid: str) -> None:
+    """Drop a key at once: no token that it signed is accepted any more."""
+    key_life.revoke(_settings(), kid)
+    audit.record("key_revoked", kid=kid)
+    click.echo(f"revoked {kid}")
+
+
+def _settings() -> AuthSettings:
+    settings: AuthSettings = current_app.extensions["settings"]
+    return settings

@@ -1,0 +1,177 @@
+"""Lead signing keys through their life: next, active, retiring, gone.
+
+The files tell it all. The private key's file holds the active key; beside it, in `.next.pem`, waits its
+successor; the public key's file holds every key that verifies, each below a line with its state and a time.
+The private files decide, so that a step takes effect with one rename. Killed at any moment, a command leaves
+what works, and run again it goes on from there.
+"""
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from auth_app.settings import AuthSettings
+from auth_app.signing_key import NOT_PUBLISHED, read_private_key
+from shared.files import lock_folder, replace_file, sync_folder
+from shared.keys import MINIMUM_BITS, UnusableKey, read_key_file
+from shared.verification import LEEWAY
+
+NEXT, ACTIVE, RETIRING = "next", "active", "retiring"
+PROPAGATION = 3  # seconds until every replica has seen a file that changed, and a fetch under way has ended
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key that is published, by the state that the private keys' files give it."""
+
+    kid: str
+    state: str
+    recorded_state: str | None  # what its line in the file says: that of the step before, if one was cut off
+    recorded_time: float | None
+    public_key: rsa.RSAPublicKey
+
+    @property
+    def time(self) -> float | None:
+        """Return since when, or of a retiring key until when, it is in its state; None where nobody knows."""
+        return self.recorded_time if self.recorded_state == self.state else None
+
+
+def generate_key_pair(private_file: Path, public_file: Path) -> str:
+    """Make the first key pair, as `openssl genrsa` and `openssl rsa -pubout` do, and return its `kid`.
+
+    What is there is left as it is, but a private key alone is given its public half. Raises `UnusableKey`,
+    `OSError`.
+    """
+    with lock_folder(private_file.parent):
+        if public_file.exists():
+            raise UnusableKey(f"{public_file} exists and was left as it is")
+        if not private_file.exists():
+            _make_private_key(private_file)
+        key = read_private_key(private_file)
+        replace_file(public_file, _spell(key.key.public_key()), 0o644)
+        return key.kid
+
+
+def list_keys(settings: AuthSettings) -> list[Key]:
+    """Return every key that is published and not gone. Raises `UnusableKey`."""
+    _require_files(settings)
+    states = {read_private_key(settings.jwt_private_key_file).kid: ACTIVE}
+    if _next_file(settings).exists():
+        states.setdefault(read_private_key(_next_file(settings)).kid, NEXT)
+    published = read_key_file(settings.jwt_public_key_file)
+    keys = [
+        Key(kid, states.get(kid, RETIRING), key.state, key.time, key.key)
+        for kid, key in published.items()
+        if not key.is_gone
+    ]
+    if not _find(keys, ACTIVE):
+        raise UnusableKey(NOT_PUBLISHED.format(settings.jwt_private_key_file))
+    return keys
+
+
+def rotate(settings: AuthSettings) -> str:
+    """Take the next step of a rotation, and return the state that a key has come to: next or active.
+
+    The first call publishes a new key. Once all who verify have it, the second lets it sign, and the old one
+    retires. Raises `UnusableKey`, for a second call that comes too early as well, and `OSError`.
+    """
+    with lock_folder(settings.jwt_private_key_file.parent):
+        keys = list_keys(settings)
+        successor = _find(keys, NEXT)
+        if successor and successor.time:
+            if time.time() < (due := due_at(settings, successor.time)):
+                moment = _spell_time(due)
+                raise UnusableKey(f"not every service knows the next key yet: run this again after {moment}")
+            _activate_successor(settings)
+        elif not any(key.state == ACTIVE and key.recorded_state == NEXT for key in keys):
+            _publish_successor(settings, keys)
+            return NEXT
+        _record(settings, list_keys(settings))
+        return ACTIVE
+
+
+def revoke(settings: AuthSettings, kid: str) -> None:
+    """Drop a key at once, and all tokens that it has signed; a new one takes the place of the active one.
+
+    Raises `UnusableKey`, `OSError`.
+    """
+    with lock_folder(settings.jwt_private_key_file.parent):
+        keys = list_keys(settings)
+        key = next((key for key in keys if key.kid == kid), None)
+        if key is None:
+            raise UnusableKey(f"there is no key {kid}: `keys list` shows them all")
+        if key.state == NEXT:
+            _next_file(settings).unlink()
+            sync_folder(_next_file(settings).parent)
+        elif key.state == ACTIVE:
+            if not _find(keys, NEXT):
+                _publish_successor(settings, keys)
+            _activate_successor(settings)
+        _record(settings, (key for key in list_keys(settings) if key.kid != kid))
+
+
+def due_at(settings: AuthSettings, published_at: float) -> float:
+    """Return when a key that is next may sign: nobody holds a set of keys from before it any more."""
+    return published_at + settings.jwks_max_age + PROPAGATION
+
+
+def _publish_successor(settings: AuthSettings, keys: list[Key]) -> None:
+    if not _next_file(settings).exists():
+        _make_private_key(_next_file(settings), like=settings.jwt_private_key_file)
+    private_key = read_private_key(_next_file(settings))
+    others = [key for key in keys if key.kid != private_key.kid]
+    _record(settings, [*others, Key(private_key.kid, NEXT, None, None, private_key.key.public_key())])
+
+
+def _activate_successor(settings: AuthSettings) -> None:
+    _next_file(settings).replace(settings.jwt_private_key_file)
+    sync_folder(settings.jwt_private_key_file.parent)
+
+
+def _record(settings: AuthSettings, keys: Iterable[Key]) -> None:
+    """Write the public key's file. A time that nobody has written down yet starts to run now."""
+    now = time.time()
+    until = now + settings.access_token_lifetime + LEEWAY + PROPAGATION
+    blocks = []
+    for key in keys:
+        moment = key.time
+        if moment is None and (key.state != ACTIVE or key.recorded_state == NEXT):
+            moment = until if key.state == RETIRING else now
+        word = "until" if key.state == RETIRING else "since"
+        line = f"# {key.state} {word} {_spell_time(moment)}\n" if moment else ""
+        blocks.append(line.encode() + _spell(key.public_key))
+    replace_file(settings.jwt_public_key_file, b"\n".join(blocks), 0o644)
+
+
+def _make_private_key(path: Path, like: Path | None = None) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=MINIMUM_BITS)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    replace_file(path, pem, 0o600, like=like)
+
+
+def _next_file(settings: AuthSettings) -> Path:
+    return settings.jwt_private_key_file.with_suffix(".next.pem")
+
+
+def _find(keys: Iterable[Key], state: str) -> Key | None:
+    return next((key for key in keys if key.state == state), None)
+
+
+def _spell(key: rsa.RSAPublicKey) -> bytes:
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _spell_time(moment: float) -> str:
+    # Up to the next second, so that nothing is ever early.
+    return datetime.fromtimestamp(math.ceil(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _require_files(settings: AuthSettings) -> None:
+    if settings.jwt_private_key or settings.jwt_public_key:
+        raise UnusableKey("keys that are given as variables are changed where the variables are set")
