@@ -92,10 +92,11 @@ class Mirror:
             if not self._copy.exists() or self._copy.read_bytes() != content:
                 replace_file(self._copy, content, 0o644)
         except (OSError, HTTPException, ValueError, StartupError) as error:
-            problem = f"{self._url} is of no use, the last good copy stays in force: {error}"
+            problem = f"{self._url} is of no use ({error})"
         self._last_attempt = time.monotonic()
         if problem != (self.problem or ""):
-            _logger.warning("%s", problem or f"{self._url} is in order again")
+            stays = f"{problem}: the last good copy stays in force"
+            _logger.warning("%s", stays if problem else f"{self._url} is in order again")
         replace_file(self._attempt_file, problem.encode(), 0o644)
 
     def _age(self) -> float:

@@ -74,7 +74,9 @@ def _mirror_key_set(settings: ResourceServerSettings, url: str) -> PublicKeys:
     except UnusableKey:
         mirror.renew(0)
         if problem := mirror.problem:
-            raise UnusableKey(f"{problem}; there is none in {copy}, so start the issuer first") from None
+            raise UnusableKey(
+                f"{problem}, and there is no copy of it in {copy}: start the issuer first"
+            ) from None
         file = FollowedFile(copy, read_key_file)
 
     def read() -> Mapping[str, PublishedKey]:

@@ -221,12 +221,10 @@ def open_auth(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskCli
 
 
 @contextmanager
-def open_course(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskClient]:
-    app = course_app.create_app(
-        CourseSettings(
-            course_database_url=SecretStr(url), jwt_public_key_file=key_pair.public_file, **settings
-        )
-    )
+def open_course(url: str, key_pair: KeyPair | None, **settings: Any) -> Iterator[FlaskClient]:
+    if key_pair:
+        settings["jwt_public_key_file"] = key_pair.public_file
+    app = course_app.create_app(CourseSettings(course_database_url=SecretStr(url), **settings))
     with _open(app) as client:
         yield client
 

@@ -105,7 +105,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
     """Run the commands of the README one after the other, on ports that are free."""
     auth_port, course_port = free_ports()
-    first, flow, refusal, refresh, revoke, client, generate, openssl, tests = (
+    first, flow, refusal, refresh, revoke, client, generate, openssl, rotate, tests = (
         text.replace("8081", auth_port).replace("8082", course_port) for text in COMMANDS
     )
     assert first == "scripts/run\n"

@@ -1,0 +1,313 @@
+"""A resource server that takes its keys from JWKS_URL, and an issuer that answers with anything."""
+
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from flask.testing import FlaskClient
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+import course_app
+from course_app.settings import CourseSettings
+from shared import mirror
+from shared.keys import public_jwk
+from tests.conftest import KeyPair, bearer, open_course
+from tests.forger import Forger, encode
+from tests.servers import call, listen, run_flask, serve, url_of
+
+SHORT = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
+CURVE = ec.generate_private_key(ec.SECP256R1())
+HTML = b"<!doctype html><title>A proxy's page</title>"
+
+
+@dataclass
+class Issuer:
+    """Serves whatever a test puts there, and counts."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    pace: float = 0  # seconds from one byte to the next
+    requests: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def publish(self, *jwks: dict[str, Any]) -> None:
+        self.status, self.body = 200, json.dumps({"keys": jwks}).encode()
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    issuer = Issuer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            issuer.requests.append(self.path)
+            self.send_response(issuer.status)
+            for name, value in issuer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            for byte in issuer.body if issuer.pace else ():
+                time.sleep(issuer.pace)
+                try:
+                    self.wfile.write(bytes([byte]))
+                except OSError:
+                    return  # the client has gone
+            if not issuer.pace:
+                self.wfile.write(issuer.body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        issuer.url = f"http://127.0.0.1:{server.server_port}/jwks.json"
+        yield issuer
+        server.shutdown()
+        thread.join()
+
+
+def jwk(pair: KeyPair, **changes: Any) -> dict[str, Any]:
+    members = {"use": "sig", "alg": "RS256", **public_jwk(pair.private_key.public_key()), **changes}
+    return {name: value for name, value in members.items() if value is not None}
+
+
+@contextmanager
+def open_mirroring(issuer: Issuer, folder: Path, **settings: Any) -> Iterator[FlaskClient]:
+    copy = folder / "jwks.pem"
+    with open_course(
+        f"sqlite:///{folder}/course.db",
+        None,
+        jwks_url=issuer.url,
+        jwks_copy_file=copy,
+        **{"jwks_refresh": 1000, "jwks_cooldown": 1000} | settings,
+    ) as client:
+        yield client
+
+
+def read(client: FlaskClient, pair: KeyPair) -> int:
+    """Return the status of the answer to a token that the private key of a pair has signed."""
+    token = Forger(pair.private_key, pair.kid).sign()
+    return client.get("/courses", headers=bearer(token)).status_code
+
+
+def test_keys_come_from_the_url(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+    issuer.publish(jwk(key_pair))
+
+    with open_mirroring(issuer, tmp_path) as course:
+        assert [read(course, key_pair) for _ in range(3)] == [200] * 3
+
+    assert issuer.requests == ["/jwks.json"], "one fetch for all"
+
+
+def test_minimal_key_will_do(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+    """`use`, `alg` and `kid` are optional (RFC 7517 section 4)."""
+    issuer.publish(jwk(key_pair, use=None, alg=None, key_ops=["verify"]))
+
+    with open_mirroring(issuer, tmp_path) as course:
+        assert read(course, key_pair) == 200
+
+
+def test_cold_start_with_the_issuer_down(key_pair: KeyPair, tmp_path: Path) -> None:
+    with listen() as unused:
+        down = Issuer(url=url_of(unused))
+    (tmp_path / "jwks.pem").write_bytes(key_pair.public_file.read_bytes())
+
+    with open_mirroring(down, tmp_path) as course:
+        assert read(course, key_pair) == 200
+        assert course.get("/readyz").json == {"status": "degraded", "degraded": ["keys"]}
+
+
+def test_service_without_any_key_refuses_to_start(
+    issuer: Issuer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    issuer.status = 500
+
+    with pytest.raises(SystemExit):
+        course_app.create_app(CourseSettings(jwks_url=issuer.url, jwks_copy_file=tmp_path / "jwks.pem"))
+
+    line = capsys.readouterr().err
+    assert line.startswith(f"course_app cannot start: {issuer.url} is of no use")
+    assert "(the answer is 500, not 200), and there is no copy" in line
+
+
+def test_damaged_copy_is_made_anew(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+    (tmp_path / "jwks.pem").write_text("half a k")
+    issuer.publish(jwk(key_pair))
+
+    with open_mirroring(issuer, tmp_path) as course:
+        assert read(course, key_pair) == 200
+
+
+# What an issuer must not answer, and what the log says of it; OTHER is a key that is not in force.
+BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
+    "500": ({"status": 500}, "the answer is 500"),
+    "404": ({"status": 404}, "the answer is 404"),
+    "204": ({"status": 204}, "the answer is 204"),
+    "redirect": ({"status": 302, "headers": {"Location": "OTHER"}}, "the answer is 302"),
+    "HTML": ({"body": HTML}, "no JWK Set"),
+    "nothing": ({"body": b""}, "no JWK Set"),
+    "cut off": ({"body": b'{"keys": [{"kty": "RSA", "n": "AQAB'}, "no JWK Set"),
+    "not UTF-8": ({"body": b'{"keys": "\xff"}'}, "no JWK Set"),
+    "nested too deep": ({"body": b"[" * 60_000}, "no JWK Set"),
+    "list": ({"body": b"[]"}, "no JWK Set"),
+    "number": ({"body": b"1"}, "no JWK Set"),
+    "keys that are no list": ({"body": b'{"keys": {"a": 1}}'}, "no JWK Set"),
+    "key that is no object": ({"body": b'{"keys": ["RSA"]}'}, "no JWK Set"),
+    "empty set": ({"jwks": []}, "no RSA key"),
+    "elliptic curve": ({"jwks": [json.loads(ECAlgorithm.to_jwk(CURVE.public_key()))]}, "no RSA key"),
+    "symmetric key": ({"jwks": [{"kty": "oct", "k": "c2VjcmV0"}]}, "a private or a secret key"),
+    "private key": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT))]}, "a private or a secret key"),
+    "private exponent": ({"jwks": ["OTHER", {"d": "AQAB"}]}, "a private or a secret key"),
+    "for encryption": ({"jwks": ["OTHER"], "changes": {"use": "enc"}}, "no RSA key"),
+    "for wrapping keys": (
+        {"jwks": ["OTHER"], "changes": {"key_ops": ["wrapKey"]}},
+        "no RSA key",
+    ),
+    "operations that are no list": ({"jwks": ["OTHER"], "changes": {"key_ops": 1}}, "no RSA key"),
+    "for another algorithm": ({"jwks": ["OTHER"], "changes": {"alg": "RS512"}}, "no RSA key"),
+    "of no kind": ({"jwks": ["OTHER"], "changes": {"kty": None}}, "no RSA key"),
+    "short": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT.public_key()))]}, "1024 bits"),
+    "no modulus": ({"jwks": ["OTHER"], "changes": {"n": None}}, "damaged"),
+    "modulus that is a number": ({"jwks": ["OTHER"], "changes": {"n": 5}}, "damaged"),
+    "even exponent": ({"jwks": ["OTHER"], "changes": {"e": "AQAA"}}, "damaged"),
+    "too large": ({"body": b" " * (mirror.MAXIMUM_SIZE + 1)}, "more than"),
+    "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "no JWK Set"),
+    "never": ({"body": HTML, "pace": 60}, "timed out|no JWK Set"),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), BAD_ANSWERS.values(), ids=BAD_ANSWERS)
+def test_bad_answer_leaves_the_last_good_set_in_force(
+    answer: dict[str, Any],
+    said: str,
+    issuer: Issuer,
+    key_pair: KeyPair,
+    other_key_pair: KeyPair,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "jwks.pem").write_bytes(key_pair.public_file.read_bytes())
+    if "jwks" in answer:
+        other = jwk(other_key_pair, **answer.get("changes", {}))
+        issuer.publish(*(other if key == "OTHER" else key for key in answer["jwks"]))
+    else:
+        issuer.status = answer.get("status", 200)
+        issuer.body = answer.get("body", b"")
+        issuer.headers = answer.get("headers", {})
+        issuer.pace = answer.get("pace", 0)
+
+    with open_mirroring(issuer, tmp_path) as course:
+        assert read(course, key_pair) == 200
+        assert read(course, other_key_pair) == 401
+        assert course.get("/readyz").json == {"status": "degraded", "degraded": ["keys"]}
+    (line,) = [message for name, _, message in caplog.record_tuples if name == "shared.mirror"]
+    assert line.startswith(f"{issuer.url} is of no use (")
+    assert line.endswith("): the last good copy stays in force")
+    assert any(part in line for part in said.split("|")), line
+    assert issuer.requests == ["/jwks.json"], "once, and no redirect is followed"
+
+
+def test_unknown_kid_is_asked_for_at_once(
+    issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
+) -> None:
+    (tmp_path / "jwks.pem").write_bytes(key_pair.public_file.read_bytes())
+    (tmp_path / "jwks.attempt").touch()
+    age(tmp_path / "jwks.attempt", 100)
+    issuer.publish(jwk(key_pair), jwk(other_key_pair))
+
+    with open_mirroring(issuer, tmp_path, jwks_cooldown=100) as course:
+        assert read(course, key_pair) == 200
+        assert issuer.requests == [], "the copy is young enough"
+        assert read(course, other_key_pair) == 200, "the request waits for the answer"
+        assert issuer.requests == ["/jwks.json"]
+
+
+def age(path: Path, seconds: float) -> None:
+    """Let a file look as old as if that time had gone by."""
+    status = path.stat()
+    os.utime(path, (status.st_atime - seconds, status.st_mtime - seconds))
+
+
+@pytest.mark.parametrize("name", ["JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE"])
+def test_url_is_the_only_source(name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("JWKS_URL", "https://login.example.com/.well-known/jwks.json")
+
+    with pytest.raises(SystemExit):
+        course_app.create_app()
+
+    assert f"JWKS_URL and {name} are both set: keep one of them" in capsys.readouterr().err
+
+
+def test_copy_that_cannot_be_written_is_told(
+    issuer: Issuer, tmp_path: Path, capsys: pytest.CaptureFixture[str], key_pair: KeyPair
+) -> None:
+    issuer.publish(jwk(key_pair))
+
+    with pytest.raises(SystemExit):
+        course_app.create_app(
+            CourseSettings(jwks_url=issuer.url, jwks_copy_file=tmp_path / "no" / "jwks.pem")
+        )
+
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_invented_kids_cost_the_issuer_no_more_than_the_cooldown_allows(
+    issuer: Issuer, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    """10,000 requests to two workers, and each names a key that nobody has."""
+    issuer.publish(jwk(key_pair))
+    cooldown = 2
+    with listen() as listener:
+        environment = {
+            "JWKS_URL": issuer.url,
+            "JWKS_COPY_FILE": str(tmp_path / "jwks.pem"),
+            "JWKS_COOLDOWN": str(cooldown),
+            "JWKS_REFRESH": "1000",
+            "COURSE_DATABASE_URL": f"sqlite:///{tmp_path}/course.db",
+        }
+        run_flask("wsgi_course", "db upgrade", environment, tmp_path)
+        run_flask("wsgi_course", "demo-data", environment, tmp_path)
+        with serve("wsgi_course", listener, environment, tmp_path) as course:
+            before = len(issuer.requests)
+            started = time.monotonic()
+            with ThreadPoolExecutor(4) as pool:
+                statuses = [
+                    status for batch in pool.map(flood, [course.url] * 4, [2_500] * 4) for status in batch
+                ]
+            elapsed = time.monotonic() - started
+            fetches = len(issuer.requests) - before
+            token = Forger(key_pair.private_key, key_pair.kid).sign()
+            assert call(f"{course.url}/courses", token)[0] == 200
+    assert statuses == [401] * 10_000
+    assert 1 <= fetches <= 1 + elapsed / cooldown
+
+
+def flood(url: str, count: int) -> list[int]:
+    """Send requests whose tokens name keys that nobody has, over one connection."""
+    signature = "A" * 342
+    payload = encode(b"{}")
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
+    statuses = []
+    for _ in range(count):
+        header = encode(json.dumps({"alg": "RS256", "typ": "at+jwt", "kid": uuid.uuid4().hex}).encode())
+        connection.request("GET", "/courses", headers=bearer(f"{header}.{payload}.{signature}"))
+        response = connection.getresponse()
+        response.read()
+        statuses.append(response.status)
+    connection.close()
+    return statuses
