@@ -150,6 +150,7 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
             path.unlink()
         assert run(command, clone).returncode == 0
         assert set(snapshot(clone)) == set(before)
+    assert re.search(r"(?s)published .* active .* next ", run(rotate, clone).stdout)
 
 
 def printed_commands(log: Path) -> str:
