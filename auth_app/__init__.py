@@ -50,14 +50,12 @@ def _take_keys(app: Flask, settings: AuthSettings) -> None:
     signing_key = SigningKey(settings, public_keys)
     app.extensions["public_keys"] = public_keys
     app.extensions["signing_key"] = signing_key
-    resource_server.init_app(
-        app,
-        issuer=settings.issuer,
-        audience=settings.issuer,
-        public_keys=public_keys,
-        checks={
-            "signing_key": signing_key.check,
-            "database": lambda: database.db.session.scalar(select(User.id).limit(1)),
-        },
-        is_revoked=is_revoked,
+    checks = {
+        "keys": public_keys.check,
+        "signing_key": signing_key.check,
+        "database": lambda: database.db.session.scalar(select(User.id).limit(1)),
+    }
+    resource_server.furnish(app, checks)
+    resource_server.protect(
+        app, issuer=settings.issuer, audience=settings.issuer, public_keys=public_keys, is_revoked=is_revoked
     )

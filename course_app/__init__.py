@@ -3,11 +3,10 @@
 from flask import Flask
 from sqlalchemy import select
 
-from course_app import cli, courses, database
+from course_app import cli, courses, database, enrolments
 from course_app.models import Course
 from course_app.settings import CourseSettings
-from shared import resource_server
-from shared.public_keys import open_public_keys
+from shared import create_resource_server
 from shared.settings import load_settings
 from shared.startup import refusal
 
@@ -19,15 +18,10 @@ def create_app(settings: CourseSettings | None = None) -> Flask:
     """
     with refusal("course_app"):
         settings = settings or load_settings(CourseSettings)
-        app = Flask(__name__, static_folder=None)
+        checks = {"database": lambda: database.db.session.scalar(select(Course.id).limit(1))}
+        app = create_resource_server(__name__, settings, checks)
         database.init_app(app, settings.course_database_url.get_secret_value())
         cli.init_app(app)
         courses.init_app(app)
-        resource_server.init_app(
-            app,
-            issuer=settings.issuer,
-            audience=settings.resource,
-            public_keys=open_public_keys(settings),
-            checks={"database": lambda: database.db.session.scalar(select(Course.id).limit(1))},
-        )
+        app.register_blueprint(enrolments.blueprint)
         return app

@@ -1,15 +1,21 @@
-"""Show courses at `/courses` to holders of the scope `courses:read`."""
+"""Serve courses at `/courses`: to read with `courses:read`, to write with `courses:write`."""
 
-from flask import Blueprint, Flask
+import json
+from urllib.parse import urlencode
+
+from flask import Blueprint, Flask, Response, jsonify, request
 from flask_jwt_extended import jwt_required
-from sqlalchemy import func, select
-from werkzeug.exceptions import NotFound
+from sqlalchemy import Select, delete, select, update
+from werkzeug import Response as AnyResponse
+from werkzeug.exceptions import NotFound, PreconditionFailed, PreconditionRequired
+from werkzeug.http import generate_etag
 from werkzeug.routing import IntegerConverter
 
 from course_app.database import db
+from course_app.errors import CapacityTooSmall, NotYours
 from course_app.models import Course
-from shared.contract import read_query
-from shared.scopes import require_scope
+from shared import current_subject, require_scope
+from shared.contract import read_body, read_query
 
 blueprint = Blueprint("courses", __name__, url_prefix="/courses")
 
@@ -29,25 +35,114 @@ def init_app(app: Flask) -> None:
 @blueprint.get("")
 @jwt_required()
 @require_scope("courses:read")
-def list_courses() -> dict[str, object]:
-    """Return one page of the courses, oldest first, and how many there are."""
-    query = read_query()
-    offset = (query["page"] - 1) * query["per_page"]
-    courses = db.session.scalars(select(Course).order_by(Course.id).offset(offset).limit(query["per_page"]))
-    total = db.session.scalar(select(func.count()).select_from(Course))
-    return {"courses": [_present(course) for course in courses], **query, "total": total}
+def list_courses() -> AnyResponse:
+    """Return one page of the courses."""
+    return show_page(select(Course), "/courses")
+
+
+@blueprint.post("")
+@jwt_required()
+@require_scope("courses:write")
+def add_course() -> Response:
+    """Add a course, which belongs to whoever adds it."""
+    course = Course(**{"description": "", "capacity": None} | read_body(), owner=current_subject())
+    db.session.add(course)
+    db.session.commit()
+    response = _show(course)
+    response.status_code = 201
+    response.location = f"/courses/{course.id}"
+    return response
 
 
 @blueprint.get("/<course_id:course_id>")
 @jwt_required()
 @require_scope("courses:read")
-def read_course(course_id: int) -> dict[str, object]:
-    """Return one course."""
+def read_course(course_id: int) -> AnyResponse:
+    """Return one course, or 304 to whoever has it already."""
+    return _show(find_course(course_id)).make_conditional(request)
+
+
+@blueprint.patch("/<course_id:course_id>")
+@jwt_required()
+@require_scope("courses:write")
+def change_course(course_id: int) -> Response:
+    """Change the members of a course that are given (RFC 7396)."""
+    version, body = _find_to_change(course_id).version, read_body()
+    change = update(Course).where(Course.id == course_id, Course.version == version)
+    if body.get("capacity") is not None:
+        change = change.where(Course.enrolled <= body["capacity"])
+    change = change.values(**body, version=version + 1)
+    is_changed = db.session.scalar(change.returning(Course.id))
+    db.session.commit()
+    course = find_course(course_id)
+    if not is_changed:
+        raise CapacityTooSmall if course.version == version else PreconditionFailed
+    return _show(course)
+
+
+@blueprint.delete("/<course_id:course_id>")
+@jwt_required()
+@require_scope("courses:write")
+def delete_course(course_id: int) -> tuple[str, int]:
+    """Delete a course and its enrolments."""
+    version = _find_to_change(course_id).version
+    same = delete(Course).where(Course.id == course_id, Course.version == version)
+    is_deleted = db.session.scalar(same.returning(Course.id))
+    db.session.commit()
+    if not is_deleted:
+        raise PreconditionFailed
+    return "", 204
+
+
+def show_page(courses: Select[Course], path: str) -> AnyResponse:
+    """Answer with one page, in the order of the IDs, and where the next one is; or 304 to whoever has it."""
+    query = read_query()
+    limit = query["limit"]
+    following = courses.where(Course.id > query["after"]).order_by(Course.id).limit(limit + 1)
+    found = db.session.scalars(following).all()
+    page, has_next = found[:limit], len(found) > limit
+    next_query = urlencode({"limit": limit, "after": page[-1].id}) if has_next else ""
+    response = jsonify(
+        courses=[_present(course) for course in page], next=f"{path}?{next_query}" if has_next else None
+    )
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+def find_course(course_id: int) -> Course:
+    """Return a course. Raises `NotFound`."""
     course = db.session.get(Course, course_id)
     if course is None:
         raise NotFound
-    return _present(course)
+    return course
+
+
+def _find_to_change(course_id: int) -> Course:
+    """Return a course that the subject may change and has read as it is (RFC 9110 section 13.1.1)."""
+    course = find_course(course_id)
+    if course.owner not in {None, current_subject()}:
+        raise NotYours
+    if not request.if_match:
+        raise PreconditionRequired
+    if not request.if_match.contains(_tag(course)):
+        raise PreconditionFailed
+    return course
+
+
+def _show(course: Course) -> Response:
+    response = jsonify(_present(course))
+    response.set_etag(_tag(course))
+    return response
+
+
+def _tag(course: Course) -> str:
+    return generate_etag(json.dumps([*_present(course).values(), course.version]).encode())
 
 
 def _present(course: Course) -> dict[str, object]:
-    return {"id": course.id, "title": course.title, "description": course.description}
+    return {
+        "id": course.id,
+        "title": course.title,
+        "description": course.description,
+        "capacity": course.capacity,
+    }

@@ -129,6 +129,9 @@ def _refuse(error: ValidationError | None, name: str = "") -> None:
     if keyword == "required":
         required = cast("list[str]", error.validator_value)
         name = next(name for name in required if name not in cast("dict[str, object]", error.instance))
+    elif keyword == "additionalProperties":
+        known = ", ".join(cast("dict[str, Any]", error.schema)["properties"])
+        raise InvalidRequest(f"A parameter is not known; known are {known}.")
     elif error.path:
         name = str(error.path[-1])
     sentence = _SENTENCES.get(keyword, "The parameter {} is not as the documentation says.")

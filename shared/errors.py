@@ -1,6 +1,6 @@
 """Turn every error into the one JSON form, in fixed sentences that quote nothing."""
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, current_app, jsonify
 from werkzeug.exceptions import HTTPException
 
 
@@ -20,6 +20,11 @@ class ApiError(Exception):
         """Return the headers that this refusal carries."""
         return {}
 
+    @property
+    def challenge(self) -> dict[str, str] | None:
+        """Return the parameters of the Bearer challenge, None where it has none."""
+        return None
+
 
 class InvalidRequest(ApiError):
     """A parameter is missing, repeated or malformed (RFC 6749 section 5.2)."""
@@ -33,9 +38,9 @@ class Unauthorized(ApiError):
     description = "Send an access token in the header Authorization: Bearer."
 
     @property
-    def headers(self) -> dict[str, str]:
-        """Return the bare challenge."""
-        return {"WWW-Authenticate": "Bearer"}
+    def challenge(self) -> dict[str, str]:
+        """Return no parameter."""
+        return {}
 
 
 class InvalidToken(ApiError):
@@ -46,9 +51,9 @@ class InvalidToken(ApiError):
     description = "The access token is malformed, expired, revoked or not meant for this service."
 
     @property
-    def headers(self) -> dict[str, str]:
-        """Return the challenge with the error code."""
-        return {"WWW-Authenticate": f'Bearer error="{self.error}", error_description="{self.description}"'}
+    def challenge(self) -> dict[str, str]:
+        """Return the error code."""
+        return {"error": self.error, "error_description": self.description}
 
 
 class InsufficientScope(ApiError):
@@ -63,9 +68,9 @@ class InsufficientScope(ApiError):
         self.scope = scope
 
     @property
-    def headers(self) -> dict[str, str]:
-        """Return the challenge with the scope that would do."""
-        return {"WWW-Authenticate": f'Bearer error="{self.error}", scope="{self.scope}"'}
+    def challenge(self) -> dict[str, str]:
+        """Return the scope that would do."""
+        return {"error": self.error, "scope": self.scope}
 
 
 # What Flask and Werkzeug raise by themselves.
@@ -73,8 +78,10 @@ _HTTP_ERRORS = {
     400: ("invalid_request", "The request is malformed."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
+    412: ("precondition_failed", "It has changed since you read it. Read it again."),
     413: ("content_too_large", "The request body is too large."),
     415: ("unsupported_media_type", "This address does not take a request body of this Content-Type."),
+    428: ("precondition_required", "Send the header If-Match with the ETag of what you have read."),
     503: ("temporarily_unavailable", "The service cannot answer just now. Try again later."),
 }
 _SERVER_ERROR = ("server_error", "The service failed to answer this request.")
@@ -87,8 +94,13 @@ def init_app(app: Flask) -> None:
 
 
 def respond(error: ApiError) -> Response:
-    """Make the response to a refusal."""
-    return _make_response(error.status, error.error, error.description, error.headers)
+    """Make the response to a refusal; a challenge names this service's metadata (RFC 9728 section 5.1)."""
+    headers = error.headers
+    if error.challenge is not None:
+        parameters = error.challenge | {"resource_metadata": current_app.extensions["resource_metadata"]}
+        quoted = ", ".join(f'{name}="{value}"' for name, value in parameters.items())
+        headers = {**headers, "WWW-Authenticate": f"Bearer {quoted}"}
+    return _make_response(error.status, error.error, error.description, headers)
 
 
 def _respond_to_http_error(error: HTTPException) -> Response:

@@ -1,35 +1,84 @@
-"""Make a Flask application a resource server, in one call."""
+"""Make a Flask application a resource server: a new one, or one that is there already."""
+
+from pathlib import Path
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
-from shared import bodies, contract, docs, errors, headers, health, request_id, verification
-from shared.public_keys import PublicKeys
+from shared import (
+    bodies,
+    contract,
+    docs,
+    errors,
+    explanation,
+    headers,
+    health,
+    protected_resource,
+    request_id,
+    verification,
+)
+from shared.public_keys import PublicKeys, open_public_keys
+from shared.settings import ResourceServerSettings, load_settings
+from shared.startup import refusal
 
 
-def init_app(
+def create_resource_server(
+    import_name: str, settings: ResourceServerSettings | None = None, checks: health.Checks | None = None
+) -> Flask:
+    """Return a new application that accepts access tokens, with all that a service of this house has.
+
+    Settings come from the environment unless given; `checks` decide about `/readyz`. Exits with one line on
+    standard error when the settings or the keys are unfit.
+    """
+    with refusal(import_name):
+        settings = settings or load_settings(ResourceServerSettings)
+        public_keys = open_public_keys(settings)
+        app = Flask(import_name, static_folder=None)
+        furnish(app, {"keys": public_keys.check, **(checks or {})})
+        protect(app, issuer=settings.issuer, audience=settings.resource, public_keys=public_keys)
+        return app
+
+
+def init_app(app: Flask, settings: ResourceServerSettings | None = None) -> None:
+    """Let an application that is there accept access tokens where its views ask for them.
+
+    Nothing else of it changes. Settings and refusals are those of `create_resource_server`.
+    """
+    with refusal(app.import_name):
+        settings = settings or load_settings(ResourceServerSettings)
+        public_keys = open_public_keys(settings)
+        protect(app, issuer=settings.issuer, audience=settings.resource, public_keys=public_keys)
+
+
+def protect(
     app: Flask,
     *,
     issuer: str,
     audience: str,
     public_keys: PublicKeys,
-    checks: health.Checks,
     is_revoked: verification.IsRevoked = lambda _claims: False,
 ) -> None:
-    """Give `app` what every service has: token verification, errors, headers, contract, docs page, health.
+    """Let `app` verify access tokens, refuse them, and tell who issues them.
 
-    `audience` is the service's own URL; `checks` decide about `/readyz`; `is_revoked` tells from its claims
-    whether a token was revoked. The application's openapi.yml stands beside its package.
+    `audience` is the service's own URL; `is_revoked` tells from its claims whether a token was revoked.
     """
+    app.register_error_handler(errors.ApiError, errors.respond)
+    verification.init_app(
+        app, issuer=issuer, audience=audience, public_keys=public_keys, is_revoked=is_revoked
+    )
+    protected_resource.init_app(app, issuer=issuer, resource=audience)
+    explanation.init_app(app, issuer=issuer, audience=audience, public_keys=public_keys)
+
+
+def furnish(app: Flask, checks: health.Checks) -> None:
+    """Give `app` request IDs, errors, headers, bodies, health; with an openapi.yml, contract and docs too."""
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False  # members keep the order in which the documents show them
     request_id.init_app(app)
     errors.init_app(app)
     headers.init_app(app)
     bodies.init_app(app)
-    verification.init_app(
-        app, issuer=issuer, audience=audience, public_keys=public_keys, is_revoked=is_revoked
-    )
-    contract.init_app(app)
-    docs.init_app(app)
-    health.init_app(app, {"keys": public_keys.check, **checks})
+    if (Path(app.root_path) / "openapi.yml").exists():
+        contract.init_app(app)
+        docs.init_app(app)
+    health.init_app(app, checks)

@@ -24,6 +24,17 @@ def require_scope(scope: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 raise InsufficientScope(scope)
             return view(*args, **kwargs)
 
+        check_scope.__dict__["required_scope"] = scope
         return check_scope
 
     return decorate
+
+
+def required_scope(view: Callable[..., object]) -> str | None:
+    """Return the scope that a view requires, if it does."""
+    return view.__dict__.get("required_scope")
+
+
+def current_subject() -> str:
+    """Return whose token the request carries: a user's ID, or a client's; stands under `@jwt_required()`."""
+    return verified_claims().subject

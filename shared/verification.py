@@ -1,6 +1,6 @@
 """Decide whether an access token is accepted: every check on a token stands in this file.
 
-In this order: the Authorization header (`_normalise_authorization`), the JOSE header (`choose_key`), what
+In this order: the Authorization header (`_check_authorization`), the JOSE header (`choose_key`), what
 flask-jwt-extended does by itself: algorithm, signature, issuer, audience and times (`_jwt_options`), the
 claims that it leaves open (`check_claims`), and revocation. RFC 9068 section 4 and RFC 8725 decide what is
 checked.
@@ -25,8 +25,10 @@ LEEWAY = 10  # seconds that two clocks may differ
 MAXIMUM_LIFETIME = 3600  # seconds from `iat` to `exp`
 MAXIMUM_LENGTH = 4096  # characters of an encoded token
 
-_BEARER = re.compile(r"bearer +([\w-]+\.[\w-]+\.[\w-]+)", re.ASCII | re.IGNORECASE)
-_BASIC = re.compile(r"basic +([A-Za-z0-9+/]+=*)", re.IGNORECASE)
+WELL_FORMED = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+
+_BEARER = re.compile(rf"bearer +({WELL_FORMED.pattern})", re.ASCII | re.IGNORECASE)
+_OWN_HEADER = "Checked-Bearer-Token"
 
 IsRevoked = Callable[[dict[str, Any]], bool]
 
@@ -48,7 +50,7 @@ def init_app(
     `is_revoked` is asked last, about the claims of a token that is good in every other respect.
     """
     app.config.update(_jwt_options(issuer, audience))
-    app.before_request(_normalise_authorization)
+    app.before_request(_check_authorization)
     manager = JWTManager(app)
 
     @manager.decode_key_loader
@@ -77,18 +79,19 @@ def verified_claims() -> VerifiedClaims:
     return VerifiedClaims(claims["sub"], frozenset(claims.get("scope", "").split()), claims.get("sid"))
 
 
-def _normalise_authorization() -> None:
-    """Leave one well-formed Bearer or Basic credential in the Authorization header (RFC 6750 section 2.1).
+def _check_authorization() -> None:
+    """Hand on the token of a Bearer header to flask-jwt-extended in one of our own (RFC 6750 section 2.1).
 
-    What is not well-formed is marked as such, and of other schemes nothing is left: flask-jwt-extended fails
-    on some of what they may hold.
+    It fails on some of what Authorization may hold, and would pick a token from among other things. What a
+    client sends under our name is dropped, and what is not well-formed is marked as such.
     """
-    header = request.environ.pop("HTTP_AUTHORIZATION", "").strip()
-    for scheme, pattern in (("Bearer", _BEARER), ("Basic", _BASIC)):
-        if header.lower().startswith(scheme.lower()):
-            match = pattern.fullmatch(header)
-            credential = match[1] if match and len(match[1]) <= MAXIMUM_LENGTH else "malformed"
-            request.environ["HTTP_AUTHORIZATION"] = f"{scheme} {credential}"
+    own = f"HTTP_{_OWN_HEADER.upper().replace('-', '_')}"
+    request.environ.pop(own, None)
+    header = request.environ.get("HTTP_AUTHORIZATION", "").strip()
+    if header.lower().startswith("bearer"):
+        match = _BEARER.fullmatch(header)
+        token = match[1] if match and len(match[1]) <= MAXIMUM_LENGTH else "malformed"
+        request.environ[own] = f"Bearer {token}"
 
 
 def choose_key(unverified_header: dict[str, Any], public_keys: PublicKeys) -> RSAPublicKey:
@@ -119,7 +122,7 @@ def _jwt_options(issuer: str, audience: str) -> dict[str, Any]:
         "JWT_DECODE_AUDIENCE": audience,
         "JWT_DECODE_ISSUER": issuer,
         "JWT_DECODE_LEEWAY": LEEWAY,
-        "JWT_HEADER_NAME": "Authorization",
+        "JWT_HEADER_NAME": _OWN_HEADER,
         "JWT_HEADER_TYPE": "Bearer",
         "JWT_IDENTITY_CLAIM": "sub",
         "JWT_PRIVATE_KEY": None,

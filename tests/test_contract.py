@@ -1,5 +1,6 @@
 """The openapi.yml of a service is true: it names every address, and every answer is as it says."""
 
+import uuid
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,36 @@ UNDOCUMENTED = {
     "/apidocs/index.html",  # flasgger's own, leads to /docs
 }
 
+# Every route that answers without a token: a new one needs one, or is written down here.
+EVERYWHERE = {
+    "GET /",
+    "GET /docs",
+    "GET /docs/static/{filename}",
+    "GET /docs/swagger-ui/{filename}",
+    "GET /openapi.json",
+    "GET /apidocs/index.html",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /.well-known/oauth-protected-resource",
+}
+OPEN = {
+    "auth_app": EVERYWHERE
+    | {
+        "POST /token",
+        "POST /revoke",
+        "POST /introspect",  # which a client's credentials open
+        "GET /.well-known/jwks.json",
+        "GET /.well-known/oauth-authorization-server",
+    },
+    "course_app": EVERYWHERE,
+}
+
 PUBLIC = {
     "/token",
     "/revoke",
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
+    "/.well-known/oauth-protected-resource",
     "/healthz",
     "/readyz",
 }
@@ -88,6 +114,22 @@ def test_everything_needs_a_token_but_what_is_public(service: FlaskClient) -> No
 
         assert (response.status_code == 401) == (path not in PUBLIC), path
         assert ("security" in document["paths"][path][method.lower()]) == (path not in PUBLIC), path
+
+
+def open_routes(client: FlaskClient) -> set[str]:
+    """Return the routes that answer something else than 401 to a request without a token."""
+    found = set()
+    values = {"course_id": 1, "user_id": uuid.UUID(int=1), "filename": "docs.js"}
+    for rule in client.application.url_map.iter_rules():
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            address = client.application.url_map.bind("localhost").build(rule.endpoint, values, method)
+            if client.open(address, method=method, buffered=True).status_code != 401:
+                found.add(f"{method} {path_of(rule.rule)}")
+    return found
+
+
+def test_every_route_that_needs_no_token_is_written_down(service: FlaskClient) -> None:
+    assert open_routes(service) == OPEN[service.application.name]
 
 
 def test_head_is_answered_like_get(service: FlaskClient, forger: Forger) -> None:

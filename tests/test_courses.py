@@ -1,58 +1,88 @@
-"""Courses, for those who may read them."""
+"""Courses: read by those who may, written by those who may, and no update is lost."""
+
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from tests.conftest import bearer, both_databases
 from tests.forger import ABSENT, Forger
 
 pytestmark = both_databases
 
+SCOPES = "courses:read courses:write enrolments:write"
+TITLES = {"title": "Compilers"}
 
-def test_pages_together_hold_every_course_once_and_in_order(course: FlaskClient, forger: Forger) -> None:
-    ids = []
-    for page in (1, 2, 3):
-        answer = course.get(f"/courses?page={page}&per_page=2", headers=bearer(forger.sign())).json
+
+@pytest.fixture
+def teacher(forger: Forger) -> dict[str, str]:
+    return bearer(forger.sign(sub="a-teacher", scope=SCOPES))
+
+
+@pytest.fixture
+def other(forger: Forger) -> dict[str, str]:
+    return bearer(forger.sign(sub="another-teacher", scope=SCOPES))
+
+
+def add(course: FlaskClient, headers: dict[str, str], **members: Any) -> TestResponse:
+    response = course.post("/courses", headers=headers, json=TITLES | members)
+    assert response.status_code == 201, response.text
+    return response
+
+
+def test_pages_together_hold_every_course_once_and_in_order(
+    course: FlaskClient, teacher: dict[str, str]
+) -> None:
+    ids, address = [], "/courses?limit=2"
+    pages = 0
+    while address:
+        answer = course.get(address, headers=teacher).json
         assert answer
-        assert (answer["page"], answer["per_page"], answer["total"]) == (page, 2, 6)
+        assert len(answer["courses"]) == 2
         ids += [found["id"] for found in answer["courses"]]
+        address = answer["next"]
+        pages += 1
 
-    assert ids == [1, 2, 3, 4, 5, 6]
-
-
-def test_page_after_the_last_is_empty(course: FlaskClient, forger: Forger) -> None:
-    answer = course.get("/courses?page=1000000", headers=bearer(forger.sign())).json
-
-    assert answer == {"courses": [], "page": 1_000_000, "per_page": 20, "total": 6}
+    assert (ids, pages) == ([1, 2, 3, 4, 5, 6], 3)
 
 
-def test_course_is_read_by_its_id(course: FlaskClient, forger: Forger) -> None:
-    answer = course.get("/courses/1", headers=bearer(forger.sign())).json
+def test_course_that_comes_meanwhile_moves_no_page(course: FlaskClient, teacher: dict[str, str]) -> None:
+    first: Any = course.get("/courses?limit=4", headers=teacher).json
+    tag = course.get("/courses/1", headers=teacher).headers["ETag"]
+    assert course.delete("/courses/1", headers=teacher | {"If-Match": tag}).status_code == 204
+    added: Any = add(course, teacher).json
 
-    assert answer
-    assert (answer["id"], answer["title"]) == (1, "Public-key cryptography")
+    second: Any = course.get(first["next"], headers=teacher).json
+
+    assert [found["id"] for found in second["courses"]] == [5, 6, added["id"]]
+
+
+def test_page_after_the_last_is_empty(course: FlaskClient, teacher: dict[str, str]) -> None:
+    answer = course.get("/courses?after=999999999", headers=teacher).json
+
+    assert answer == {"courses": [], "next": None}
 
 
 @pytest.mark.parametrize(
     "query",
     [
-        "page=0",
-        "page=-1",
-        "page=1000001",
-        "page=x",
-        "page=1.5",
-        "page=",
-        "page=1&page=2",
-        "per_page=0",
-        "per_page=101",
-        "page=%00",
-        "page=%ff",
-        "page=" + "9" * 5000,
-        "page=\u0663",
+        "after=-1",
+        "after=1000000000",
+        "after=x",
+        "after=1.5",
+        "after=",
+        "after=1&after=2",
+        "limit=0",
+        "limit=101",
+        "after=%00",
+        "after=%ff",
+        "after=" + "9" * 5000,
+        "after=\u0663",
     ],
 )
-def test_bad_page_is_refused(query: str, course: FlaskClient, forger: Forger) -> None:
-    response = course.get(f"/courses?{query}", headers=bearer(forger.sign()))
+def test_bad_page_is_refused(query: str, course: FlaskClient, teacher: dict[str, str]) -> None:
+    response = course.get(f"/courses?{query}", headers=teacher)
 
     assert (response.status_code, response.json and response.json["error"]) == (400, "invalid_request")
 
@@ -60,28 +90,198 @@ def test_bad_page_is_refused(query: str, course: FlaskClient, forger: Forger) ->
 @pytest.mark.parametrize(
     "course_id", ["7", "0", "01", "-1", "x", "1.0", "999999999", "9999999999", "9" * 5000, "%00", "%ff"]
 )
-def test_course_that_is_not_there_is_not_found(course_id: str, course: FlaskClient, forger: Forger) -> None:
-    response = course.get(f"/courses/{course_id}", headers=bearer(forger.sign()))
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+def test_course_that_is_not_there_is_not_found(
+    method: str, course_id: str, course: FlaskClient, teacher: dict[str, str]
+) -> None:
+    response = course.open(f"/courses/{course_id}", method=method, headers=teacher | {"If-Match": "*"})
 
     assert (response.status_code, response.json and response.json["error"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize("path", ["/courses", "/courses/1", "/courses/7"])
-@pytest.mark.parametrize(
-    "scope", [ABSENT, "", "courses:write", "courses:rea", "courses:readx", "COURSES:READ"]
-)
+# What needs which scope.
+GUARDED = {
+    "list": ("GET", "/courses", "courses:read"),
+    "read": ("GET", "/courses/1", "courses:read"),
+    "read what is not there": ("GET", "/courses/7", "courses:read"),
+    "own": ("GET", "/me/courses", "courses:read"),
+    "add": ("POST", "/courses", "courses:write"),
+    "change": ("PATCH", "/courses/1", "courses:write"),
+    "delete": ("DELETE", "/courses/1", "courses:write"),
+    "enrol": ("PUT", "/courses/1/enrolment", "enrolments:write"),
+    "leave": ("DELETE", "/courses/1/enrolment", "enrolments:write"),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), GUARDED.values(), ids=GUARDED)
+@pytest.mark.parametrize("kind", ["absent", "empty", "others", "shorter", "longer", "capitals"])
 def test_token_without_the_scope_is_forbidden(
-    path: str, scope: object, course: FlaskClient, forger: Forger
+    kind: str, method: str, path: str, scope: str, course: FlaskClient, forger: Forger
 ) -> None:
-    response = course.get(path, headers=bearer(forger.sign(scope=scope)))
+    others = " ".join({row[2] for row in GUARDED.values()} - {scope})
+    scopes = {"absent": ABSENT, "empty": "", "others": others, "shorter": scope[:-1], "longer": scope + "x"}
+    token = forger.sign(scope=scopes.get(kind, scope.upper()))
+
+    response = course.open(path, method=method, headers=bearer(token))
 
     assert response.status_code == 403
-    assert response.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope", scope="courses:read"'
+    assert response.headers["WWW-Authenticate"].startswith(
+        f'Bearer error="insufficient_scope", scope="{scope}", resource_metadata="http'
+    )
     assert response.json
     assert response.json["error"] == "insufficient_scope"
 
 
-def test_one_of_several_scopes_is_enough(course: FlaskClient, forger: Forger) -> None:
-    response = course.get("/courses", headers=bearer(forger.sign(scope="x courses:read y")))
+def test_added_course_is_there(course: FlaskClient, teacher: dict[str, str]) -> None:
+    added = add(course, teacher, description="From text to code.\nWith exercises.", capacity=30)
 
-    assert response.status_code == 200
+    read = course.get(added.headers["Location"], headers=teacher)
+
+    expected = TITLES | {"id": 7, "description": "From text to code.\nWith exercises.", "capacity": 30}
+    assert added.json == read.json == expected
+    assert added.headers["ETag"] == read.headers["ETag"]
+
+
+def test_only_a_title_is_needed(course: FlaskClient, teacher: dict[str, str]) -> None:
+    assert add(course, teacher).json == TITLES | {"id": 7, "description": "", "capacity": None}
+
+
+BAD_COURSES: dict[str, tuple[Any, str]] = {
+    "no title": ({"description": "x"}, "The parameter title is missing."),
+    "empty title": ({"title": ""}, "The parameter title is too short."),
+    "long title": ({"title": "x" * 201}, "The parameter title is too long."),
+    "title with a line break": (
+        {"title": "a\nb"},
+        "The parameter title has characters that are not allowed.",
+    ),
+    "title with NUL": ({"title": "a\0"}, "The parameter title has characters that are not allowed."),
+    "number as title": ({"title": 1}, "The parameter title has the wrong type."),
+    "null as title": ({"title": None}, "The parameter title has the wrong type."),
+    "long description": (TITLES | {"description": "x" * 2001}, "The parameter description is too long."),
+    "description with NUL": (
+        TITLES | {"description": "\0"},
+        "The parameter description has characters that are not allowed.",
+    ),
+    "no seats": (TITLES | {"capacity": 0}, "The parameter capacity is too small."),
+    "too many seats": (TITLES | {"capacity": 100_001}, "The parameter capacity is too large."),
+    "seats as text": (TITLES | {"capacity": "5"}, "The parameter capacity has the wrong type."),
+    "half a seat": (TITLES | {"capacity": 1.5}, "The parameter capacity has the wrong type."),
+    "a yes as seats": (TITLES | {"capacity": True}, "The parameter capacity has the wrong type."),
+    "an owner": (
+        TITLES | {"owner": "x"},
+        "A parameter is not known; known are title, description, capacity.",
+    ),
+    "a list": ([], "The request body must be an object."),
+}
+
+
+@pytest.mark.parametrize(("body", "sentence"), BAD_COURSES.values(), ids=BAD_COURSES)
+def test_bad_member_is_named(body: Any, sentence: str, course: FlaskClient, teacher: dict[str, str]) -> None:
+    refused = course.post("/courses", headers=teacher, json=body)
+    changed = course.patch("/courses/1", headers=teacher | {"If-Match": "*"}, json=body)
+
+    assert refused.status_code == 400
+    assert refused.json == {"error": "invalid_request", "error_description": sentence}
+    if "missing" in sentence:
+        assert changed.status_code == 200, "a change needs no member"
+    else:
+        assert (changed.status_code, changed.json) == (400, refused.json)
+
+
+@pytest.mark.parametrize("path", ["/courses", "/courses/1", "/me/courses"])
+def test_what_the_client_has_is_not_sent_again(
+    path: str, course: FlaskClient, teacher: dict[str, str]
+) -> None:
+    tag = course.get(path, headers=teacher).headers["ETag"]
+
+    assert course.get(path, headers=teacher | {"If-None-Match": tag}).status_code == 304
+    assert course.get(path, headers=teacher | {"If-None-Match": '"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize("change", [{"title": "New"}, {"description": "New"}, {"capacity": 5}, {}])
+def test_change_keeps_the_members_that_are_not_given(
+    change: dict[str, Any], course: FlaskClient, teacher: dict[str, str]
+) -> None:
+    before = add(course, teacher, capacity=3, description="Old")
+    address, tag = before.headers["Location"], before.headers["ETag"]
+
+    changed = course.patch(address, headers=teacher | {"If-Match": tag}, json=change)
+
+    assert changed.status_code == 200
+    assert before.json
+    assert changed.json == before.json | change
+    assert changed.headers["ETag"] != tag
+    read = course.get(address, headers=teacher | {"If-None-Match": tag})
+    assert (read.json, read.headers["ETag"]) == (changed.json, changed.headers["ETag"])
+
+
+def test_capacity_can_be_taken_away(course: FlaskClient, teacher: dict[str, str]) -> None:
+    added = add(course, teacher, capacity=3)
+    headers = teacher | {"If-Match": added.headers["ETag"]}
+
+    changed = course.patch(added.headers["Location"], headers=headers, json={"capacity": None})
+
+    assert changed.json
+    assert changed.json["capacity"] is None
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ({}, 428),
+        ({"If-Match": ""}, 428),
+        ({"If-Match": '"other"'}, 412),
+        ({"If-Match": "OLD"}, 412),
+        ({"If-Match": "W/NEW"}, 412),
+        ({"If-Match": '"other", NEW'}, 200),
+        ({"If-Match": "NEW"}, 200),
+        ({"If-Match": "*"}, 200),
+    ],
+)
+def test_change_needs_the_tag_of_the_newest_version(
+    condition: dict[str, str], status: int, method: str, course: FlaskClient, teacher: dict[str, str]
+) -> None:
+    added = add(course, teacher)
+    address, old = added.headers["Location"], added.headers["ETag"]
+    new = course.patch(address, headers=teacher | {"If-Match": old}, json={"title": "New"}).headers["ETag"]
+    sent = {name: value.replace("OLD", old).replace("NEW", new) for name, value in condition.items()}
+
+    response = course.open(address, method=method, headers=teacher | sent, json={"title": "Newer"})
+
+    assert response.status_code == (204 if status == 200 and method == "DELETE" else status)
+    left = course.get(address, headers=teacher)
+    if status != 200:
+        assert left.json
+        assert left.json["title"] == "New", "nothing was changed"
+    elif method == "DELETE":
+        assert left.status_code == 404
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_course_is_changed_by_its_owner_only(
+    method: str, course: FlaskClient, teacher: dict[str, str], other: dict[str, str]
+) -> None:
+    address = add(course, teacher).headers["Location"]
+
+    refused = course.open(address, method=method, headers=other | {"If-Match": "*"}, json=TITLES)
+
+    assert (refused.status_code, refused.json and refused.json["error"]) == (403, "access_denied")
+    assert course.get(address, headers=other).status_code == 200
+
+
+def test_course_without_an_owner_is_changed_by_anybody_who_writes(
+    course: FlaskClient, other: dict[str, str]
+) -> None:
+    assert course.patch("/courses/1", headers=other | {"If-Match": "*"}, json=TITLES).status_code == 200
+
+
+def test_new_course_never_has_the_tag_of_one_that_was_deleted(
+    course: FlaskClient, teacher: dict[str, str]
+) -> None:
+    """SQLite gives the ID of the last course to the next one."""
+    old = add(course, teacher)
+    assert course.delete(old.headers["Location"], headers=teacher | {"If-Match": "*"}).status_code == 204
+    new = add(course, teacher, description="Another one")
+
+    assert new.headers["ETag"] != old.headers["ETag"]

@@ -40,7 +40,7 @@ def test_error_has_the_one_form(
 def test_405_says_what_is_allowed(course: FlaskClient) -> None:
     response = course.delete("/courses")
 
-    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
 def test_415_says_what_is_wrong(auth: FlaskClient) -> None:
@@ -132,4 +132,5 @@ def drop_tables(client: FlaskClient) -> None:
     with client.application.app_context():
         database = client.application.extensions["sqlalchemy"]
         with database.engine.begin() as connection:
-            connection.execute(sa.text("DROP TABLE courses"))
+            for table in reversed(database.metadata.sorted_tables):
+                connection.execute(sa.text(f"DROP TABLE {table.name}"))

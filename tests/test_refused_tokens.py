@@ -29,6 +29,9 @@ from tests.forger import (
 
 Make = Callable[[Forger, Forger], str]
 
+# No token came: nothing is told but where to get one (RFC 6750 section 3.1, RFC 9728 section 5.1).
+BARE_CHALLENGE = f'Bearer resource_metadata="{COURSES}/.well-known/oauth-protected-resource"'
+
 
 @pytest.fixture(scope="module")
 def services(
@@ -384,7 +387,7 @@ def test_authorization_header(
     if challenge is None:
         assert found is None
     elif challenge == "Bearer":
-        assert found == "Bearer"
+        assert found == BARE_CHALLENGE
     else:
         assert found is not None
         assert found.startswith(challenge)
@@ -397,6 +400,7 @@ ELSEWHERE: dict[str, Callable[[str], dict[str, Any]]] = {
     "JSON": lambda token: {"json": {"access_token": token}},
     "form": lambda token: {"data": {"access_token": token}},
     "another header": lambda token: {"headers": {"X-Authorization": f"Bearer {token}"}},
+    "our own header": lambda token: {"headers": {"Checked-Bearer-Token": f"Bearer {token}"}},
 }
 
 
@@ -407,7 +411,7 @@ def test_token_is_read_from_the_authorization_header_only(
     response = services[1].get("/courses", **place(genuine.sign()))
 
     assert response.status_code == 401
-    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert response.headers["WWW-Authenticate"] == BARE_CHALLENGE
 
 
 def test_every_published_key_verifies_its_own_tokens(

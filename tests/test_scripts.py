@@ -105,7 +105,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
     """Run the commands of the README one after the other, on ports that are free."""
     auth_port, course_port = free_ports()
-    first, flow, refusal, refresh, revoke, client, generate, openssl, rotate, tests = (
+    first, flow, refusal, refresh, revoke, client, generate, openssl, rotate, explain, tests = (
         text.replace("8081", auth_port).replace("8082", course_port) for text in COMMANDS
     )
     assert first == "scripts/run\n"
@@ -113,6 +113,9 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
 
     with running(clone, auth_port, course_port) as (_, course):
         answer = run(flow, clone)
+        token = flow.splitlines()[0]
+        urls = {"ISSUER": f"http://127.0.0.1:{auth_port}", "RESOURCE": f"http://127.0.0.1:{course_port}"}
+        assert run(f"{token}\n{explain}", clone, **urls).stdout.count("pass  ") == 15
         assert answer.stdout.startswith('{"courses":[{"id":1,"title":"Public-key cryptography"'), answer
         assert run(printed_commands(course.log), clone).stdout == answer.stdout
         demo = run("scripts/demo", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port)

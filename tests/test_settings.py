@@ -11,6 +11,7 @@ from auth_app.settings import AuthSettings
 from course_app.settings import CourseSettings
 from shared.settings import load_settings
 from shared.startup import StartupError
+from tests.conftest import KeyPair
 from tests.servers import ROOT
 
 GOOD = {
@@ -102,9 +103,10 @@ def test_every_problem_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "magic://host/db", "sqlite+magic://"])
 def test_bad_database_url_is_refused(
-    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    url: str, key_pair: KeyPair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COURSE_DATABASE_URL", url)
+    monkeypatch.setenv("JWT_PUBLIC_KEY_FILE", str(key_pair.public_file))
 
     with pytest.raises(SystemExit):
         course_app.create_app()

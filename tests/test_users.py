@@ -297,7 +297,9 @@ def test_users_are_managed_with_the_scope_only(
     response = auth.open(path, method=method, json=body, headers=bearer(get_token(auth, username)))
 
     assert response.status_code == 403
-    assert response.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope", scope="users:manage"'
+    assert response.headers["WWW-Authenticate"].startswith(
+        'Bearer error="insufficient_scope", scope="users:manage", '
+    )
 
 
 def test_administrator_who_narrowed_the_scope_manages_nobody(auth: FlaskClient) -> None:
@@ -312,7 +314,8 @@ def test_administrator_who_narrowed_the_scope_manages_nobody(auth: FlaskClient) 
 def test_self_registration_is_off_by_default(auth: FlaskClient) -> None:
     response = auth.post("/users", json={"username": "ada", "password": GOOD_PASSWORD})
 
-    assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert response.status_code == 401
+    assert "error=" not in response.headers["WWW-Authenticate"]
 
 
 @both_databases

@@ -1,0 +1,59 @@
+"""Let people take and leave seats in courses: each one for the subject of its own token."""
+
+from flask import Blueprint
+from flask_jwt_extended import jwt_required
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from werkzeug import Response
+
+from course_app.courses import find_course, show_page
+from course_app.database import db
+from course_app.errors import CourseFull
+from course_app.models import Course, Enrolment
+from shared import current_subject, require_scope
+
+blueprint = Blueprint("enrolments", __name__)
+
+
+@blueprint.put("/courses/<course_id:course_id>/enrolment")
+@jwt_required()
+@require_scope("enrolments:write")
+def enrol(course_id: int) -> tuple[str, int]:
+    """Take a seat; who has one already keeps it."""
+    try:
+        db.session.execute(insert(Enrolment).values(course_id=course_id, subject=current_subject()))
+    except IntegrityError:  # the seat is taken by the same subject, or there is no such course
+        db.session.rollback()
+        find_course(course_id)
+        return "", 204
+    has_seat = (Course.capacity.is_(None)) | (Course.enrolled < Course.capacity)
+    # The database counts, so that of all who come at the same moment only as many as fit get in.
+    counted = update(Course).where(Course.id == course_id, has_seat).values(enrolled=Course.enrolled + 1)
+    if not db.session.scalar(counted.returning(Course.id)):
+        db.session.rollback()
+        raise CourseFull
+    db.session.commit()
+    return "", 204
+
+
+@blueprint.delete("/courses/<course_id:course_id>/enrolment")
+@jwt_required()
+@require_scope("enrolments:write")
+def leave(course_id: int) -> tuple[str, int]:
+    """Give the seat back; who has none need not."""
+    seat = delete(Enrolment).where(Enrolment.course_id == course_id, Enrolment.subject == current_subject())
+    if db.session.scalar(seat.returning(Enrolment.course_id)):
+        counted = update(Course).where(Course.id == course_id).values(enrolled=Course.enrolled - 1)
+        db.session.execute(counted)
+    db.session.commit()
+    find_course(course_id)
+    return "", 204
+
+
+@blueprint.get("/me/courses")
+@jwt_required()
+@require_scope("courses:read")
+def list_own_courses() -> Response:
+    """Return one page of the courses in which the token's subject has a seat."""
+    own = select(Enrolment.course_id).where(Enrolment.subject == current_subject())
+    return show_page(select(Course).where(Course.id.in_(own)), "/me/courses")
