@@ -59,7 +59,7 @@ def add_course() -> Response:
 @require_scope("courses:read")
 def read_course(course_id: int) -> AnyResponse:
     """Return one course, or 304 to whoever has it already."""
-    return _show(find_course(course_id)).make_conditional(request)
+    return _revalidate(_show(find_course(course_id)))
 
 
 @blueprint.patch("/<course_id:course_id>")
@@ -106,7 +106,7 @@ def show_page(courses: Select[Course], path: str) -> AnyResponse:
         courses=[_present(course) for course in page], next=f"{path}?{next_query}" if has_next else None
     )
     response.add_etag()
-    return response.make_conditional(request)
+    return _revalidate(response)
 
 
 def find_course(course_id: int) -> Course:
@@ -127,6 +127,12 @@ def _find_to_change(course_id: int) -> Course:
     if not request.if_match.contains(_tag(course)):
         raise PreconditionFailed
     return course
+
+
+def _revalidate(response: Response) -> AnyResponse:
+    """Let the client keep its own copy, and ask each time whether it is still good."""
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response.make_conditional(request)
 
 
 def _show(course: Course) -> Response:

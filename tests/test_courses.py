@@ -192,8 +192,10 @@ def test_bad_member_is_named(body: Any, sentence: str, course: FlaskClient, teac
 def test_what_the_client_has_is_not_sent_again(
     path: str, course: FlaskClient, teacher: dict[str, str]
 ) -> None:
-    tag = course.get(path, headers=teacher).headers["ETag"]
+    first = course.get(path, headers=teacher)
+    tag = first.headers["ETag"]
 
+    assert first.headers["Cache-Control"] == "private, no-cache"
     assert course.get(path, headers=teacher | {"If-None-Match": tag}).status_code == 304
     assert course.get(path, headers=teacher | {"If-None-Match": '"other"'}).status_code == 200
 
