@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import ROOT, Server, listen, url_of, wait_until_ready
+from tests.servers import ROOT, Server, call, listen, url_of, wait_until_ready
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -69,14 +69,16 @@ def free_ports() -> tuple[str, str]:
 
 
 @contextmanager
-def running(folder: Path, auth_port: str, course_port: str) -> Iterator[tuple[Server, Server]]:
+def running(
+    folder: Path, auth_port: str, course_port: str, **changes: str
+) -> Iterator[tuple[Server, Server]]:
     """Run scripts/run until both services are ready, and end it as Ctrl-C does."""
     log = folder.parent / "run.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["scripts/run"],
             cwd=folder,
-            env=environment(AUTH_PORT=auth_port, COURSE_PORT=course_port),
+            env=environment(AUTH_PORT=auth_port, COURSE_PORT=course_port, **changes),
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -140,8 +142,11 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
             assert probe.connect_ex(("127.0.0.1", int(port))) != 0, "Ctrl-C ended both services"
 
     started = time.monotonic()
-    with running(clone, auth_port, course_port):
+    resources = f"http://127.0.0.1:{course_port},http://127.0.0.1:8083"
+    with running(clone, auth_port, course_port, RESOURCES=resources) as (auth, _):
         assert time.monotonic() - started < 30, "a second start installs nothing"
+        _, metadata = call(f"{auth.url}/.well-known/oauth-authorization-server")
+        assert metadata["protected_resources"] == resources.split(","), "a third service can be added"
         assert snapshot(clone) == before
     assert git(clone, "status", "--porcelain", "--untracked-files=all") == git(
         clone, "diff", "--cached", "--name-status"
