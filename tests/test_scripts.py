@@ -6,11 +6,12 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -99,9 +100,13 @@ def running(
             process.wait(timeout=20)
 
 
-def snapshot(folder: Path) -> dict[str, bytes]:
-    paths = [*(folder / "keys").glob("*.pem"), *(folder / "instance").glob("*.db")]
-    return {path.name: path.read_bytes() for path in paths}
+def snapshot(folder: Path) -> dict[str, str]:
+    """Return what keys and databases hold, however SQLite has spread it over its files."""
+    keys = {path.name: path.read_text() for path in (folder / "keys").glob("*.pem")}
+    for path in (folder / "instance").glob("*.db"):
+        with closing(sqlite3.connect(path)) as connection:
+            keys[path.name] = "\n".join(connection.iterdump())
+    return keys
 
 
 def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
