@@ -20,6 +20,8 @@ def init_app(app: Flask) -> None:
 
 
 def _read() -> None:
+    if "CONTENT_LENGTH" not in request.environ and "HTTP_TRANSFER_ENCODING" not in request.environ:
+        return  # there is none (RFC 9112 section 6.3)
     try:
         data = request.get_data()
     except HTTPException:

@@ -19,6 +19,7 @@ from flask_jwt_extended import JWTManager, get_jwt
 from shared.errors import InvalidToken, Unauthorized, respond
 from shared.keys import ALGORITHM
 from shared.public_keys import PublicKeys
+from shared.token_cache import TokenCache
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105  # RFC 9068 section 2.1
 LEEWAY = 10  # seconds that two clocks may differ
@@ -29,6 +30,8 @@ WELL_FORMED = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 _BEARER = re.compile(rf"bearer +({WELL_FORMED.pattern})", re.ASCII | re.IGNORECASE)
 _OWN_HEADER = "Checked-Bearer-Token"
+_OWN_HEADER_IN_WSGI = "HTTP_CHECKED_BEARER_TOKEN"
+_TOKEN_IN_WSGI = "shared.token"  # noqa: S105
 
 IsRevoked = Callable[[dict[str, Any]], bool]
 
@@ -51,7 +54,7 @@ def init_app(
     """
     app.config.update(_jwt_options(issuer, audience))
     app.before_request(_check_authorization)
-    manager = JWTManager(app)
+    manager = _Manager(app, public_keys)
 
     @manager.decode_key_loader
     def choose_key_by_header(
@@ -73,6 +76,23 @@ def init_app(
         loader(_refuse_token)
 
 
+class _Manager(JWTManager):
+    """Decodes the token that `_check_authorization` has found, unless the cache knows it."""
+
+    def __init__(self, app: Flask, public_keys: PublicKeys) -> None:
+        super().__init__(app)
+        self._cache = TokenCache(public_keys, LEEWAY)
+
+    def _decode_jwt_from_config(self, *_: Any, **__: Any) -> dict[str, Any]:
+        token = request.environ[_TOKEN_IN_WSGI]
+        claims = self._cache.get(token)
+        if claims is None:
+            claims = super()._decode_jwt_from_config(token)
+            if check_claims(claims):
+                self._cache.add(token, jwt.get_unverified_header(token)["kid"], claims)
+        return claims
+
+
 def verified_claims() -> VerifiedClaims:
     """Return the claims of the token that `jwt_required` accepted for the current request."""
     claims = get_jwt()
@@ -80,18 +100,20 @@ def verified_claims() -> VerifiedClaims:
 
 
 def _check_authorization() -> None:
-    """Hand on the token of a Bearer header to flask-jwt-extended in one of our own (RFC 6750 section 2.1).
+    """Take the token out of a Bearer header (RFC 6750 section 2.1), for flask-jwt-extended to find.
 
-    It fails on some of what Authorization may hold, and would pick a token from among other things. What a
-    client sends under our name is dropped, and what is not well-formed is marked as such.
+    It fails on some of what Authorization may hold, and would pick a token from among other things: so it
+    looks into a header of our own, where what is not well-formed is marked as such, and what a client sends under
+    that name is dropped. It would parse a token three times: so the header holds no more than its first part.
     """
-    own = f"HTTP_{_OWN_HEADER.upper().replace('-', '_')}"
-    request.environ.pop(own, None)
-    header = request.environ.get("HTTP_AUTHORIZATION", "").strip()
-    if header.lower().startswith("bearer"):
+    environ = request.environ
+    environ.pop(_OWN_HEADER_IN_WSGI, None)
+    header = environ.get("HTTP_AUTHORIZATION", "").strip()
+    if header[:6].lower() == "bearer":
         match = _BEARER.fullmatch(header)
         token = match[1] if match and len(match[1]) <= MAXIMUM_LENGTH else "malformed"
-        request.environ[own] = f"Bearer {token}"
+        environ[_TOKEN_IN_WSGI] = token
+        environ[_OWN_HEADER_IN_WSGI] = f"Bearer {token.partition('.')[0]}.."
 
 
 def choose_key(unverified_header: dict[str, Any], public_keys: PublicKeys) -> RSAPublicKey:

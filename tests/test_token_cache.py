@@ -1,0 +1,152 @@
+"""The cache of verified tokens is as strict as if there were none."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from flask_jwt_extended import get_jwt, jwt_required
+
+from shared import init_app, token_cache
+from shared.settings import ResourceServerSettings
+from shared.token_cache import TokenCache
+from shared.verification import LEEWAY
+from tests.conftest import KeyPair, bearer, get_token, log_in, open_auth
+from tests.forger import Forger
+from tests.servers import wait_for
+from tests.test_refused_tokens import REFUSED, now
+
+
+@pytest.fixture
+def public_file(key_pair: KeyPair, tmp_path: Path) -> Path:
+    path = tmp_path / "public_key.pem"
+    path.write_bytes(key_pair.public_file.read_bytes())
+    return path
+
+
+@pytest.fixture
+def client(public_file: Path) -> FlaskClient:
+    """A service whose view spoils the claims that it is given."""
+    app = Flask("service")
+    init_app(app, ResourceServerSettings(jwt_public_key_file=public_file))
+
+    @app.get("/")
+    @jwt_required()
+    def show_claims() -> dict[str, Any]:
+        claims = dict(get_jwt())
+        get_jwt().clear()
+        return claims
+
+    return app.test_client()
+
+
+@pytest.fixture
+def attacker(key_pair: KeyPair, other_key_pair: KeyPair) -> Forger:
+    return Forger(other_key_pair.private_key, key_pair.kid)
+
+
+def cache_of(client: FlaskClient) -> TokenCache:
+    cache: TokenCache = client.application.extensions["flask-jwt-extended"]._cache
+    return cache
+
+
+def tokens(client: FlaskClient) -> dict[str, object]:
+    return dict(cache_of(client)._tokens)
+
+
+def get(client: FlaskClient, token: str) -> int:
+    return client.get("/", headers=bearer(token)).status_code
+
+
+def test_token_is_verified_once_and_remembered(client: FlaskClient, forger: Forger) -> None:
+    token = forger.sign()
+    answers = [client.get("/", headers=bearer(token)).json for _ in range(2)]
+    remembered = tokens(client)
+
+    assert get(client, token) == 200
+    assert list(remembered) == [token]
+    assert tokens(client)[token] is remembered[token]
+    assert answers[0] == answers[1], "what a view does to its claims stays in its request"
+    assert answers[0]
+    assert answers[0]["sub"] == forger.subject
+
+
+@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
+def test_refused_token_is_not_remembered(
+    make: Callable[[Forger, Forger], str], client: FlaskClient, forger: Forger, attacker: Forger
+) -> None:
+    assert get(client, forger.sign()) == 200
+    assert get(client, make(forger, attacker)) == 401
+    assert len(tokens(client)) == 1
+
+
+def test_forged_tokens_push_no_good_one_out(
+    client: FlaskClient, forger: Forger, attacker: Forger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_cache, "MAXIMUM_TOKENS", 3)
+    good = [forger.sign() for _ in range(3)]
+    assert [get(client, token) for token in good] == [200] * 3
+
+    head, payload, signature = good[0].split(".")
+    forged = [attacker.sign() for _ in range(5)]
+    forged += [f"{head}.{payload}.{'A' * n}{signature[n:]}" for n in (4, 8)]
+
+    assert {get(client, token) for token in forged} == {401}
+    assert list(tokens(client)) == good
+
+
+def test_oldest_token_goes_when_there_are_too_many(
+    client: FlaskClient, forger: Forger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_cache, "MAXIMUM_TOKENS", 3)
+    good = [forger.sign() for _ in range(5)]
+
+    assert [get(client, token) for token in [*good, *good]] == [200] * 10
+    assert len(tokens(client)) == 3
+
+
+def test_remembered_token_expires(client: FlaskClient, forger: Forger) -> None:
+    token = forger.sign(iat=now(-60), exp=now(2 - LEEWAY))
+    assert get(client, token) == 200
+    assert token in tokens(client)
+
+    wait_for(lambda: get(client, token) == 401, seconds=5)
+
+    assert tokens(client) == {}
+
+
+@pytest.mark.parametrize("change", ["replaced", "retired"])
+def test_remembered_token_falls_with_its_key(
+    change: str, client: FlaskClient, forger: Forger, public_file: Path, other_key_pair: KeyPair
+) -> None:
+    token = forger.sign()
+    assert get(client, token) == 200
+
+    pem, other = public_file.read_text(), other_key_pair.public_file.read_text()
+    if change == "retired":
+        public_file.write_text(f"# retiring until 2026-01-01T00:00:00Z\n{pem}\n{other}")
+    else:
+        public_file.write_text(other)
+
+    assert get(client, token) == 401
+    public_file.write_text(pem)
+    assert get(client, token) == 200, "and comes back with it"
+
+
+@pytest.fixture
+def auth(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
+    with open_auth(new_database(), key_pair) as client:
+        yield client
+
+
+def test_remembered_token_falls_with_its_session(auth: FlaskClient) -> None:
+    token, other = log_in(auth), get_token(auth)
+    headers = bearer(token["access_token"])
+    assert [auth.get("/users/me", headers=headers).status_code for _ in range(2)] == [200, 200]
+
+    auth.post("/revoke", data={"token": token["refresh_token"]})
+
+    assert auth.get("/users/me", headers=headers).status_code == 401
+    assert auth.get("/users/me", headers=bearer(other)).status_code == 200
