@@ -103,8 +103,8 @@ def _check_authorization() -> None:
     """Take the token out of a Bearer header (RFC 6750 section 2.1), for flask-jwt-extended to find.
 
     It fails on some of what Authorization may hold, and would pick a token from among other things: so it
-    looks into a header of our own, where what is not well-formed is marked as such, and what a client sends under
-    that name is dropped. It would parse a token three times: so the header holds no more than its first part.
+    looks into a header of our own, where what is not well-formed is marked as such, and what a client sends
+    under that name is dropped. It would parse a token three times: so the header holds only its first part.
     """
     environ = request.environ
     environ.pop(_OWN_HEADER_IN_WSGI, None)
