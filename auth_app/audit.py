@@ -6,9 +6,11 @@ import os
 import time
 from typing import TextIO, cast
 
-from flask import g, has_request_context, request
+from flask import has_request_context, request
 from flask.logging import has_level_handler, wsgi_errors_stream
 from flask_jwt_extended import get_jwt
+
+from shared.request_id import current_request_id
 
 _logger = logging.getLogger("audit")
 
@@ -27,7 +29,7 @@ def record(event: str, *, actor: object = None, **details: object) -> None:
     who runs the command.
     """
     where = (
-        {"address": request.remote_addr, "request_id": g.request_id}
+        {"address": request.remote_addr, "request_id": current_request_id()}
         if has_request_context()
         else {"address": None, "request_id": None}
     )

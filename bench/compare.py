@@ -30,7 +30,7 @@ from course_app.cli import DEMO_COURSES
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".venv-bench/bin/python"
-ROUNDS = 2
+ROUNDS = 7
 SECONDS = 4
 CONNECTIONS = 16
 AUDIENCE = "http://127.0.0.1:8082"
@@ -174,20 +174,20 @@ def serve_all(folder: Path) -> Iterator[list[Target]]:
         client = json.loads(secret)
         form = urllib.parse.urlencode({"grant_type": "client_credentials", **client})
         yield [
-            Target("open", f"{bare}/memory"),
-            Target("ours", f"{memory}/memory", token),
-            Target("ours, from the database", f"{course}/courses", token),
+            Target("Flask without authentication", f"{bare}/memory", token),
+            Target("this project", f"{memory}/memory", token),
+            Target("this project, from the database", f"{course}/courses", token),
             Target("FastAPI, async def", f"{fastapi}/memory-async", token),
             Target("FastAPI, def", f"{fastapi}/memory", token),
             Target("flask-jwt-extended", f"{documented}/memory", other),
             Target(
-                "ours, refresh_token",
+                "this project, refresh_token",
                 f"{auth}/token",
                 script="refresh.lua",
                 environment={"BENCH_REFRESH_TOKENS": str(tokens)},
             ),
             Target(
-                "ours, client_credentials",
+                "this project, client_credentials",
                 f"{auth}/token",
                 script="post.lua",
                 environment={"BENCH_FORM": form},
@@ -248,8 +248,30 @@ def main() -> None:
         }
         for target in targets
     ]
-    (ROOT / "docs/performance.json").write_text(
-        json.dumps({"machine": describe_machine(), "results": results}, indent=2) + "\n"
+    document = {"machine": describe_machine(), "results": results}
+    (ROOT / "docs/performance.json").write_text(json.dumps(document, indent=2) + "\n")
+    (ROOT / "docs/performance.svg").write_text(draw(targets))
+
+
+def draw(targets: list[Target]) -> str:
+    """Return a plot: a bar for the median rate of each target, and a line from its slowest to its fastest round."""
+    widest = max(max(target.rates) for target in targets)
+    rows = []
+    for number, target in enumerate(targets):
+        y, scale = 24 + number * 28, 340 / widest
+        rate, low, high = median(target.rates), min(target.rates), max(target.rates)
+        colour = "#2b6cb0" if target.name.startswith("this project") else "#a0aec0"
+        rows += [
+            f'<text x="272" y="{y + 14}" text-anchor="end">{target.name}</text>',
+            f'<rect x="280" y="{y}" width="{rate * scale:.1f}" height="20" fill="{colour}"/>',
+            f'<path d="M{280 + low * scale:.1f} {y + 10}H{280 + high * scale:.1f}" stroke="#1a202c"/>',
+            f'<text x="{288 + high * scale:.1f}" y="{y + 14}">{rate:.0f}</text>',
+        ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {40 + len(targets) * 28}" '
+        'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>'
+        '<text x="280" y="16">requests per second: median, slowest and fastest round</text>'
+        f"{''.join(rows)}</svg>\n"
     )
 
 

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, jsonify, request
 from flask_jwt_extended import jwt_required
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Executable, bindparam, delete, select, update
 from werkzeug import Response as AnyResponse
 from werkzeug.exceptions import NotFound, PreconditionFailed, PreconditionRequired
 from werkzeug.http import generate_etag
@@ -32,12 +32,21 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(blueprint)
 
 
+# Built once: SQLAlchemy then finds at each use what it has compiled.
+PAGE = (
+    select(Course.id, Course.title, Course.description, Course.capacity)
+    .where(Course.id > bindparam("after"))
+    .order_by(Course.id)
+    .limit(bindparam("limit"))
+)
+
+
 @blueprint.get("")
 @jwt_required()
 @require_scope("courses:read")
 def list_courses() -> AnyResponse:
     """Return one page of the courses."""
-    return show_page(select(Course), "/courses")
+    return show_page(PAGE, "/courses")
 
 
 @blueprint.post("")
@@ -94,17 +103,18 @@ def delete_course(course_id: int) -> tuple[str, int]:
     return "", 204
 
 
-def show_page(courses: Select[Course], path: str) -> AnyResponse:
-    """Answer with one page, in the order of the IDs, and where the next one is; or 304 to whoever has it."""
+def show_page(statement: Executable, path: str, **parameters: str) -> AnyResponse:
+    """Answer with one page of a `statement` made of `PAGE`, and where the next one is; or 304."""
     query = read_query()
     limit = query["limit"]
-    following = courses.where(Course.id > query["after"]).order_by(Course.id).limit(limit + 1)
-    found = db.session.scalars(following).all()
-    page, has_next = found[:limit], len(found) > limit
-    next_query = urlencode({"limit": limit, "after": page[-1].id}) if has_next else ""
-    response = jsonify(
-        courses=[_present(course) for course in page], next=f"{path}?{next_query}" if has_next else None
-    )
+    found = db.session.execute(
+        statement, {"after": query["after"], "limit": limit + 1, **parameters}
+    ).mappings()
+    page = [dict(course) for course in found]
+    has_next = len(page) > limit
+    page = page[:limit]
+    next_query = urlencode({"limit": limit, "after": page[-1]["id"]}) if has_next else ""
+    response = jsonify(courses=page, next=f"{path}?{next_query}" if has_next else None)
     response.add_etag()
     return _revalidate(response)
 

@@ -2,17 +2,21 @@
 
 from flask import Blueprint
 from flask_jwt_extended import jwt_required
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from werkzeug import Response
 
-from course_app.courses import find_course, show_page
+from course_app.courses import PAGE, find_course, show_page
 from course_app.database import db
 from course_app.errors import CourseFull
 from course_app.models import Course, Enrolment
 from shared import current_subject, require_scope
 
 blueprint = Blueprint("enrolments", __name__)
+
+OWN_PAGE = PAGE.where(
+    Course.id.in_(select(Enrolment.course_id).where(Enrolment.subject == bindparam("subject")))
+)
 
 
 @blueprint.put("/courses/<course_id:course_id>/enrolment")
@@ -55,5 +59,4 @@ def leave(course_id: int) -> tuple[str, int]:
 @require_scope("courses:read")
 def list_own_courses() -> Response:
     """Return one page of the courses in which the token's subject has a seat."""
-    own = select(Enrolment.course_id).where(Enrolment.subject == current_subject())
-    return show_page(select(Course).where(Course.id.in_(own)), "/me/courses")
+    return show_page(OWN_PAGE, "/me/courses", subject=current_subject())

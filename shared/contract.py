@@ -40,14 +40,18 @@ class Contract:
         self.document: dict[str, Any] = yaml.load(path.read_text(), SafeLoader)
         resource = DRAFT202012.create_resource(self.document)
         self._registry: Registry[Any] = Registry().with_resource("urn:openapi", resource)
+        self._validators: dict[tuple[str, ...], Draft202012Validator] = {}
 
     def check(self, value: object, *pointer: str) -> ValidationError | None:
         """Return the first thing in `value` that the schema at `pointer` refuses, None if there is none.
 
         `pointer` holds the reference tokens of a JSON pointer into the document (RFC 6901).
         """
-        schema = {"$ref": _uri(pointer)}
-        return next(Draft202012Validator(schema, registry=self._registry).iter_errors(value), None)
+        validator = self._validators.get(pointer)
+        if validator is None:
+            validator = Draft202012Validator({"$ref": _uri(pointer)}, registry=self._registry)
+            self._validators[pointer] = validator
+        return next(validator.iter_errors(value), None)
 
     def lists(self, *pointer: str) -> set[str]:
         """Return the names of the members that the schema at `pointer` has for lists: a form repeats them."""
