@@ -28,7 +28,8 @@ class Base(DeclarativeBase):
     )
 
 
-db = SQLAlchemy(metadata=Base.metadata)
+# What was read is not read again after a commit: each request has a session of its own, and ends soon.
+db = SQLAlchemy(metadata=Base.metadata, session_options={"expire_on_commit": False})
 migrate = Migrate(db=db, directory=str(Path(__file__).parent / "migrations"))
 
 

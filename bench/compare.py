@@ -254,7 +254,7 @@ def main() -> None:
 
 
 def draw(targets: list[Target]) -> str:
-    """Return a plot: a bar for the median rate of each target, and a line from its slowest to its fastest round."""
+    """Return a plot: a bar for each target's median, and a line from its slowest to its fastest round."""
     widest = max(max(target.rates) for target in targets)
     rows = []
     for number, target in enumerate(targets):
