@@ -111,7 +111,10 @@ def read_query() -> dict[str, Any]:
         given = request.args.getlist(name)
         if len(given) > 1:
             raise InvalidRequest(f"The parameter {name} is repeated.")
-        values[name] = _convert(given[0], schema["type"]) if given else schema["default"]
+        if not given:
+            values[name] = schema["default"]
+            continue
+        values[name] = _convert(given[0], schema["type"])
         _refuse(get_contract().check(values[name], *pointer, "parameters", str(index), "schema"), name)
     return values
 

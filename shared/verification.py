@@ -13,7 +13,7 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from flask import Flask, Response, request
+from flask import Flask, Response, has_request_context, request
 from flask_jwt_extended import JWTManager, get_jwt
 
 from shared.errors import InvalidToken, Unauthorized, respond
@@ -83,8 +83,11 @@ class _Manager(JWTManager):
         super().__init__(app)
         self._cache = TokenCache(public_keys, LEEWAY)
 
-    def _decode_jwt_from_config(self, *_: Any, **__: Any) -> dict[str, Any]:
-        token = request.environ[_TOKEN_IN_WSGI]
+    def _decode_jwt_from_config(self, encoded_token: str, *args: Any, **options: Any) -> dict[str, Any]:
+        environ = request.environ if has_request_context() else {}
+        if environ.get(_OWN_HEADER_IN_WSGI) != f"Bearer {encoded_token}":
+            return super()._decode_jwt_from_config(encoded_token, *args, **options)  # a view's own affair
+        token = environ[_TOKEN_IN_WSGI]
         claims = self._cache.get(token)
         if claims is None:
             claims = super()._decode_jwt_from_config(token)

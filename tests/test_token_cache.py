@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskClient
-from flask_jwt_extended import get_jwt, jwt_required
+from flask_jwt_extended import decode_token, get_jwt, jwt_required
 
 from shared import init_app, token_cache
 from shared.settings import ResourceServerSettings
@@ -133,6 +133,25 @@ def test_remembered_token_falls_with_its_key(
     assert get(client, token) == 401
     public_file.write_text(pem)
     assert get(client, token) == 200, "and comes back with it"
+
+
+def test_view_may_decode_another_token_than_that_of_its_request(
+    client: FlaskClient, forger: Forger, attacker: Forger
+) -> None:
+    other = forger.sign(sub="other")
+
+    @client.application.post("/decode")
+    @jwt_required()
+    def decode() -> dict[str, Any]:
+        return decode_token(request.form["token"])
+
+    headers = bearer(forger.sign())
+    decoded = client.post("/decode", headers=headers, data={"token": other}).json
+    assert decoded
+    assert decoded["sub"] == "other"
+    assert client.post("/decode", headers=headers, data={"token": attacker.sign()}).status_code == 401
+    with client.application.app_context():
+        assert decode_token(other)["sub"] == "other"
 
 
 @pytest.fixture
