@@ -85,7 +85,8 @@ def rotate(settings: AuthSettings) -> str:
         keys = list_keys(settings)
         successor = _find(keys, NEXT)
         if successor and successor.time:
-            if time.time() < (due := due_at(settings, successor.time)):
+            due = successor.time + settings.jwks_max_age + PROPAGATION
+            if time.time() < due:  # somebody may still hold a set of keys from before it
                 moment = _spell_time(due)
                 raise UnusableKey(f"not every service knows the next key yet: run this again after {moment}")
             _activate_successor(settings)
@@ -114,11 +115,6 @@ def revoke(settings: AuthSettings, kid: str) -> None:
                 _publish_successor(settings, keys)
             _activate_successor(settings)
         _record(settings, (key for key in list_keys(settings) if key.kid != kid))
-
-
-def due_at(settings: AuthSettings, published_at: float) -> float:
-    """Return when a key that is next may sign: nobody holds a set of keys from before it any more."""
-    return published_at + settings.jwks_max_age + PROPAGATION
 
 
 def _publish_successor(settings: AuthSettings, keys: list[Key]) -> None:

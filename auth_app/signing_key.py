@@ -40,17 +40,19 @@ class SigningKey:
     def __init__(self, settings: AuthSettings, public_keys: PublicKeys) -> None:
         self._public_keys = public_keys
         if settings.jwt_private_key:
+            source = "JWT_PRIVATE_KEY"
             pem = settings.jwt_private_key.get_secret_value().replace("\\n", "\n").encode()
-            fixed = _parse_private_key(pem, "JWT_PRIVATE_KEY")
+            fixed = _parse_private_key(pem, source)
             self._read: Callable[[], PrivateKey] = lambda: fixed
             self._problem: Callable[[], str | None] = lambda: None
         else:
+            source = str(settings.jwt_private_key_file)
             file = FollowedFile(settings.jwt_private_key_file, read_private_key)
             self._read = lambda: file.value
             self._problem = lambda: file.problem
         self._key = self._read()
         if self._key.kid not in public_keys:
-            raise UnusableKey(NOT_PUBLISHED.format(settings.jwt_private_key_file))
+            raise UnusableKey(NOT_PUBLISHED.format(source))
 
     def get(self) -> PrivateKey:
         """Return the key to sign with. Raises `Unavailable` when none is left that is published."""

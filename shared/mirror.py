@@ -76,14 +76,20 @@ class Mirror:
         except OSError:
             return None
 
-    def renew(self, interval: float) -> None:
-        """Fetch anew, unless a worker of this host has tried to in the last `interval` seconds."""
+    def renew(self, interval: float) -> str | None:
+        """Fetch anew, unless a worker of this host has tried to in the last `interval` seconds.
+
+        Returns what keeps the copy from being up to date.
+        """
         try:
             with lock_folder(self._copy.parent):
                 if self._age() >= interval:
                     self._attempt()
         except OSError as error:
-            _logger.warning("%s cannot be kept up to date: %s", self._copy, error)
+            problem = f"{self._copy} cannot be written ({error.strerror})"
+            _logger.warning("%s", problem)
+            return problem
+        return self.problem
 
     def _attempt(self) -> None:
         problem = ""

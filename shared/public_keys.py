@@ -72,10 +72,10 @@ def _mirror_key_set(settings: ResourceServerSettings, url: str) -> PublicKeys:
     try:
         file = FollowedFile(copy, read_key_file)
     except UnusableKey:
-        mirror.renew(0)
-        if problem := mirror.problem:
+        if problem := mirror.renew(0):
             raise UnusableKey(
-                f"{problem}, and there is no copy of it in {copy}: start the issuer first"
+                f"{problem}, and there is no good copy: start the issuer first, and let JWKS_COPY_FILE name a "
+                "file that this service may write"
             ) from None
         file = FollowedFile(copy, read_key_file)
 

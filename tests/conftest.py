@@ -201,9 +201,16 @@ def service(request: pytest.FixtureRequest, backend: str) -> FlaskClient:
     return client
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def forger(key_pair: KeyPair) -> Forger:
+    """Signs with the issuer's own key."""
     return Forger(key_pair.private_key, key_pair.kid)
+
+
+@pytest.fixture(scope="session")
+def attacker(key_pair: KeyPair, other_key_pair: KeyPair) -> Forger:
+    """Signs with a key of its own, under the name of the issuer's."""
+    return Forger(other_key_pair.private_key, key_pair.kid)
 
 
 @contextmanager

@@ -12,16 +12,6 @@ from tests.test_refused_tokens import ACCEPTED, REFUSED, Make, now
 
 
 @pytest.fixture(scope="module")
-def genuine(key_pair: KeyPair) -> Forger:
-    return Forger(key_pair.private_key, key_pair.kid)
-
-
-@pytest.fixture(scope="module")
-def attacker(key_pair: KeyPair, other_key_pair: KeyPair) -> Forger:
-    return Forger(other_key_pair.private_key, key_pair.kid)
-
-
-@pytest.fixture(scope="module")
 def public_keys(key_pair: KeyPair) -> PublicKeys:
     from shared.keys import read_key_file
 
@@ -31,9 +21,9 @@ def public_keys(key_pair: KeyPair) -> PublicKeys:
 
 @pytest.mark.parametrize("make", ACCEPTED.values(), ids=ACCEPTED)
 def test_accepted_token_passes_every_check(
-    make: Make, genuine: Forger, attacker: Forger, public_keys: PublicKeys
+    make: Make, forger: Forger, attacker: Forger, public_keys: PublicKeys
 ) -> None:
-    checks = list(explain(make(genuine, attacker), ISSUER, COURSES, public_keys))
+    checks = list(explain(make(forger, attacker), ISSUER, COURSES, public_keys))
 
     assert len(checks) == 15
     assert [name for name, is_good, _ in checks if not is_good] == []
@@ -41,15 +31,15 @@ def test_accepted_token_passes_every_check(
 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
 def test_refused_token_fails_a_check(
-    make: Make, genuine: Forger, attacker: Forger, public_keys: PublicKeys
+    make: Make, forger: Forger, attacker: Forger, public_keys: PublicKeys
 ) -> None:
-    checks = list(explain(make(genuine, attacker), ISSUER, COURSES, public_keys))
+    checks = list(explain(make(forger, attacker), ISSUER, COURSES, public_keys))
 
     assert [name for name, is_good, _ in checks if not is_good]
 
 
-def test_good_token_is_explained_and_nothing_of_it_is_shown(course: FlaskClient, genuine: Forger) -> None:
-    token = genuine.sign()
+def test_good_token_is_explained_and_nothing_of_it_is_shown(course: FlaskClient, forger: Forger) -> None:
+    token = forger.sign()
 
     result = run_command(course, "explain-token", stdin=f"  {token}\n")
 
@@ -80,9 +70,9 @@ def explain_here(course: FlaskClient, token: str) -> Result:
     ids=["expired", "clock", "audience", "issuer", "lifetime", "subject", "escape sequences"],
 )
 def test_first_failure_comes_with_advice(
-    change: dict[str, object], said: str, course: FlaskClient, genuine: Forger
+    change: dict[str, object], said: str, course: FlaskClient, forger: Forger
 ) -> None:
-    assert said in explain_here(course, genuine.sign(**change)).output
+    assert said in explain_here(course, forger.sign(**change)).output
 
 
 def test_unknown_key_is_named_beside_those_that_are_known(

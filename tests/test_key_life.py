@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 import auth_app
 from auth_app.settings import AuthSettings
-from tests.conftest import KeyPair, bearer, get_token, open_auth, open_course, run_command
+from tests.conftest import KeyPair, bearer, get_token, log_in, open_auth, open_course, run_command
 
 
 @pytest.fixture
@@ -157,7 +157,8 @@ def test_list_shows_states_and_dates(auth: FlaskClient, pair: KeyPair) -> None:
 def test_revoked_key_and_its_tokens_are_refused_at_once(
     state: str, auth: FlaskClient, course: FlaskClient, pair: KeyPair
 ) -> None:
-    tokens = [get_token(auth)]
+    login = log_in(auth)
+    tokens = [login["access_token"]]
     if state != "active":
         keys(auth, "rotate")
     if state == "retiring":
@@ -173,7 +174,10 @@ def test_revoked_key_and_its_tokens_are_refused_at_once(
     assert kid not in published(auth) | set(states(auth))
     assert list(states(auth).values()).count("active") == 1
     assert not pair.private_file.with_suffix(".next.pem").exists()
-    for token in [*tokens, get_token(auth)]:
+    form = {"grant_type": "refresh_token", "refresh_token": login["refresh_token"]}
+    refreshed = auth.post("/token", data=form).json
+    assert refreshed
+    for token in [*tokens, refreshed["access_token"]]:
         assert (refuses if kid_of(token) == kid else accepts)(auth, course, token)
 
 

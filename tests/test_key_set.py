@@ -141,7 +141,7 @@ def test_service_without_any_key_refuses_to_start(
 
     line = capsys.readouterr().err
     assert line.startswith(f"course_app cannot start: {issuer.url} is of no use")
-    assert "(the answer is 500, not 200), and there is no copy" in line
+    assert "(the answer is 500, not 200), and there is no good copy: start the issuer first" in line
 
 
 def test_damaged_copy_is_made_anew(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
@@ -263,7 +263,9 @@ def test_copy_that_cannot_be_written_is_told(
             CourseSettings(jwks_url=issuer.url, jwks_copy_file=tmp_path / "no" / "jwks.pem")
         )
 
-    assert "No such file or directory" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert "jwks.pem cannot be written (No such file or directory)" in line
+    assert "JWKS_COPY_FILE" in line
 
 
 def test_invented_kids_cost_the_issuer_no_more_than_the_cooldown_allows(

@@ -229,6 +229,17 @@ def test_owner_and_mode_of_the_private_key(
         os.seteuid(0)
 
 
+def test_refusal_names_the_variable_that_holds_the_wrong_key(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    monkeypatch.setenv("JWT_PRIVATE_KEY", private(other).decode())
+
+    line = refuse(auth_app.create_app, capsys)
+
+    assert line.startswith("auth_app cannot start: JWT_PRIVATE_KEY does not match the public key")
+
+
 @pytest.mark.parametrize(
     ("application", "change"),
     [

@@ -38,36 +38,26 @@ def reports(tmp_path_factory: pytest.TempPathFactory, key_pair: KeyPair) -> Iter
         yield server
 
 
-@pytest.fixture(scope="module")
-def genuine(key_pair: KeyPair) -> Forger:
-    return Forger(key_pair.private_key, key_pair.kid)
-
-
-@pytest.fixture(scope="module")
-def attacker(key_pair: KeyPair, other_key_pair: KeyPair) -> Forger:
-    return Forger(other_key_pair.private_key, key_pair.kid)
-
-
 def test_third_service_has_ten_lines_at_most() -> None:
     assert 1 <= len([line for line in NEW.splitlines() if line.strip()]) <= 10
 
 
 @pytest.mark.parametrize("make", ACCEPTED.values(), ids=ACCEPTED)
-def test_good_token_is_accepted(make: Make, reports: Server, genuine: Forger, attacker: Forger) -> None:
-    answer = call(f"{reports.url}/reports", make(genuine, attacker))
+def test_good_token_is_accepted(make: Make, reports: Server, forger: Forger, attacker: Forger) -> None:
+    answer = call(f"{reports.url}/reports", make(forger, attacker))
 
-    assert answer == (200, {"reports": [], "reader": genuine.subject})
+    assert answer == (200, {"reports": [], "reader": forger.subject})
 
 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
-def test_bad_token_is_refused(make: Make, reports: Server, genuine: Forger, attacker: Forger) -> None:
-    status, answer = call(f"{reports.url}/reports", make(genuine, attacker) or "malformed")
+def test_bad_token_is_refused(make: Make, reports: Server, forger: Forger, attacker: Forger) -> None:
+    status, answer = call(f"{reports.url}/reports", make(forger, attacker) or "malformed")
 
     assert (status, answer["error"]) == (401, "invalid_token")
 
 
-def test_token_without_the_scope_is_forbidden(reports: Server, genuine: Forger) -> None:
-    status, answer = call(f"{reports.url}/reports", genuine.sign(scope="courses:write"))
+def test_token_without_the_scope_is_forbidden(reports: Server, forger: Forger) -> None:
+    status, answer = call(f"{reports.url}/reports", forger.sign(scope="courses:write"))
 
     assert (status, answer["error"]) == (403, "insufficient_scope")
 
@@ -137,13 +127,13 @@ def adopted(key_pair: KeyPair) -> FlaskClient:
 
 @pytest.mark.parametrize("name", ["kid unknown", "exp past", "two parts", "no dot"])
 def test_adopted_application_refuses_bad_tokens(
-    name: str, adopted: FlaskClient, genuine: Forger, attacker: Forger
+    name: str, adopted: FlaskClient, forger: Forger, attacker: Forger
 ) -> None:
-    refused = adopted.get("/account", headers=bearer(REFUSED[name](genuine, attacker)))
+    refused = adopted.get("/account", headers=bearer(REFUSED[name](forger, attacker)))
 
     assert (refused.status_code, refused.json and refused.json["error"]) == (401, "invalid_token")
     assert adopted.get("/account").status_code == 401
-    assert adopted.get("/account", headers=bearer(genuine.sign())).json == {"account": "yours"}
+    assert adopted.get("/account", headers=bearer(forger.sign())).json == {"account": "yours"}
 
 
 def test_adopted_application_keeps_what_it_had(adopted: FlaskClient) -> None:

@@ -9,9 +9,9 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 from flask_jwt_extended import decode_token, get_jwt, jwt_required
 
-from shared import init_app, token_cache
+from shared import init_app
 from shared.settings import ResourceServerSettings
-from shared.token_cache import TokenCache
+from shared.token_cache import MAXIMUM_TOKENS, TokenCache
 from shared.verification import LEEWAY
 from tests.conftest import KeyPair, bearer, get_token, log_in, open_auth
 from tests.forger import Forger
@@ -40,11 +40,6 @@ def client(public_file: Path) -> FlaskClient:
         return claims
 
     return app.test_client()
-
-
-@pytest.fixture
-def attacker(key_pair: KeyPair, other_key_pair: KeyPair) -> Forger:
-    return Forger(other_key_pair.private_key, key_pair.kid)
 
 
 def cache_of(client: FlaskClient) -> TokenCache:
@@ -82,29 +77,32 @@ def test_refused_token_is_not_remembered(
     assert len(tokens(client)) == 1
 
 
-def test_forged_tokens_push_no_good_one_out(
-    client: FlaskClient, forger: Forger, attacker: Forger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(token_cache, "MAXIMUM_TOKENS", 3)
-    good = [forger.sign() for _ in range(3)]
-    assert [get(client, token) for token in good] == [200] * 3
+@pytest.fixture
+def full(client: FlaskClient, forger: Forger) -> list[str]:
+    """Good tokens, as many as the cache takes."""
+    good = [forger.sign() for _ in range(MAXIMUM_TOKENS)]
+    assert {get(client, token) for token in good} == {200}
+    assert list(tokens(client)) == good
+    return good
 
-    head, payload, signature = good[0].split(".")
+
+def test_forged_tokens_push_no_good_one_out(full: list[str], client: FlaskClient, attacker: Forger) -> None:
+    head, payload, signature = full[0].split(".")
     forged = [attacker.sign() for _ in range(5)]
     forged += [f"{head}.{payload}.{'A' * n}{signature[n:]}" for n in (4, 8)]
 
     assert {get(client, token) for token in forged} == {401}
-    assert list(tokens(client)) == good
+    assert list(tokens(client)) == full
 
 
 def test_oldest_token_goes_when_there_are_too_many(
-    client: FlaskClient, forger: Forger, monkeypatch: pytest.MonkeyPatch
+    full: list[str], client: FlaskClient, forger: Forger
 ) -> None:
-    monkeypatch.setattr(token_cache, "MAXIMUM_TOKENS", 3)
-    good = [forger.sign() for _ in range(5)]
+    another = forger.sign()
 
-    assert [get(client, token) for token in [*good, *good]] == [200] * 10
-    assert len(tokens(client)) == 3
+    assert get(client, another) == 200
+    assert list(tokens(client)) == [*full[1:], another]
+    assert get(client, full[0]) == 200, "it is verified again"
 
 
 def test_remembered_token_expires(client: FlaskClient, forger: Forger) -> None:
