@@ -74,8 +74,8 @@ def _mirror_key_set(settings: ResourceServerSettings, url: str) -> PublicKeys:
     except UnusableKey:
         if problem := mirror.renew(0):
             raise UnusableKey(
-                f"{problem}, and there is no good copy: start the issuer first, and let JWKS_COPY_FILE name a "
-                "file that this service may write"
+                f"{problem}, and there is no good copy: start the issuer first, and let JWKS_COPY_FILE name "
+                "a file that this service may write"
             ) from None
         file = FollowedFile(copy, read_key_file)
 
