@@ -129,15 +129,16 @@ class Mirror:
 def fetch(url: str) -> bytes:
     """GET the body of a 200 answer: no redirect is followed, and no other host asked.
 
-    Raises `OSError`, `HTTPException`, or `StartupError` for another status or too large a body.
+    Raises `OSError`, `HTTPException`, or `StartupError` for another status, too large a body, or a late one.
     """
     parts = urlsplit(url)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT)
+    is_late = threading.Event()
     try:
         connection.connect()
         # The timeout above is for each packet. This one is for all: whoever sends byte by byte is cut off.
-        cut = threading.Timer(TIMEOUT, _cut, [connection.sock])
+        cut = threading.Timer(TIMEOUT, _cut, [connection.sock, is_late])
         cut.start()
         try:
             connection.request("GET", parts.path or "/", headers={"Accept": "application/json"})
@@ -145,8 +146,13 @@ def fetch(url: str) -> bytes:
             body = response.read(MAXIMUM_SIZE + 1)
         finally:
             cut.cancel()
+    except (OSError, HTTPException):
+        if not is_late.is_set():  # what comes of being cut off differs
+            raise
     finally:
         connection.close()
+    if is_late.is_set():
+        raise StartupError(f"the answer takes longer than {TIMEOUT} seconds")
     if response.status != 200:
         raise StartupError(f"the answer is {response.status}, not 200")
     if len(body) > MAXIMUM_SIZE:
@@ -154,6 +160,7 @@ def fetch(url: str) -> bytes:
     return body
 
 
-def _cut(connected: socket.socket) -> None:
+def _cut(connected: socket.socket, is_late: threading.Event) -> None:
+    is_late.set()
     with contextlib.suppress(OSError):  # it was closed in this very moment
         connected.shutdown(socket.SHUT_RDWR)
