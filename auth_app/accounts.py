@@ -30,7 +30,7 @@ def authenticate_user(username: str, password: str) -> User | None:
 
     Raises `TooManyAttempts`, and `Unavailable`.
     """
-    check_throttle(username)
+    has_failed = check_throttle(username)
     user = find_user(username)
     matches = verify_password(user.password_hash if user else None, password)
     if user is None or user.is_disabled or not matches:
@@ -38,7 +38,8 @@ def authenticate_user(username: str, password: str) -> User | None:
         audit.record("login_failed", actor=user and user.id)
         record_failure(username)
         return None
-    forget_failures(username)
+    if has_failed:
+        forget_failures(username)
     return user
 
 

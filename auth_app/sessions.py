@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 
 from auth_app import audit
 from auth_app.database import db, delete_expired
@@ -16,6 +16,16 @@ from auth_app.models import Client, Session, User
 from auth_app.passwords import hash_password, needs_rehash
 
 _FAMILY_LENGTH = 43  # characters of 256 bits in base64url
+
+# One statement decides who spends a token: of those who come at the same time, one finds the row as it was.
+_SPEND = (
+    update(Session)
+    .where(Session.family_hash == bindparam("family"), Session.refresh_token_hash == bindparam("spent"))
+    .where(Session.client_id == bindparam("client"), Session.revoked_at.is_(None))
+    .values(refresh_token_hash=bindparam("successor"))
+    .returning(Session)
+    .execution_options(synchronize_session=False)
+)
 
 
 def start_session(
@@ -62,13 +72,14 @@ def rotate_refresh_token(refresh_token: str, client_id: str) -> tuple[Session, s
     session, for one of the two who used it is a thief. Raises `InvalidGrant`.
     """
     successor = refresh_token[:_FAMILY_LENGTH] + secrets.token_urlsafe(32)
-    # One statement decides: of those who come at the same time, one finds the row as it was.
     session = db.session.scalar(
-        update(Session)
-        .where(_is_family_of(refresh_token), Session.refresh_token_hash == hash_secret(refresh_token))
-        .where(Session.client_id == client_id, Session.revoked_at.is_(None))
-        .values(refresh_token_hash=hash_secret(successor))
-        .returning(Session)
+        _SPEND,
+        {
+            "family": _hash_family(refresh_token),
+            "spent": hash_secret(refresh_token),
+            "successor": hash_secret(successor),
+            "client": client_id,
+        },
     )
     if session is None:
         _revoke_if_reused(refresh_token, client_id)

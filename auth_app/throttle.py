@@ -20,21 +20,25 @@ MAXIMUM_DELAY = 300  # seconds: nobody is locked out for longer by what others d
 MEMORY = 3600  # seconds after which a failure counts no longer
 
 
-def check_throttle(username: str) -> None:
-    """Raise `TooManyAttempts` while a login by this name, or from this address, would come too soon."""
+def check_throttle(username: str) -> bool:
+    """Return whether logins by this name have failed lately.
+
+    Raises `TooManyAttempts` while one by this name, or from this address, would come too soon.
+    """
     allowances = {_account(username): ACCOUNT_ALLOWANCE, _address(): ADDRESS_ALLOWANCE}
     now = time.time()
     rows = db.session.execute(
         select(LoginFailure.key, func.count(), func.max(LoginFailure.failed_at))
         .where(LoginFailure.key.in_(allowances), LoginFailure.failed_at > now - MEMORY)
         .group_by(LoginFailure.key)
-    )
+    ).all()
     wait = max(
         (latest + delay_after(count - allowances[key]) - now for key, count, latest in rows), default=0
     )
     if wait > 0:
         audit.record("login_throttled")
         raise TooManyAttempts(math.ceil(wait))
+    return any(key == _account(username) for key, _, _ in rows)
 
 
 def delay_after(excess: int) -> int:

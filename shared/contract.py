@@ -9,8 +9,6 @@ import yaml
 from flask import Flask, current_app, request
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
 from werkzeug.exceptions import UnsupportedMediaType
 
 from shared.bodies import decode_form, decode_json
@@ -38,8 +36,6 @@ class Contract:
 
     def __init__(self, path: Path) -> None:
         self.document: dict[str, Any] = yaml.load(path.read_text(), SafeLoader)
-        resource = DRAFT202012.create_resource(self.document)
-        self._registry: Registry[Any] = Registry().with_resource("urn:openapi", resource)
         self._validators: dict[tuple[str, ...], Draft202012Validator] = {}
 
     def check(self, value: object, *pointer: str) -> ValidationError | None:
@@ -47,24 +43,32 @@ class Contract:
 
         `pointer` holds the reference tokens of a JSON pointer into the document (RFC 6901).
         """
-        validator = self._validators.get(pointer)
-        if validator is None:
-            validator = Draft202012Validator({"$ref": _uri(pointer)}, registry=self._registry)
-            self._validators[pointer] = validator
-        return next(validator.iter_errors(value), None)
+        return next(self._validator(pointer).iter_errors(value), None)
 
     def lists(self, *pointer: str) -> set[str]:
         """Return the names of the members that the schema at `pointer` has for lists: a form repeats them."""
-        resolved = self._registry.resolver("urn:openapi").lookup(_uri(pointer))
-        while "$ref" in resolved.contents:
-            resolved = resolved.resolver.lookup(resolved.contents["$ref"])
-        members = resolved.contents["properties"].items()
+        schema = cast("dict[str, Any]", self._validator(pointer).schema)
+        members = schema["properties"].items()
         return {name for name, schema in members if schema.get("type") == "array"}
 
+    def _validator(self, pointer: tuple[str, ...]) -> Draft202012Validator:
+        if pointer not in self._validators:
+            self._validators[pointer] = Draft202012Validator(self._resolve(self._find(pointer)))
+        return self._validators[pointer]
 
-def _uri(pointer: Iterable[str]) -> str:
-    escaped = (token.replace("~", "~0").replace("/", "~1") for token in pointer)
-    return "urn:openapi#/" + "/".join(escaped)
+    def _find(self, pointer: Iterable[str]) -> Any:
+        node: Any = self.document
+        for name in pointer:
+            node = node[int(name) if isinstance(node, list) else name]
+        return node
+
+    def _resolve(self, node: Any) -> Any:
+        """Put what they stand for in the place of references: no validator then has to look them up."""
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return self._resolve(self._find(node["$ref"].removeprefix("#/").split("/")))
+            return {name: self._resolve(value) for name, value in node.items()}
+        return [self._resolve(value) for value in node] if isinstance(node, list) else node
 
 
 def init_app(app: Flask) -> None:
