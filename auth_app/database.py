@@ -1,13 +1,14 @@
 """Connect the authorization server to its own database: SQLite, or PostgreSQL by its URL."""
 
 import sqlite3
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import MetaData, delete, event, inspect, select
+from sqlalchemy import Executable, MetaData, bindparam, delete, event, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
@@ -62,7 +63,12 @@ def delete_expired(model: type[Base], column: InstrumentedAttribute[Any], before
 
     Called wherever rows of the kind are added, so that a table does not grow for ever and needs no cron job.
     """
+    db.session.execute(_delete_up_to(model, column), {"before": before})
+
+
+@cache
+def _delete_up_to(model: type[Base], column: InstrumentedAttribute[Any]) -> Executable:
     key = inspect(model).primary_key[0]
     # Rows that another worker is deleting are left to it: waiting for each other, both could stand still.
-    rows = select(key).where(column <= before).limit(100).with_for_update(skip_locked=True)
-    db.session.execute(delete(model).where(key.in_(rows)).execution_options(synchronize_session=False))
+    rows = select(key).where(column <= bindparam("before")).limit(100).with_for_update(skip_locked=True)
+    return delete(model).where(key.in_(rows)).execution_options(synchronize_session=False)

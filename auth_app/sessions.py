@@ -17,6 +17,15 @@ from auth_app.passwords import hash_password, needs_rehash
 
 _FAMILY_LENGTH = 43  # characters of 256 bits in base64url
 
+# Statements that every login and refresh needs are built once: SQLAlchemy then finds what it has compiled.
+_CLAIM = (
+    update(User)
+    .where(User.id == bindparam("user"), User.password_hash == bindparam("verified"))
+    .where(User.is_disabled.is_(False))
+    .values(password_hash=bindparam("hash"), last_login_at=bindparam("now"))
+    .returning(User.id)
+    .execution_options(synchronize_session=False)
+)
 # One statement decides who spends a token: of those who come at the same time, one finds the row as it was.
 _SPEND = (
     update(Session)
@@ -40,12 +49,9 @@ def start_session(
     new_hash = hash_password(password) if needs_rehash(verified_hash) else verified_hash
     now = int(time.time())
     # The row is locked until the commit: whoever disables the user meanwhile then finds this session too.
-    claimed = db.session.execute(
-        update(User)
-        .where(User.id == user.id, User.password_hash == verified_hash, User.is_disabled.is_(False))
-        .values(password_hash=new_hash, last_login_at=now)
-        .returning(User.id)
-    ).scalar()
+    claimed = db.session.scalar(
+        _CLAIM, {"user": user.id, "verified": verified_hash, "hash": new_hash, "now": now}
+    )
     if claimed is None:
         raise InvalidGrant
     delete_expired(Session, Session.expires_at, now)

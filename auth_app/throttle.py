@@ -6,7 +6,7 @@ import time
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import request
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select
 
 from auth_app import audit
 from auth_app.database import db, delete_expired
@@ -19,6 +19,14 @@ ADDRESS_ALLOWANCE = 50
 MAXIMUM_DELAY = 300  # seconds: nobody is locked out for longer by what others do
 MEMORY = 3600  # seconds after which a failure counts no longer
 
+_RECENT = (
+    select(LoginFailure.key, func.count(), func.max(LoginFailure.failed_at))
+    .where(
+        LoginFailure.key.in_(bindparam("keys", expanding=True)), LoginFailure.failed_at > bindparam("since")
+    )
+    .group_by(LoginFailure.key)
+)
+
 
 def check_throttle(username: str) -> bool:
     """Return whether logins by this name have failed lately.
@@ -27,11 +35,7 @@ def check_throttle(username: str) -> bool:
     """
     allowances = {_account(username): ACCOUNT_ALLOWANCE, _address(): ADDRESS_ALLOWANCE}
     now = time.time()
-    rows = db.session.execute(
-        select(LoginFailure.key, func.count(), func.max(LoginFailure.failed_at))
-        .where(LoginFailure.key.in_(allowances), LoginFailure.failed_at > now - MEMORY)
-        .group_by(LoginFailure.key)
-    ).all()
+    rows = db.session.execute(_RECENT, {"keys": list(allowances), "since": now - MEMORY}).all()
     wait = max(
         (latest + delay_after(count - allowances[key]) - now for key, count, latest in rows), default=0
     )
