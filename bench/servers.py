@@ -1,0 +1,94 @@
+"""Serve what is measured, from keys and databases in a folder that is thrown away."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PEERS = ROOT / ".venv-bench/bin/python"
+AUDIENCE = "http://127.0.0.1:8082"
+
+
+def prepare(folder: Path) -> dict[str, str]:
+    """Make keys, databases and demo data, and return the environment that names them."""
+    (folder / "keys").mkdir()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "RESOURCE": AUDIENCE,
+        "AUTH_DATABASE_URL": f"sqlite:///{folder}/auth.db",
+        "COURSE_DATABASE_URL": f"sqlite:///{folder}/course.db",
+    }
+    run_flask(folder, environment, "wsgi_auth", "keys generate")
+    for application in ("wsgi_auth", "wsgi_course"):
+        run_flask(folder, environment, application, "db upgrade")
+        run_flask(folder, environment, application, "demo-data")
+    return environment
+
+
+def run_flask(folder: Path, environment: dict[str, str], application: str, command: str) -> bytes:
+    """Run a command of an application, and return what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "flask", "--app", application, *command.split()],
+        env=environment,
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    ).stdout
+
+
+@contextmanager
+def serve(
+    command: list[str], environment: dict[str, str], folder: Path, port: int, cores: str = "0"
+) -> Iterator[tuple[str, int]]:
+    """Run a server on some cores until the block ends; yield its URL and its process ID."""
+    log = folder / f"{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["taskset", "-c", cores, *command], env=environment, cwd=folder, stdout=output, stderr=output
+        )
+    try:
+        deadline = time.monotonic() + 20
+        while not _listens(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(log.read_text())
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}", process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def gunicorn(application: str, port: int, workers: int = 1, **options: object) -> list[str]:
+    """Return the command that serves an application of this environment with our configuration."""
+    config = ["--config", str(ROOT / "gunicorn.conf.py"), "--workers", str(workers), "--log-level", "warning"]
+    for name, value in options.items():
+        config += [f"--{name}", str(value)]
+    return [sys.executable, "-m", "gunicorn", *config, "--bind", f"127.0.0.1:{port}", application]
+
+
+def post(url: str, **form: str) -> dict[str, Any]:
+    """Return the answer to a form."""
+    with urllib.request.urlopen(url, urllib.parse.urlencode(form).encode()) as response:  # noqa: S310
+        answer: dict[str, Any] = json.load(response)
+        return answer
+
+
+def log_in(url: str) -> dict[str, Any]:
+    """Return the tokens of a demo user."""
+    return post(f"{url}/token", username="student1", password="password123")  # noqa: S106
