@@ -5,7 +5,18 @@ from flask import Flask
 from sqlalchemy import select
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from auth_app import audit, cli, database, introspection, passwords, revocation, token, users, well_known
+from auth_app import (
+    audit,
+    cli,
+    database,
+    introspection,
+    passwords,
+    revocation,
+    status_lists,
+    token,
+    users,
+    well_known,
+)
 from auth_app.models import User
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
@@ -29,6 +40,7 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
         passwords.init_app(app, settings)
         audit.init_app()
         cli.init_app(app)
+        status_lists.init_app(app)
         for module in (token, revocation, introspection, users, well_known):
             app.register_blueprint(module.blueprint)
         # Only an address is taken from the headers of proxies, and by default none of them is trusted.

@@ -10,18 +10,20 @@ from flask import current_app
 
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import SigningKey
+from auth_app.signing_key import PrivateKey, SigningKey
 from shared.keys import ALGORITHM
 from shared.verification import LEEWAY, TOKEN_TYPE, check_claims, choose_key
 
 
 def sign_access_token(
-    *, subject: str, client_id: str, scopes: Iterable[str], audience: list[str], **claims: str
+    *, subject: str, client_id: str, scopes: Iterable[str], audience: list[str], lifetime: int, **claims: Any
 ) -> str:
-    """Return a JWT that lets `subject` use `scopes` at the servers of `audience` (RFC 9068 section 2)."""
+    """Return a JWT that lets `subject` use `scopes` at the servers of `audience` (RFC 9068 section 2).
+
+    `lifetime` is in seconds.
+    """
     settings: AuthSettings = current_app.extensions["settings"]
     signing_key: SigningKey = current_app.extensions["signing_key"]
-    private_key = signing_key.get()
     now = int(time.time())
     all_claims = {
         "iss": settings.issuer,
@@ -30,12 +32,17 @@ def sign_access_token(
         "client_id": client_id,
         "scope": " ".join(sorted(scopes)),
         "iat": now,
-        "exp": now + settings.access_token_lifetime,
+        "exp": now + lifetime,
         "jti": str(uuid.uuid4()),
         **claims,
     }
-    headers = {"typ": TOKEN_TYPE, "kid": private_key.kid}
-    return jwt.encode(all_claims, private_key.key, ALGORITHM, headers)
+    return sign(all_claims, TOKEN_TYPE, signing_key.get())
+
+
+def sign(claims: dict[str, Any], kind: str, private_key: PrivateKey) -> str:
+    """Return a JWT of a `kind`, which is its `typ`: one of another kind is never taken for it."""
+    headers = {"typ": kind, "kid": private_key.kid}
+    return jwt.encode(claims, private_key.key, ALGORITHM, headers)
 
 
 def read_access_token(token: str) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import time
 import uuid
 from typing import Annotated
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, String
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from auth_app.database import Base
@@ -37,6 +37,17 @@ class Client(Base):
     resources: Mapped[list[str]] = mapped_column(JSON)  # the resource servers that its tokens may be for
 
 
+class StatusList(Base):
+    """A Token Status List, in which sessions have their places."""
+
+    __tablename__ = "status_lists"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    closes_at: Mapped[Seconds]  # no place is given out from then on
+    version: Mapped[int] = mapped_column(default=0)  # goes up with each revocation
+
+
 class Session(Base):
     """A login and all that came of it: a family of refresh tokens, of which the newest alone is good.
 
@@ -45,6 +56,16 @@ class Session(Base):
     """
 
     __tablename__ = "sessions"
+    __table_args__ = (
+        UniqueConstraint("status_list_id", "status_index"),
+        Index(
+            "ix_sessions_revoked",
+            "status_list_id",
+            "status_index",
+            sqlite_where=text("revoked_at IS NOT NULL"),
+            postgresql_where=text("revoked_at IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"), index=True)
@@ -56,6 +77,8 @@ class Session(Base):
     created_at: Mapped[Seconds]
     expires_at: Mapped[Seconds] = mapped_column(index=True)
     revoked_at: Mapped[Seconds | None]
+    status_list_id: Mapped[int] = mapped_column(ForeignKey("status_lists.id"))
+    status_index: Mapped[int]
 
     user: Mapped[User] = relationship(lazy="joined")
 

@@ -14,6 +14,8 @@ from auth_app.database import db, delete_expired
 from auth_app.errors import InvalidGrant
 from auth_app.models import Client, Session, User
 from auth_app.passwords import hash_password, needs_rehash
+from auth_app.status_places import mark_changed, take_place
+from shared.verification import LEEWAY
 
 _FAMILY_LENGTH = 43  # characters of 256 bits in base64url
 
@@ -54,7 +56,9 @@ def start_session(
     )
     if claimed is None:
         raise InvalidGrant
-    delete_expired(Session, Session.expires_at, now)
+    # A revoked token is still known as such for as long as a verifier's clock may be behind.
+    delete_expired(Session, Session.expires_at, now - LEEWAY)
+    status_list_id, status_index = take_place(now)
     refresh_token = secrets.token_urlsafe(32) + secrets.token_urlsafe(32)
     session = Session(
         user_id=claimed,
@@ -65,6 +69,8 @@ def start_session(
         refresh_token_hash=hash_secret(refresh_token),
         created_at=now,
         expires_at=now + current_app.extensions["settings"].refresh_token_lifetime,
+        status_list_id=status_list_id,
+        status_index=status_index,
     )
     db.session.add(session)
     db.session.commit()
@@ -117,10 +123,12 @@ def revoke_sessions(*which: ColumnElement[bool]) -> int:
         update(Session)
         .where(Session.revoked_at.is_(None), *which)
         .values(revoked_at=int(time.time()))
-        .returning(Session.id, Session.user_id, Session.client_id)
+        .returning(Session.id, Session.user_id, Session.client_id, Session.status_list_id)
     ).all()
+    if ended:
+        mark_changed(status_list_id for *_, status_list_id in ended)
     db.session.commit()
-    for session_id, user_id, client_id in ended:
+    for session_id, user_id, client_id, _ in ended:
         audit.record("session_revoked", session=session_id, user=user_id, client=client_id)
     return len(ended)
 

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 from shared.settings import Settings, Url
+from shared.status_list import MAXIMUM_BYTES
 from shared.verification import MAXIMUM_LIFETIME
 
 # OWASP's equivalent choices for argon2id, weakest memory last: passes, and the KiB that they need.
@@ -31,6 +32,11 @@ class AuthSettings(Settings):
     jwks_max_age: int = Field(
         default=300, gt=0, description="Seconds for which verifiers may keep the key set."
     )
+    status_list_size: int = Field(default=2**20, ge=1024, le=8 * MAXIMUM_BYTES, description="Sessions.")
+    status_list_ttl: int = Field(default=30, gt=0, description="Seconds from one look at a list to the next.")
+    status_list_lifetime: int = Field(
+        default=3600, gt=1, description="Seconds for which a list is good where no newer one can be had."
+    )
     self_registration: bool = False
     trusted_proxies: int = Field(default=0, ge=0, description="Whose X-Forwarded-For is believed.")
     argon2_memory: int = Field(default=19456, le=4 * 1024 * 1024, description="In KiB.")
@@ -46,6 +52,12 @@ class AuthSettings(Settings):
     def _take_one_private_key(self) -> Self:
         if self.jwt_private_key and "jwt_private_key_file" in self.model_fields_set:
             raise ValueError("JWT_PRIVATE_KEY and JWT_PRIVATE_KEY_FILE are both set: keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_status_lists(self) -> Self:
+        if self.status_list_lifetime < 2 * self.status_list_ttl:
+            raise ValueError("STATUS_LIST_LIFETIME is too short: set it to twice STATUS_LIST_TTL or more")
         return self
 
     @model_validator(mode="after")

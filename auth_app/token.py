@@ -1,5 +1,6 @@
 """Answer grants at `POST /token` (RFC 6749)."""
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +22,7 @@ from auth_app.models import Client, Session
 from auth_app.roles import scopes_of
 from auth_app.sessions import rotate_refresh_token, start_session
 from auth_app.settings import AuthSettings
+from auth_app.status_lists import uri_of
 from shared.contract import read_body
 from shared.errors import InvalidRequest
 
@@ -54,7 +56,7 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
         user, body["password"], client_id, " ".join(sorted(scopes)), resources
     )
     audit.record("login", actor=user.id, client=client_id, session=session.id)
-    return _present(_sign_for_session(session, scopes, resources), scopes, refresh_token)
+    return _present_session(session, scopes, resources, refresh_token)
 
 
 def _answer_refresh(client: Client | None, body: dict[str, Any]) -> Answer:
@@ -67,7 +69,7 @@ def _answer_refresh(client: Client | None, body: dict[str, Any]) -> Answer:
     resources = _narrow_audience(session.resources, body)
     db.session.commit()
     audit.record("token_refreshed", actor=session.user_id, client=client_id, session=session.id)
-    return _present(_sign_for_session(session, scopes, resources), scopes, refresh_token)
+    return _present_session(session, scopes, resources, refresh_token)
 
 
 def _answer_client_credentials(client: Client | None, body: dict[str, Any]) -> Answer:
@@ -76,11 +78,12 @@ def _answer_client_credentials(client: Client | None, body: dict[str, Any]) -> A
         raise UnauthorizedClient
     scopes = _narrow_scope(frozenset(client.scopes), body)
     resources = _narrow_audience(client.resources, body)
+    lifetime = _settings().access_token_lifetime
     access_token = sign_access_token(
-        subject=client.id, client_id=client.id, scopes=scopes, audience=resources
+        subject=client.id, client_id=client.id, scopes=scopes, audience=resources, lifetime=lifetime
     )
     audit.record("client_token_issued", actor=client.id, client=client.id)
-    return _present(access_token, scopes)
+    return _present(access_token, lifetime, scopes)
 
 
 GRANTS = {
@@ -90,25 +93,31 @@ GRANTS = {
 }
 
 
-def _sign_for_session(session: Session, scopes: Iterable[str], audience: list[str]) -> str:
-    return sign_access_token(
+def _present_session(
+    session: Session, scopes: Iterable[str], audience: list[str], refresh_token: str
+) -> Answer:
+    # No token outlives its session, so that what is known of a session need not outlive it either.
+    lifetime = min(_settings().access_token_lifetime, session.expires_at - int(time.time()))
+    access_token = sign_access_token(
         subject=str(session.user_id),
         client_id=session.client_id,
         scopes=scopes,
         audience=audience,
+        lifetime=lifetime,
         sid=str(session.id),
         username=session.user.username,
+        status={"status_list": {"idx": session.status_index, "uri": uri_of(session.status_list_id)}},
     )
+    return _present(access_token, lifetime, scopes) | {"refresh_token": refresh_token}
 
 
-def _present(access_token: str, scopes: Iterable[str], refresh_token: str | None = None) -> Answer:
-    answer: Answer = {
+def _present(access_token: str, lifetime: int, scopes: Iterable[str]) -> Answer:
+    return {
         "access_token": access_token,
         "token_type": "Bearer",
-        "expires_in": _settings().access_token_lifetime,
+        "expires_in": lifetime,
         "scope": " ".join(sorted(scopes)),
     }
-    return answer | ({"refresh_token": refresh_token} if refresh_token else {})
 
 
 def _limit(scopes: frozenset[str], client: Client | None) -> frozenset[str]:

@@ -8,6 +8,7 @@ from auth_app.settings import AuthSettings
 from auth_app.token import GRANTS
 from shared.keys import ALGORITHM, public_jwk
 from shared.public_keys import PublicKeys
+from shared.status_list import PATH as STATUS_LIST_PATH
 
 blueprint = Blueprint("well_known", __name__, url_prefix="/.well-known")
 
@@ -42,6 +43,8 @@ def show_metadata() -> tuple[dict[str, object], dict[str, str]]:
         "token_endpoint_auth_methods_supported": [*secret, "none"],
         "revocation_endpoint_auth_methods_supported": [*secret, "none"],
         "introspection_endpoint_auth_methods_supported": secret,
+        # draft-ietf-oauth-status-list section 9
+        "status_list_aggregation_endpoint": f"{settings.issuer}{STATUS_LIST_PATH}",
         "protected_resources": list(settings.resources),  # RFC 9728 section 4
         "service_documentation": f"{settings.issuer}/docs",
     }

@@ -20,17 +20,23 @@ _logger = logging.getLogger(__name__)
 class FollowedFile(Generic[T]):
     """What a file holds: read again when the file changes, and kept as it was when a change is for the worse.
 
-    `read` makes the value of a path, and raises `StartupError` where it can't: from here for the first time;
-    later on the last good value stays, and `problem` says in one line what is wrong.
+    `read` makes the value of a path, and raises `StartupError` where it can't: from here for the first time,
+    unless there is a `default`; later on the last good value stays, and `problem` says in one line what is
+    wrong.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
+    def __init__(self, path: Path, read: Callable[[Path], T], default: T | None = None) -> None:
         self._path = path
         self._read = read
         self._lock = threading.Lock()
         self._version = _version(path)  # taken before the file is read, lest a change in between be missed
-        self._value = read(path)
         self._problem: str | None = None
+        try:
+            self._value = read(path)
+        except StartupError as error:
+            if default is None:
+                raise
+            self._value, self._problem = default, str(error)
 
     @property
     def value(self) -> T:

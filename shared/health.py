@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from flask import Flask, current_app
 from werkzeug.exceptions import ServiceUnavailable
 
-# By name; a check raises when what it looks at is not fit to serve, and `Degraded` when it is for now.
+# By name; a check raises when what it looks at is not fit to serve, and `Degraded` when it is for now. A
+# dictionary that it returns is told.
 Checks = Mapping[str, Callable[[], object]]
 
 
@@ -20,16 +21,18 @@ def init_app(app: Flask, checks: Checks) -> None:
         return {"status": "ok"}
 
     def show_readiness() -> dict[str, object]:
-        degraded = []
+        degraded, told = [], dict[str, object]()
         for name, check in checks.items():
             try:
-                check()
+                result = check()
+                told.update(result if isinstance(result, dict) else {})
             except Degraded:
                 degraded.append(name)
             except Exception as error:
                 current_app.logger.exception("not ready: %s", name)
                 raise ServiceUnavailable from error
-        return {"status": "degraded", "degraded": degraded} if degraded else {"status": "ok"}
+        status = {"status": "degraded", "degraded": degraded} if degraded else {"status": "ok"}
+        return {**status, **told}
 
     app.add_url_rule("/healthz", view_func=show_health)
     app.add_url_rule("/readyz", view_func=show_readiness)

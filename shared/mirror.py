@@ -10,8 +10,9 @@ import os
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,25 +20,31 @@ from shared.files import lock_folder, replace_file
 from shared.startup import StartupError
 
 TIMEOUT = 3  # seconds, for a whole fetch
-MAXIMUM_SIZE = 64 * 1024  # bytes of an answer
 
 _logger = logging.getLogger(__name__)
 
 
 class Mirror:
-    """The copy of `url` in the file `copy`, renewed every `refresh` seconds.
+    """The copy of what is at `url` in the file `copy`, renewed every `refresh()` seconds.
 
-    On request it is renewed at once, but never within `cooldown` seconds of the last attempt. `convert` makes
-    the copy's content of a body, and raises `StartupError` for one that is not good: then the copy stays.
+    On request it is renewed at once, but never within `cooldown` seconds of the last attempt. `make` fetches
+    what is there and makes the copy's content of it; when it raises `StartupError`, `OSError`, `ValueError`
+    or `HTTPException` the copy stays as it is.
     """
 
     def __init__(
-        self, url: str, copy: Path, convert: Callable[[bytes], bytes], *, refresh: float, cooldown: float
+        self,
+        url: str,
+        copy: Path,
+        make: Callable[[], bytes],
+        *,
+        refresh: Callable[[], float],
+        cooldown: float,
     ) -> None:
         self._url = url
         self._copy = copy
         self._attempt_file = copy.with_suffix(".attempt")  # changed by every attempt; holds what went wrong
-        self._convert = convert
+        self._make = make
         self._refresh = refresh
         self._cooldown = cooldown
         self._last_attempt = -float("inf")  # of this process, on the monotonic clock
@@ -60,7 +67,7 @@ class Mirror:
 
     def ask(self) -> None:
         """Have the copy renewed, unless the cooldown forbids it, and wait a little until that is done."""
-        if self._age() < self._cooldown:
+        if self.age < self._cooldown:
             return
         with self._round:
             rounds = self._rounds
@@ -83,7 +90,7 @@ class Mirror:
         """
         try:
             with lock_folder(self._copy.parent):
-                if self._age() >= interval:
+                if self.age >= interval:
                     self._attempt()
         except OSError as error:
             problem = f"{self._copy} cannot be written ({error.strerror})"
@@ -94,7 +101,7 @@ class Mirror:
     def _attempt(self) -> None:
         problem = ""
         try:
-            content = self._convert(fetch(self._url))
+            content = self._make()
             if not self._copy.exists() or self._copy.read_bytes() != content:
                 replace_file(self._copy, content, 0o644)
         except (OSError, HTTPException, ValueError, StartupError) as error:
@@ -105,7 +112,8 @@ class Mirror:
             _logger.warning("%s", stays if problem else f"{self._url} is in order again")
         replace_file(self._attempt_file, problem.encode(), 0o644)
 
-    def _age(self) -> float:
+    @property
+    def age(self) -> float:
         """Return the seconds since the last attempt of any worker."""
         own = time.monotonic() - self._last_attempt
         try:
@@ -117,20 +125,55 @@ class Mirror:
     def _run(self) -> None:
         is_asked = False
         while True:
-            self.renew(self._cooldown if is_asked else self._refresh)
+            self.renew(self._cooldown if is_asked else self._refresh())
             with self._round:
                 self._rounds += 1
                 self._round.notify_all()
-                pause = max(1, self._refresh - self._age())
+                pause = max(1, self._refresh() - self.age)
                 is_asked = self._round.wait_for(lambda: self._is_asked, pause)
                 self._is_asked = False
 
 
-def fetch(url: str) -> bytes:
-    """GET the body of a 200 answer: no redirect is followed, and no other host asked.
+class Fetcher:
+    """GETs documents of a media type, of `maximum` bytes at the most.
 
-    Raises `OSError`, `HTTPException`, or `StartupError` for another status, too large a body, or a late one.
+    An address is only asked whether it still has what it had before (RFC 9110 section 13.1.2).
     """
+
+    def __init__(self, media_type: str, maximum: int) -> None:
+        self._media_type = media_type
+        self._maximum = maximum
+        self._known: dict[str, tuple[str, bytes]] = {}  # by URL: an ETag and the body that it stands for
+
+    def fetch(self, url: str) -> bytes:
+        """Return the body of the 200 answer at a URL: no redirect is followed, and no other host asked.
+
+        Raises `OSError`, `HTTPException`, or `StartupError` for another status, too large a body, or a late
+        one.
+        """
+        tag, known = self._known.get(url, ("", b""))
+        headers = {"Accept": f"{self._media_type}, application/json", "Accept-Encoding": "gzip"}
+        response, body = _get(url, headers | ({"If-None-Match": tag} if tag else {}), self._maximum + 1)
+        if response.status == 304 and tag:
+            return known
+        if response.status != 200:
+            raise StartupError(f"the answer is {response.status}, not 200")
+        if response.headers.get("Content-Encoding") == "gzip":
+            body = _unpack(body, self._maximum + 1)
+        if len(body) > self._maximum:
+            raise StartupError(f"the answer has more than {self._maximum} bytes")
+        self._known[url] = response.headers.get("ETag", ""), body
+        return body
+
+
+def _unpack(body: bytes, maximum: int) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=31).decompress(body, maximum)
+    except zlib.error:
+        raise StartupError("the answer is not gzip, as it says") from None
+
+
+def _get(url: str, headers: dict[str, str], maximum: int) -> tuple[HTTPResponse, bytes]:
     parts = urlsplit(url)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT)
@@ -141,9 +184,9 @@ def fetch(url: str) -> bytes:
         cut = threading.Timer(TIMEOUT, _cut, [connection.sock, is_late])
         cut.start()
         try:
-            connection.request("GET", parts.path or "/", headers={"Accept": "application/json"})
+            connection.request("GET", parts.path or "/", headers=headers)
             response = connection.getresponse()
-            body = response.read(MAXIMUM_SIZE + 1)
+            body = response.read(maximum)
         finally:
             cut.cancel()
     except (OSError, HTTPException):
@@ -153,11 +196,7 @@ def fetch(url: str) -> bytes:
         connection.close()
     if is_late.is_set():
         raise StartupError(f"the answer takes longer than {TIMEOUT} seconds")
-    if response.status != 200:
-        raise StartupError(f"the answer is {response.status}, not 200")
-    if len(body) > MAXIMUM_SIZE:
-        raise StartupError(f"the answer has more than {MAXIMUM_SIZE} bytes")
-    return body
+    return response, body
 
 
 def _cut(connected: socket.socket, is_late: threading.Event) -> None:

@@ -8,8 +8,10 @@ from shared.files import FollowedFile
 from shared.health import Degraded
 from shared.key_set import convert_key_set
 from shared.keys import PublishedKey, UnusableKey, parse_public_keys, read_key_file
-from shared.mirror import Mirror
+from shared.mirror import Fetcher, Mirror
 from shared.settings import ResourceServerSettings, Settings
+
+MAXIMUM_SIZE = 64 * 1024  # bytes of a JWK Set
 
 
 class PublicKeys(Mapping[str, RSAPublicKey]):
@@ -66,8 +68,13 @@ def open_public_keys(settings: Settings) -> PublicKeys:
 
 def _mirror_key_set(settings: ResourceServerSettings, url: str) -> PublicKeys:
     copy = settings.jwks_copy_file
+    fetcher = Fetcher("application/json", MAXIMUM_SIZE)
     mirror = Mirror(
-        url, copy, convert_key_set, refresh=settings.jwks_refresh, cooldown=settings.jwks_cooldown
+        url,
+        copy,
+        lambda: convert_key_set(fetcher.fetch(url)),
+        refresh=lambda: settings.jwks_refresh,
+        cooldown=settings.jwks_cooldown,
     )
     try:
         file = FollowedFile(copy, read_key_file)

@@ -18,6 +18,7 @@ from shared import (
     verification,
 )
 from shared.public_keys import PublicKeys, open_public_keys
+from shared.revocation import Revocations
 from shared.settings import ResourceServerSettings, load_settings
 from shared.startup import refusal
 
@@ -33,9 +34,16 @@ def create_resource_server(
     with refusal(import_name):
         settings = settings or load_settings(ResourceServerSettings)
         public_keys = open_public_keys(settings)
+        revocations = Revocations(settings, public_keys)
         app = Flask(import_name, static_folder=None)
-        furnish(app, {"keys": public_keys.check, **(checks or {})})
-        protect(app, issuer=settings.issuer, audience=settings.resource, public_keys=public_keys)
+        furnish(app, {"keys": public_keys.check, "status_lists": revocations.check, **(checks or {})})
+        protect(
+            app,
+            issuer=settings.issuer,
+            audience=settings.resource,
+            public_keys=public_keys,
+            is_revoked=revocations.is_revoked,
+        )
         return app
 
 
@@ -47,7 +55,13 @@ def init_app(app: Flask, settings: ResourceServerSettings | None = None) -> None
     with refusal(app.import_name):
         settings = settings or load_settings(ResourceServerSettings)
         public_keys = open_public_keys(settings)
-        protect(app, issuer=settings.issuer, audience=settings.resource, public_keys=public_keys)
+        protect(
+            app,
+            issuer=settings.issuer,
+            audience=settings.resource,
+            public_keys=public_keys,
+            is_revoked=Revocations(settings, public_keys).is_revoked,
+        )
 
 
 def protect(
@@ -56,7 +70,7 @@ def protect(
     issuer: str,
     audience: str,
     public_keys: PublicKeys,
-    is_revoked: verification.IsRevoked = lambda _claims: False,
+    is_revoked: verification.IsRevoked,
 ) -> None:
     """Let `app` verify access tokens, refuse them, and tell who issues them.
 

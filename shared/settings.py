@@ -1,7 +1,7 @@
 """Read the settings of a service that accepts tokens from its environment."""
 
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -52,6 +52,11 @@ class ResourceServerSettings(Settings):
     jwks_copy_file: Path = Path("keys/jwks.pem")
     jwks_refresh: int = Field(default=60, gt=0, description="Seconds from one fetch to the next.")
     jwks_cooldown: int = Field(default=10, gt=0, description="Seconds without one, whatever tokens name.")
+
+    status_lists_url: Url | None = Field(default=None, description="Unless it is at ISSUER.")
+    status_lists_copy_file: Path = Path("keys/status_lists.json")
+    status_claim: Literal["optional", "required", "ignored"] = "optional"
+    stale_status_lists: Literal["refuse", "accept"] = "refuse"
 
     @model_validator(mode="after")
     def _take_one_source(self) -> Self:

@@ -119,8 +119,10 @@ def _check_authorization() -> None:
         environ[_OWN_HEADER_IN_WSGI] = f"Bearer {token.partition('.')[0]}.."
 
 
-def choose_key(unverified_header: dict[str, Any], public_keys: PublicKeys) -> RSAPublicKey:
-    """Check the JOSE header but for `alg` and return the key that must have signed.
+def choose_key(
+    unverified_header: dict[str, Any], public_keys: PublicKeys, kind: str = TOKEN_TYPE
+) -> RSAPublicKey:
+    """Check the JOSE header of a `kind` of JWT, but for `alg`, and return the key that must have signed.
 
     Keys that the token brings or names itself (`jwk`, `jku`, `x5c`, `x5u`) are never looked at.
     Raises `jwt.InvalidTokenError`.
@@ -128,7 +130,7 @@ def choose_key(unverified_header: dict[str, Any], public_keys: PublicKeys) -> RS
     unverified_type = unverified_header.get("typ")  # RFC 8725 section 3.11
     if not isinstance(unverified_type, str):
         raise jwt.InvalidTokenError("typ")
-    if unverified_type.lower() not in {TOKEN_TYPE, f"application/{TOKEN_TYPE}"}:
+    if unverified_type.lower() not in {kind, f"application/{kind}"}:
         raise jwt.InvalidTokenError("typ")
     if "crit" in unverified_header:  # no extension is understood here (RFC 7515 section 4.1.11)
         raise jwt.InvalidTokenError("crit")

@@ -21,8 +21,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 import course_app
 from course_app.settings import CourseSettings
-from shared import mirror
 from shared.keys import public_jwk
+from shared.public_keys import MAXIMUM_SIZE
 from tests.conftest import KeyPair, bearer, open_course
 from tests.forger import Forger, encode
 from tests.servers import call, listen, run_flask, serve, url_of
@@ -184,7 +184,7 @@ BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "no modulus": ({"jwks": ["OTHER"], "changes": {"n": None}}, "damaged"),
     "modulus that is a number": ({"jwks": ["OTHER"], "changes": {"n": 5}}, "damaged"),
     "even exponent": ({"jwks": ["OTHER"], "changes": {"e": "AQAA"}}, "damaged"),
-    "too large": ({"body": b" " * (mirror.MAXIMUM_SIZE + 1)}, "more than"),
+    "too large": ({"body": b" " * (MAXIMUM_SIZE + 1)}, "more than"),
     "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "takes longer than 3 seconds"),
     "never": ({"body": HTML, "pace": 60}, "timed out|takes longer than 3 seconds"),
 }

@@ -1,0 +1,122 @@
+"""Know which tokens were revoked: from lists that the issuer publishes, without a call for each request.
+
+One worker of a host fetches the signed lists once in a while, all read the copy that it keeps on disk, and a
+request costs a look at one bit.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from shared.errors import InvalidToken
+from shared.files import FollowedFile
+from shared.health import Degraded
+from shared.mirror import Fetcher, Mirror
+from shared.public_keys import PublicKeys
+from shared.settings import ResourceServerSettings
+from shared.status_list import (
+    MEDIA_TYPE,
+    PATH,
+    VALID,
+    StatusList,
+    UnusableStatusList,
+    dump_tokens,
+    is_path_of_list,
+    load_tokens,
+    parse_status_list,
+    read_reference,
+)
+
+DEFAULT_TTL = 30  # seconds between fetches while no list says how many
+COOLDOWN = 1  # seconds: only a token that the issuer has signed can ask for a fetch
+MAXIMUM_SIZE = 2 * 1024 * 1024  # bytes of a signed list
+MAXIMUM_LISTS = 100
+
+_STALE = "The service does not know whether the access token was revoked. Try again later."
+
+
+class Revocations:
+    """Tells which tokens were revoked, by the lists of the issuer that the settings name."""
+
+    def __init__(self, settings: ResourceServerSettings, public_keys: PublicKeys) -> None:
+        self._settings = settings
+        self._public_keys = public_keys
+        self._prefix = settings.issuer + PATH  # of the lists' own names; where they are fetched may differ
+        self._url = settings.status_lists_url or self._prefix
+        self._fetcher = Fetcher(MEDIA_TYPE, MAXIMUM_SIZE)
+        self._mirror = Mirror(
+            self._url,
+            settings.status_lists_copy_file,
+            self._fetch_lists,
+            refresh=lambda: min((known.ttl for known in self._file.value.values()), default=DEFAULT_TTL),
+            cooldown=COOLDOWN,
+        )
+        self._file: FollowedFile[dict[str, StatusList]] = FollowedFile(
+            settings.status_lists_copy_file, self._read_copy, default={}
+        )
+
+    def is_revoked(self, claims: dict[str, Any]) -> bool:
+        """Tell from its claims whether a token that is otherwise good was revoked.
+
+        Raises `InvalidToken` where that cannot be known, unless the settings accept such a token.
+        """
+        if self._settings.status_claim == "ignored":
+            return False
+        if "status" not in claims:  # a client's own token, or an issuer that keeps no lists
+            return self._settings.status_claim == "required"
+        try:
+            uri, index = read_reference(claims)
+            if not (uri.startswith(self._prefix) and is_path_of_list(uri.removeprefix(self._prefix))):
+                return True  # it is compared, and never followed
+            status_list = self._find(uri)
+            if status_list is None or status_list.is_stale:
+                if self._settings.stale_status_lists == "refuse":
+                    raise InvalidToken(_STALE)
+                if status_list is None:
+                    return False
+            return status_list[index] != VALID
+        except (ValueError, IndexError):
+            return True
+
+    def check(self) -> dict[str, float]:
+        """Return the age of the lists in seconds. Raises `Degraded` while the newest cannot be had."""
+        if self._settings.status_claim == "ignored":
+            return {}
+        self._mirror.keep_current()
+        if problem := self._mirror.problem or self._file.problem:
+            raise Degraded(problem)
+        return {"status_lists_age": round(self._mirror.age)}
+
+    def _find(self, uri: str) -> StatusList | None:
+        """Return a list as it is known by now."""
+        self._mirror.keep_current()
+        found = self._file.value.get(uri)
+        # What a key has signed that was revoked meanwhile may be anybody's.
+        if found is None or found.kid not in self._public_keys:
+            self._mirror.ask()
+            found = self._file.value.get(uri)
+        return found if found and found.kid in self._public_keys else None
+
+    def _fetch_lists(self) -> bytes:
+        """Return what the copy is to hold: the issuer's lists as they are now. Raises what `Mirror` takes."""
+        answer = json.loads(self._fetcher.fetch(self._url))
+        uris = answer["status_lists"] if isinstance(answer, dict) else None
+        if not isinstance(uris, list) or len(uris) > MAXIMUM_LISTS:
+            raise UnusableStatusList(f"{self._url} does not name the issuer's status lists")
+        return dump_tokens({uri: self._fetch_list(uri) for uri in uris})
+
+    def _fetch_list(self, uri: object) -> str:
+        path = str(uri).removeprefix(self._prefix)
+        if not is_path_of_list(path):
+            raise UnusableStatusList(f"{self._url} names a list that is not below {self._prefix}")
+        token = self._fetcher.fetch(self._url + path).decode("ascii")
+        if parse_status_list(token, self._prefix + path, self._public_keys).is_stale:
+            raise UnusableStatusList(f"the list at {uri} has expired: look at the clocks")
+        return token
+
+    def _read_copy(self, path: Path) -> dict[str, StatusList]:
+        try:
+            tokens = load_tokens(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UnusableStatusList(f"{path} cannot be read ({error})") from None
+        return {uri: parse_status_list(token, uri, self._public_keys) for uri, token in tokens.items()}

@@ -1,0 +1,119 @@
+"""Read Token Status Lists: verify one that the issuer has signed, and look a token's status up.
+
+The format is that of the IETF draft "Token Status List" (draft-ietf-oauth-status-list), to whose sections the
+comments refer.
+"""
+
+import json
+import re
+import time
+import zlib
+from base64 import urlsafe_b64decode
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from shared.keys import ALGORITHM
+from shared.public_keys import PublicKeys
+from shared.startup import StartupError
+from shared.verification import LEEWAY, choose_key
+
+LIST_TYPE = "statuslist+jwt"  # section 5.1
+MEDIA_TYPE = f"application/{LIST_TYPE}"
+PATH = "/.well-known/status-list"  # at the issuer: what lists there are; below it by number, each of them
+VALID = 0  # section 7.1; all else is not
+MAXIMUM_BYTES = 1024 * 1024  # of a list that is unpacked: eight million tokens of one bit
+
+_PATH_OF_LIST = re.compile(r"/[1-9][0-9]{0,8}")
+_BITS = {1, 2, 4, 8}  # section 4.1
+
+
+class UnusableStatusList(StartupError):
+    """A status list that this service must not work with."""
+
+
+@dataclass(frozen=True, repr=False)
+class StatusList:
+    """A list that was verified."""
+
+    statuses: bytes
+    bits: int  # of each status
+    kid: str  # of the key that signed it
+    expires_at: float
+    ttl: float  # seconds after which to look for a newer one
+
+    @property
+    def is_stale(self) -> bool:
+        """Tell whether nothing may be concluded from the list any more (section 8.3)."""
+        return time.time() >= self.expires_at
+
+    def __getitem__(self, index: int) -> int:
+        """Return the status at an index from 0 on. Raises `IndexError`."""
+        position = index * self.bits
+        return self.statuses[position >> 3] >> (position & 7) & ((1 << self.bits) - 1)
+
+
+def is_path_of_list(path: str) -> bool:
+    """Tell whether this follows `PATH` in the address of a list: a slash and a number."""
+    return bool(_PATH_OF_LIST.fullmatch(path))
+
+
+def read_reference(claims: dict[str, Any]) -> tuple[str, int]:
+    """Return the list that a token refers to, and its place in it (section 6.2). Raises `ValueError`."""
+    try:
+        reference = claims["status"]["status_list"]
+        uri, index = reference["uri"], reference["idx"]
+    except (KeyError, TypeError):
+        raise ValueError("status") from None
+    if not isinstance(uri, str) or type(index) is not int or index < 0:
+        raise ValueError("status")
+    return uri, index
+
+
+def parse_status_list(token: str, uri: str, public_keys: PublicKeys) -> StatusList:
+    """Verify the list that was found at `uri`, a signed JWT (section 8.3); it may have expired.
+
+    Raises `UnusableStatusList`.
+    """
+    try:
+        header = jwt.get_unverified_header(token)
+        key = choose_key(header, public_keys, LIST_TYPE)
+        required = {"require": ["iat", "exp"], "verify_exp": False, "verify_aud": False}
+        claims = jwt.decode(token, key, [ALGORITHM], options=required, leeway=LEEWAY, subject=uri)  # type: ignore[arg-type]
+        return _read_claims(claims, header["kid"])
+    except (jwt.InvalidTokenError, LookupError, TypeError, ValueError, zlib.error) as error:
+        raise UnusableStatusList(f"the list at {uri} is not good ({type(error).__name__}: {error})") from None
+
+
+def _read_claims(claims: dict[str, Any], kid: str) -> StatusList:
+    bits, packed = claims["status_list"]["bits"], claims["status_list"]["lst"]
+    exp, ttl = claims["exp"], claims["ttl"]
+    if bits not in _BITS or not all(type(number) in {int, float} for number in (bits, exp, ttl)):
+        raise ValueError("bits, exp or ttl")
+    if not ttl > 0:
+        raise ValueError("ttl")
+    return StatusList(unpack(packed), bits, kid, exp, ttl)
+
+
+def unpack(packed: str) -> bytes:
+    """Return the statuses of a `lst` (section 4.2). Raises `ValueError` or `zlib.error`."""
+    compressed = urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
+    unpacking = zlib.decompressobj()
+    statuses = unpacking.decompress(compressed, MAXIMUM_BYTES)
+    if not unpacking.eof:  # cut off, or a bomb: a few bytes may stand for gigabytes
+        raise ValueError(f"the list is cut off, or has more than {MAXIMUM_BYTES} bytes")
+    return statuses
+
+
+def dump_tokens(tokens: dict[str, str]) -> bytes:
+    """Return the content of a file that holds signed lists by their uri."""
+    return json.dumps(tokens).encode()
+
+
+def load_tokens(content: bytes) -> dict[str, str]:
+    """Return the signed lists of a file, not yet verified. Raises `ValueError`."""
+    tokens = json.loads(content)
+    if not isinstance(tokens, dict) or not all(isinstance(token, str) for token in tokens.values()):
+        raise ValueError("it is not a file of status lists")
+    return tokens
