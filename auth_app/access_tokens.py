@@ -36,10 +36,10 @@ def sign_access_token(
         "jti": str(uuid.uuid4()),
         **claims,
     }
-    return sign(all_claims, TOKEN_TYPE, signing_key.get())
+    return sign_jwt(all_claims, TOKEN_TYPE, signing_key.get())
 
 
-def sign(claims: dict[str, Any], kind: str, private_key: PrivateKey) -> str:
+def sign_jwt(claims: dict[str, Any], kind: str, private_key: PrivateKey) -> str:
     """Return a JWT of a `kind`, which is its `typ`: one of another kind is never taken for it."""
     headers = {"typ": kind, "kid": private_key.kid}
     return jwt.encode(claims, private_key.key, ALGORITHM, headers)

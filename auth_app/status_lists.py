@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, select
 from werkzeug import Response as AnyResponse
 from werkzeug.exceptions import NotFound
 
-from auth_app.access_tokens import sign
+from auth_app.access_tokens import sign_jwt
 from auth_app.database import db
 from auth_app.models import Session, StatusList
 from auth_app.settings import AuthSettings
@@ -48,7 +48,7 @@ def show_status_lists() -> tuple[dict[str, object], dict[str, str]]:
     return {"status_lists": uris}, _cache_control()
 
 
-@blueprint.get("/<int:list_id>")
+@blueprint.get("/<int(max=999999999):list_id>")
 def show_status_list(list_id: int) -> AnyResponse:
     """Return a signed list (section 8.1), or 304 to whoever has it already."""
     status_list = db.session.get(StatusList, list_id)
@@ -79,7 +79,7 @@ def _sign_list(status_list: StatusList) -> str:
             "ttl": settings.status_list_ttl,
             "status_list": {"bits": 1, "lst": _pack(status_list)},
         }
-        signed[status_list.id] = state, sign(claims, LIST_TYPE, key)
+        signed[status_list.id] = state, sign_jwt(claims, LIST_TYPE, key)
     token: str = signed[status_list.id][1]
     return token
 

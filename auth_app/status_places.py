@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, exists, select, update
 from auth_app.database import db
 from auth_app.models import Session, StatusList
 
-_CANDIDATES = 16  # places that are tried: when all are taken, a list is so full that the next one is begun
+_CANDIDATES = 32  # places that are tried: when all are taken, a list is so full that the next one is begun
 
 _RETENTION = 3600  # seconds for which a closed list stays though it is empty: a login may just be under way
 

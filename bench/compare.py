@@ -135,7 +135,7 @@ def main() -> None:
         with serve_all(Path(name), environment) as targets:
             measure_targets(targets)
     rates = {target.name: (target.rates, target.slowest) for target in targets}
-    write_report(rates, measure_growth(), processes, measure_argon2())
+    write_report(rates, *measure_growth(), processes, measure_argon2())
 
 
 if __name__ == "__main__":

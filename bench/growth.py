@@ -3,6 +3,7 @@
 Two applications that differ in one number answer the same requests in turn, in one process.
 """
 
+import gzip
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,26 +15,33 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from flask.testing import FlaskClient
 from pydantic import SecretStr
-from sqlalchemy import insert, select
+from sqlalchemy import case, func, insert, null, select, update
 
 import auth_app
 import course_app
 from auth_app.database import db as auth_db
 from auth_app.key_life import generate_key_pair
-from auth_app.models import Session, User
+from auth_app.models import Session, StatusList, User
 from auth_app.settings import AuthSettings
 from course_app.database import db as course_db
 from course_app.models import Course
 from course_app.settings import CourseSettings
+from shared.status_list import PATH, parse_status_list
 
 ROUNDS = 400
 MANY_COURSES, MANY_SESSIONS, MANY_KEYS = 100_000, 1_000_000, 20
 
 Request = Callable[[], None]
+Growth = list[tuple[str, float, float]]
+Lists = list[tuple[str, int, float, float]]
 
 
-def measure_growth() -> list[tuple[str, float, float]]:
-    """Return for each cost its name, and the microseconds with few of something and with many."""
+def measure_growth() -> tuple[Growth, Lists]:
+    """Return costs in microseconds with few of something and with many, and those of status lists.
+
+    Of a list with some share revoked: its bytes as they are sent, and the milliseconds to make it and to read
+    it.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         generate_key_pair(folder / "private_key.pem", folder / "public_key.pem")
@@ -53,7 +61,8 @@ def measure_growth() -> list[tuple[str, float, float]]:
             ("session looked up, 10 or 1,000,000", _get_self(few), _get_self(many)),
             ("session refreshed, 10 or 1,000,000", _refresh(few), _refresh(many)),
         ]
-        return [(name, *_compare(with_few, with_many)) for name, with_few, with_many in pairs]
+        growth = [(name, *_compare(with_few, with_many)) for name, with_few, with_many in pairs]
+        return growth, [_measure_list(many, share) for share in (0.001, 0.01, 0.1)]
 
 
 def _compare(with_few: Request, with_many: Request) -> tuple[float, float]:
@@ -65,6 +74,22 @@ def _time(request: Request) -> float:
     started = time.perf_counter()
     request()
     return (time.perf_counter() - started) * 1e6
+
+
+def _measure_list(client: FlaskClient, share: float) -> tuple[str, int, float, float]:
+    with client.application.app_context():
+        is_revoked = func.abs(func.random() % 1000) < share * 1000
+        revoked_at = case((is_revoked, 1), else_=null())
+        auth_db.session.execute(update(Session).values(revoked_at=revoked_at))
+        auth_db.session.execute(update(StatusList).values(version=StatusList.version + 1))
+        auth_db.session.commit()
+    started = time.perf_counter()
+    body = client.get(f"{PATH}/1", headers={"Accept-Encoding": "gzip"}).data
+    made = time.perf_counter()
+    token, uri = gzip.decompress(body).decode(), f"{client.application.extensions['settings'].issuer}{PATH}/1"
+    parse_status_list(token, uri, client.application.extensions["public_keys"])
+    read = time.perf_counter()
+    return f"{share:.1%}", len(body), (made - started) * 1000, (read - made) * 1000
 
 
 def _get(client: FlaskClient, path: str, login: dict[str, str], is_new: bool = False) -> Request:
@@ -109,19 +134,19 @@ def _auth(folder: Path, sessions: int) -> FlaskClient:
     _run(app, "db upgrade", "demo-data")
     with app.app_context():
         user = auth_db.session.scalars(select(User.id)).first()
+        auth_db.session.add(StatusList(id=1, size=2**20, closes_at=2**40))
+        auth_db.session.flush()
         row: dict[str, object] = {
             "user_id": user,
-            "client_id": "first-party",
+            "client_id": "",
             "scope": "",
             "resources": [],
-            "created_at": 0,
+            "refresh_token_hash": "",
         }
+        row |= {"created_at": 0, "expires_at": 2**40, "status_list_id": 1}
         for start in range(0, sessions, 10_000):
             numbers = range(start, min(start + 10_000, sessions))
-            rows = [
-                row | {"family_hash": f"{n:064}", "refresh_token_hash": "", "expires_at": 2**40 + n}
-                for n in numbers
-            ]
+            rows = [row | {"family_hash": f"{n:064}", "status_index": n} for n in numbers]
             auth_db.session.execute(insert(Session), rows)
         auth_db.session.commit()
     return app.test_client()
@@ -134,7 +159,9 @@ def _course(folder: Path, courses: int, keys: int = 1) -> FlaskClient:
     pems = [key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in others]
     published.write_bytes(b"".join([*pems, (folder / "public_key.pem").read_bytes()]))
     url = SecretStr(f"sqlite:///{folder}/course-{courses}.db")
-    app = course_app.create_app(CourseSettings(course_database_url=url, jwt_public_key_file=published))
+    app = course_app.create_app(
+        CourseSettings(course_database_url=url, jwt_public_key_file=published, status_claim="ignored")
+    )
     _run(app, "db upgrade")
     with app.app_context():
         if not course_db.session.scalar(select(Course.id)):

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
 
+from bench.growth import Growth, Lists
 from bench.servers import PEERS, ROOT
 
 DOCS = ROOT / "docs"
@@ -43,9 +44,7 @@ Processes = dict[str, dict[str, float]]
 Rounds = dict[str, tuple[list[float], list[float]]]  # of each target: rates, and 99th percentiles in ms
 
 
-def write_report(
-    rounds: Rounds, growth: list[tuple[str, float, float]], processes: Processes, argon2: float
-) -> None:
+def write_report(rounds: Rounds, growth: Growth, lists: Lists, processes: Processes, argon2: float) -> None:
     """Write everything that was measured; `argon2` is in milliseconds."""
     rates = {
         name: Rate(
@@ -60,6 +59,7 @@ def write_report(
         "rates": {name: rate._asdict() for name, rate in rates.items()},
         "argon2_milliseconds": round(argon2, 2),
         "growth_microseconds": {name: {"few": few, "many": many} for name, few, many in growth},
+        "status_lists": {share: figures for share, *figures in lists},
         "processes": processes,
     }
     (DOCS / "performance.json").write_text(json.dumps(document, indent=2) + "\n")
@@ -89,6 +89,11 @@ def write_report(
         "growth",
         ["", "few, in µs", "many, in µs", "ratio"],
         [[name, f"{few:.0f}", f"{many:.0f}", f"{many / few:.2f}"] for name, few, many in growth],
+    )
+    _put_table(
+        "status lists",
+        ["revoked of 1,048,576", "bytes", "ms to make", "ms to read"],
+        [[share, f"{size:,}", f"{made:.0f}", f"{read:.1f}"] for share, size, made, read in lists],
     )
     _put_table(
         "processes",

@@ -16,6 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".venv-bench/bin/python"
+ISSUER = "http://127.0.0.1:9000"
 AUDIENCE = "http://127.0.0.1:8082"
 
 
@@ -25,6 +26,7 @@ def prepare(folder: Path) -> dict[str, str]:
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
+        "ISSUER": ISSUER,
         "RESOURCE": AUDIENCE,
         "AUTH_DATABASE_URL": f"sqlite:///{folder}/auth.db",
         "COURSE_DATABASE_URL": f"sqlite:///{folder}/course.db",

@@ -10,26 +10,28 @@ import click
 import jwt
 from flask import Flask
 
+from shared.errors import ApiError
 from shared.keys import ALGORITHM
 from shared.public_keys import PublicKeys
-from shared.verification import LEEWAY, MAXIMUM_LENGTH, MAXIMUM_LIFETIME, TOKEN_TYPE, WELL_FORMED
+from shared.verification import LEEWAY, MAXIMUM_LENGTH, MAXIMUM_LIFETIME, TOKEN_TYPE, WELL_FORMED, IsRevoked
 
 # What is looked at, whether it is good, and what to do if not. Values of a token are quoted in ASCII: whoever
 # made it must not be able to steer a terminal.
 Check = tuple[str, bool, str]
 
 
-def init_app(app: Flask, *, issuer: str, audience: str, public_keys: PublicKeys) -> None:
+def init_app(
+    app: Flask, *, issuer: str, audience: str, public_keys: PublicKeys, is_revoked: IsRevoked
+) -> None:
     """Give `app` the command `explain-token`."""
 
     def explain_token() -> None:
         token = sys.stdin.read().strip()
         is_accepted = True
         for name, is_good, advice in explain(token, issuer, audience, public_keys):
-            click.echo(f"{'pass' if is_good else 'FAIL'}  {name}")
-            if is_accepted and not is_good:
-                click.echo(f"      {advice}")
-            is_accepted = is_accepted and is_good
+            is_accepted = _show(name, is_good, advice, is_accepted)
+        if is_accepted:  # only what is good in every other respect is asked about
+            is_accepted = _show(*_explain_revocation(token, is_revoked), True)
         if not is_accepted:
             raise SystemExit(1)
 
@@ -37,8 +39,26 @@ def init_app(app: Flask, *, issuer: str, audience: str, public_keys: PublicKeys)
     app.cli.add_command(click.Command("explain-token", callback=explain_token, help=description))
 
 
+def _show(name: str, is_good: bool, advice: str, is_accepted: bool) -> bool:
+    """Print what came of a check, with advice on the first that fails; return whether all were good."""
+    click.echo(f"{'pass' if is_good else 'FAIL'}  {name}")
+    if is_accepted and not is_good:
+        click.echo(f"      {advice}")
+    return is_accepted and is_good
+
+
+def _explain_revocation(token: str, is_revoked: IsRevoked) -> Check:
+    name = "it was not revoked"
+    try:
+        is_good = not is_revoked(jwt.decode(token, options={"verify_signature": False}))
+    except ApiError:
+        advice = "nobody knows: the issuer's lists cannot be had (the log says why; STALE_STATUS_LISTS)"
+        return name, False, advice
+    return name, is_good, "its login has ended, or it has no good `status` (STATUS_CLAIM): log in again"
+
+
 def explain(token: str, issuer: str, audience: str, public_keys: PublicKeys) -> Iterator[Check]:
-    """Make every check on a token that `shared.verification` makes, whatever the ones before have come to."""
+    """Make every check on a token but for revocation, whatever the ones before have come to."""
     is_well_formed = bool(WELL_FORMED.fullmatch(token)) and len(token) <= MAXIMUM_LENGTH
     yield (
         f"three parts in base64url, {MAXIMUM_LENGTH} characters at most",

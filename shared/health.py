@@ -11,7 +11,11 @@ Checks = Mapping[str, Callable[[], object]]
 
 
 class Degraded(Exception):
-    """Something can serve as it is, but needs its operator, whom its log tells why."""
+    """Something can serve as it is, but needs its operator, whom its log tells why; `told` is for all."""
+
+    def __init__(self, problem: str, **told: object) -> None:
+        super().__init__(problem)
+        self.told = told
 
 
 def init_app(app: Flask, checks: Checks) -> None:
@@ -26,8 +30,9 @@ def init_app(app: Flask, checks: Checks) -> None:
             try:
                 result = check()
                 told.update(result if isinstance(result, dict) else {})
-            except Degraded:
+            except Degraded as error:
                 degraded.append(name)
+                told.update(error.told)
             except Exception as error:
                 current_app.logger.exception("not ready: %s", name)
                 raise ServiceUnavailable from error

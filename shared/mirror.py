@@ -28,8 +28,7 @@ class Mirror:
     """The copy of what is at `url` in the file `copy`, renewed every `refresh()` seconds.
 
     On request it is renewed at once, but never within `cooldown` seconds of the last attempt. `make` fetches
-    what is there and makes the copy's content of it; when it raises `StartupError`, `OSError`, `ValueError`
-    or `HTTPException` the copy stays as it is.
+    what is there and makes the copy's content of it; when it raises, the copy stays as it is.
     """
 
     def __init__(
@@ -42,8 +41,9 @@ class Mirror:
         cooldown: float,
     ) -> None:
         self._url = url
-        self._copy = copy
-        self._attempt_file = copy.with_suffix(".attempt")  # changed by every attempt; holds what went wrong
+        self._copy = copy = copy.absolute()
+        # Changed by every attempt; holds the time of the last that went well, and what went wrong since.
+        self._attempt_file = copy.with_suffix(".attempt")
         self._make = make
         self._refresh = refresh
         self._cooldown = cooldown
@@ -78,10 +78,20 @@ class Mirror:
     @property
     def problem(self) -> str | None:
         """Return what went wrong at the last attempt of any worker."""
+        return self._last_attempt_said()[1]
+
+    @property
+    def age_of_copy(self) -> float | None:
+        """Return the seconds since the copy was last known to be up to date."""
+        good_at = self._last_attempt_said()[0]
+        return None if good_at is None else time.time() - good_at
+
+    def _last_attempt_said(self) -> tuple[float | None, str | None]:
         try:
-            return self._attempt_file.read_text() or None
-        except OSError:
-            return None
+            good_at, _, problem = self._attempt_file.read_text().partition("\n")
+            return float(good_at) if good_at else None, problem or None
+        except (OSError, ValueError):  # none was made yet, or something else wrote there
+            return None, None
 
     def renew(self, interval: float) -> str | None:
         """Fetch anew, unless a worker of this host has tried to in the last `interval` seconds.
@@ -104,13 +114,15 @@ class Mirror:
             content = self._make()
             if not self._copy.exists() or self._copy.read_bytes() != content:
                 replace_file(self._copy, content, 0o644)
-        except (OSError, HTTPException, ValueError, StartupError) as error:
+        except Exception as error:  # whatever the issuer answers, this goes on
             problem = f"{self._url} is of no use ({error})"
         self._last_attempt = time.monotonic()
-        if problem != (self.problem or ""):
+        good_at, known_problem = self._last_attempt_said()
+        if problem != (known_problem or ""):
             stays = f"{problem}: the last good copy stays in force"
             _logger.warning("%s", stays if problem else f"{self._url} is in order again")
-        replace_file(self._attempt_file, problem.encode(), 0o644)
+        good_at = good_at if problem else time.time()
+        replace_file(self._attempt_file, f"{good_at or ''}\n{problem}".encode(), 0o644)
 
     @property
     def age(self) -> float:

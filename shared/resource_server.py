@@ -81,7 +81,9 @@ def protect(
         app, issuer=issuer, audience=audience, public_keys=public_keys, is_revoked=is_revoked
     )
     protected_resource.init_app(app, issuer=issuer, resource=audience)
-    explanation.init_app(app, issuer=issuer, audience=audience, public_keys=public_keys)
+    explanation.init_app(
+        app, issuer=issuer, audience=audience, public_keys=public_keys, is_revoked=is_revoked
+    )
 
 
 def furnish(app: Flask, checks: health.Checks) -> None:

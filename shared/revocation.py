@@ -78,14 +78,16 @@ class Revocations:
         except (ValueError, IndexError):
             return True
 
-    def check(self) -> dict[str, float]:
-        """Return the age of the lists in seconds. Raises `Degraded` while the newest cannot be had."""
+    def check(self) -> dict[str, object]:
+        """Return the seconds since the lists were up to date. Raises `Degraded` while they may not be."""
         if self._settings.status_claim == "ignored":
             return {}
         self._mirror.keep_current()
+        age = self._mirror.age_of_copy
+        told = {} if age is None else {"status_lists_age": round(age)}
         if problem := self._mirror.problem or self._file.problem:
-            raise Degraded(problem)
-        return {"status_lists_age": round(self._mirror.age)}
+            raise Degraded(problem, **told)
+        return {**told}
 
     def _find(self, uri: str) -> StatusList | None:
         """Return a list as it is known by now."""
@@ -98,9 +100,9 @@ class Revocations:
         return found if found and found.kid in self._public_keys else None
 
     def _fetch_lists(self) -> bytes:
-        """Return what the copy is to hold: the issuer's lists as they are now. Raises what `Mirror` takes."""
+        """Return what the copy is to hold: the issuer's lists as they are now. Raises."""
         answer = json.loads(self._fetcher.fetch(self._url))
-        uris = answer["status_lists"] if isinstance(answer, dict) else None
+        uris = answer.get("status_lists") if isinstance(answer, dict) else None
         if not isinstance(uris, list) or len(uris) > MAXIMUM_LISTS:
             raise UnusableStatusList(f"{self._url} does not name the issuer's status lists")
         return dump_tokens({uri: self._fetch_list(uri) for uri in uris})

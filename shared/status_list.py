@@ -79,7 +79,7 @@ def parse_status_list(token: str, uri: str, public_keys: PublicKeys) -> StatusLi
     try:
         header = jwt.get_unverified_header(token)
         key = choose_key(header, public_keys, LIST_TYPE)
-        required = {"require": ["iat", "exp"], "verify_exp": False, "verify_aud": False}
+        required = {"require": ["sub", "iat", "exp"], "verify_exp": False, "verify_aud": False}
         claims = jwt.decode(token, key, [ALGORITHM], options=required, leeway=LEEWAY, subject=uri)  # type: ignore[arg-type]
         return _read_claims(claims, header["kid"])
     except (jwt.InvalidTokenError, LookupError, TypeError, ValueError, zlib.error) as error:

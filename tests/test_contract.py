@@ -46,6 +46,8 @@ OPEN = {
         "POST /introspect",  # which a client's credentials open
         "GET /.well-known/jwks.json",
         "GET /.well-known/oauth-authorization-server",
+        "GET /.well-known/status-list",
+        "GET /.well-known/status-list/{list_id}",
     },
     "course_app": EVERYWHERE,
 }
@@ -56,6 +58,8 @@ PUBLIC = {
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
     "/.well-known/oauth-protected-resource",
+    "/.well-known/status-list",
+    "/.well-known/status-list/{list_id}",
     "/healthz",
     "/readyz",
 }
@@ -73,7 +77,8 @@ def operations(service: FlaskClient) -> set[tuple[str, str]]:
 
 def fill(path: str) -> str:
     """Name something in each variable part of a path."""
-    return path.replace("{course_id}", "1").replace("{user_id}", "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11")
+    user_id = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
+    return path.replace("{course_id}", "1").replace("{list_id}", "1").replace("{user_id}", user_id)
 
 
 def test_every_route_is_documented_and_every_documented_path_is_a_route(service: FlaskClient) -> None:
@@ -119,7 +124,7 @@ def test_everything_needs_a_token_but_what_is_public(service: FlaskClient) -> No
 def open_routes(client: FlaskClient) -> set[str]:
     """Return the routes that answer something else than 401 to a request without a token."""
     found = set()
-    values = {"course_id": 1, "user_id": uuid.UUID(int=1), "filename": "docs.js"}
+    values = {"list_id": 1, "course_id": 1, "user_id": uuid.UUID(int=1), "filename": "docs.js"}
     for rule in client.application.url_map.iter_rules():
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             address = client.application.url_map.bind("localhost").build(rule.endpoint, values, method)
@@ -133,6 +138,7 @@ def test_every_route_that_needs_no_token_is_written_down(service: FlaskClient) -
 
 
 def test_head_is_answered_like_get(service: FlaskClient, forger: Forger) -> None:
+    service.get("/.well-known/status-list")  # there is a list 1 from then on
     for path, method in operations(service):
         if method == "GET" and not path.startswith("/users"):
             response = service.head(fill(path), headers=bearer(forger.sign()))

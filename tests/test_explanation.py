@@ -44,7 +44,7 @@ def test_good_token_is_explained_and_nothing_of_it_is_shown(course: FlaskClient,
     result = run_command(course, "explain-token", stdin=f"  {token}\n")
 
     assert result.exit_code == 0
-    assert [line[:6] for line in result.output.splitlines()] == ["pass  "] * 15
+    assert [line[:6] for line in result.output.splitlines()] == ["pass  "] * 16
     assert not any(part in result.output for part in token.split("."))
 
 

@@ -2,15 +2,12 @@
 
 import json
 import os
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from shared.keys import public_jwk
 from shared.public_keys import MAXIMUM_SIZE
 from tests.conftest import KeyPair, bearer, open_course
 from tests.forger import Forger, encode
+from tests.issuers import Issuer, serve_issuer
 from tests.servers import call, listen, run_flask, serve, url_of
 
 SHORT = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
@@ -32,52 +30,10 @@ CURVE = ec.generate_private_key(ec.SECP256R1())
 HTML = b"<!doctype html><title>A proxy's page</title>"
 
 
-@dataclass
-class Issuer:
-    """Serves whatever a test puts there, and counts."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    pace: float = 0  # seconds from one byte to the next
-    requests: list[str] = field(default_factory=list)
-    url: str = ""
-
-    def publish(self, *jwks: dict[str, Any]) -> None:
-        self.status, self.body = 200, json.dumps({"keys": jwks}).encode()
-
-
 @pytest.fixture
 def issuer() -> Iterator[Issuer]:
-    issuer = Issuer()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            issuer.requests.append(self.path)
-            self.send_response(issuer.status)
-            for name, value in issuer.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            for byte in issuer.body if issuer.pace else ():
-                time.sleep(issuer.pace)
-                try:
-                    self.wfile.write(bytes([byte]))
-                except OSError:
-                    return  # the client has gone
-            if not issuer.pace:
-                self.wfile.write(issuer.body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
-        issuer.url = f"http://127.0.0.1:{server.server_port}/jwks.json"
-        yield issuer
-        server.shutdown()
-        thread.join()
+    with serve_issuer() as running:
+        yield running
 
 
 def jwk(pair: KeyPair, **changes: Any) -> dict[str, Any]:

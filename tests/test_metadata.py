@@ -32,6 +32,7 @@ def test_members_are_those_that_are_tested_here(metadata: dict[str, Any]) -> Non
         "introspection_endpoint_auth_methods_supported",
         "protected_resources",
         "service_documentation",
+        "status_list_aggregation_endpoint",
     }
 
 
@@ -103,6 +104,12 @@ def test_ways_to_authenticate_are_all_that_work(
     working = [way for way, request in ways.items() if auth.post(path, **request).status_code == 200]
 
     assert metadata[member] == working
+
+
+def test_status_lists_are_where_it_says(metadata: dict[str, Any], auth: FlaskClient) -> None:
+    path = metadata["status_list_aggregation_endpoint"].removeprefix(ISSUER)
+
+    assert auth.get(path).json == {"status_lists": [f"{ISSUER}{path}/1"]}
 
 
 def test_protected_resources_are_the_resource_servers(metadata: dict[str, Any]) -> None:

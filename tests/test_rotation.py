@@ -183,14 +183,13 @@ def test_verifier_goes_on_while_the_issuer_hangs_and_follows_it_afterwards(trio:
     for process in processes:
         os.kill(process, signal.SIGSTOP)
     try:
-        degraded = {"status": "degraded", "degraded": ["keys"]}
-        wait_for(lambda: call(f"{verifier.url}/readyz") == (200, degraded))
+        wait_for(lambda: "keys" in call(f"{verifier.url}/readyz")[1].get("degraded", []))
         assert [call(f"{verifier.url}/courses", token)[0] for _ in range(20)] == [200] * 20
     finally:
         for process in processes:
             os.kill(process, signal.SIGCONT)
 
-    wait_for(lambda: call(f"{verifier.url}/readyz") == (200, {"status": "ok"}))
+    wait_for(lambda: call(f"{verifier.url}/readyz")[1]["status"] == "ok")
     assert trio.keys("revoke", kid_of(token)).returncode == 0
     wait_for(lambda: call(f"{verifier.url}/courses", token)[0] == 401)
     log = verifier.log.read_text()

@@ -130,7 +130,7 @@ def test_neither_half_of_a_refresh_token_is_stored(auth: FlaskClient) -> None:
 
 def test_expired_session_is_refused_and_removed_by_the_next_login(auth: FlaskClient) -> None:
     answer = log_in(auth)
-    change_row(auth, sa.update(Session).values(expires_at=Session.created_at))
+    change_row(auth, sa.update(Session).values(expires_at=Session.created_at - 60))
 
     assert is_refused(refresh(auth, answer["refresh_token"]))
     assert not sees_itself(auth, answer["access_token"])

@@ -1,0 +1,61 @@
+"""An issuer that does whatever a test wants it to."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Issuer:
+    """Serves whatever a test puts there, and counts."""
+
+    status: int = 200
+    body: bytes = b""
+    pages: dict[str, bytes] = field(default_factory=dict)  # by path, where it is not `body`
+    headers: dict[str, str] = field(default_factory=dict)
+    pace: float = 0  # seconds from one byte to the next
+    requests: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def publish(self, *jwks: dict[str, Any]) -> None:
+        self.status, self.body = 200, json.dumps({"keys": jwks}).encode()
+
+
+@contextmanager
+def serve_issuer() -> Iterator[Issuer]:
+    """Serve an issuer until the block ends."""
+    issuer = Issuer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            issuer.requests.append(self.path)
+            self.send_response(issuer.status)
+            for name, value in issuer.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            body = issuer.pages.get(self.path, issuer.body)
+            for byte in body if issuer.pace else ():
+                time.sleep(issuer.pace)
+                try:
+                    self.wfile.write(bytes([byte]))
+                except OSError:
+                    return  # the client has gone
+            if not issuer.pace:
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        issuer.url = f"http://127.0.0.1:{server.server_port}/jwks.json"
+        yield issuer
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,103 @@
+"""Log out means out: at every service, in every worker, without a request to the issuer but the polls."""
+
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Server, call, listen, run_flask, serve, url_of, wait_for
+
+STUDENT = {"username": "student1", "password": "password123"}
+TTL = 2  # seconds
+
+
+@dataclass
+class House:
+    """auth_app and two services that have nothing of it but the public key; two workers each."""
+
+    auth: Server
+    services: list[Server]
+    folder: Path
+
+    def log_in(self) -> dict[str, str]:
+        status, answer = call(f"{self.auth.url}/token", form=STUDENT)
+        assert status == 200
+        return answer
+
+    def use(self, token: str) -> set[int]:
+        """Return what the services answer to a token, asked so often that every worker has been asked."""
+        return {call(f"{service.url}/courses", token)[0] for service in self.services for _ in range(10)}
+
+    def requests_to_issuer(self) -> list[str]:
+        """Return the paths that auth_app was asked for, as its access log has them."""
+        return re.findall(r'"[A-Z]+ (/\S*) HTTP/1.1"', self.auth.log.read_text())
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("house")
+    (folder / "keys").mkdir()
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listen()) for _ in range(3)]
+        issuer, *resources = map(url_of, listeners)
+        auth_environment = {
+            "ISSUER": issuer,
+            "RESOURCES": " ".join(resources),
+            "AUTH_DATABASE_URL": f"sqlite:///{folder}/auth.db",
+            "STATUS_LIST_TTL": str(TTL),
+            "GUNICORN_CMD_ARGS": "--access-logfile -",
+        }
+        course = {
+            "ISSUER": issuer,
+            "COURSE_DATABASE_URL": f"sqlite:///{folder}/course.db",
+            "JWT_PUBLIC_KEY_FILE": f"{folder}/keys/public_key.pem",
+        }
+        run_flask("wsgi_auth", "keys generate", auth_environment, folder)
+        for command in ("db upgrade", "demo-data"):
+            run_flask("wsgi_auth", command, auth_environment, folder)
+            run_flask("wsgi_course", command, course, folder)
+        auth = stack.enter_context(serve("wsgi_auth", listeners[0], auth_environment, folder))
+        services = []
+        for number, listener in enumerate(listeners[1:]):
+            home = folder / f"service{number}"
+            (home / "keys").mkdir(parents=True)
+            environment = course | {"RESOURCE": resources[number]}
+            services.append(stack.enter_context(serve("wsgi_course", listener, environment, home)))
+        yield House(auth, services, folder)
+
+
+def test_revoked_login_is_refused_everywhere_in_time(house: House) -> None:
+    answer, other = house.log_in(), house.log_in()
+    assert house.use(answer["access_token"]) == house.use(other["access_token"]) == {200}
+
+    assert call(f"{house.auth.url}/revoke", form={"token": answer["refresh_token"]})[0] == 200
+    revoked_at = time.monotonic()
+    before = len(house.requests_to_issuer())
+    wait_for(lambda: house.use(answer["access_token"]) == {401})
+
+    # What may have been fetched just before is kept for `ttl`; then comes one poll.
+    assert time.monotonic() - revoked_at < TTL + TTL + 3  # and what this machine needs
+    assert house.use(other["access_token"]) == {200}
+    asked = house.requests_to_issuer()[before:]
+    assert set(asked) <= {"/.well-known/status-list", "/.well-known/status-list/1"}
+    polls = (time.monotonic() - revoked_at) / TTL + 1
+    assert len(asked) <= 2 * len(house.services) * polls, "one worker of a host asks for all"
+
+
+def test_service_goes_on_with_the_issuer_down_and_does_not_forget(house: House) -> None:
+    answer, other = house.log_in(), house.log_in()
+    call(f"{house.auth.url}/revoke", form={"token": answer["access_token"]})
+    wait_for(lambda: house.use(answer["access_token"]) == {401})
+
+    house.auth.stop()
+
+    wait_for(lambda: call(f"{house.services[0].url}/readyz")[1]["status"] == "degraded")
+    assert house.use(other["access_token"]) == {200}
+    assert house.use(answer["access_token"]) == {401}
+    with urllib.request.urlopen(f"{house.services[0].url}/healthz", timeout=5) as alive:
+        assert alive.status == 200

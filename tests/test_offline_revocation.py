@@ -1,0 +1,327 @@
+"""A resource server learns from the issuer which tokens were revoked, or does without as it was told."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from shared.keys import read_key_file
+from tests.conftest import KeyPair, bearer, open_course, run_command
+from tests.forger import ABSENT, ISSUER, Forger
+from tests.issuers import Issuer, serve_issuer
+from tests.servers import wait_for
+from tests.test_status_list import BAD_LISTS, pack
+from tests.test_status_list import sign as sign_list
+
+LISTS = f"{ISSUER}/.well-known/status-list"
+UNKNOWN = "The service does not know whether the access token was revoked. Try again later."
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with serve_issuer() as running:
+        running.url = running.url.replace("/jwks.json", "/lists")
+        yield running
+
+
+def publish(issuer: Issuer, forger: Forger, *revoked: int, **changes: Any) -> None:
+    """Serve one list of 64 tokens, of which some were revoked."""
+    bits = bytearray(8)
+    for index in revoked:
+        bits[index >> 3] |= 1 << (index & 7)
+    claims = {"sub": f"{LISTS}/1", "status_list": {"bits": 1, "lst": pack(bytes(bits))}} | changes
+    issuer.status = 200
+    issuer.pages = {
+        "/lists": json.dumps({"status_lists": [f"{LISTS}/1"]}).encode(),
+        "/lists/1": sign_list(forger, **claims).encode(),
+    }
+
+
+@contextmanager
+def open_checking(issuer: Issuer, key_pair: KeyPair, folder: Path, **settings: Any) -> Iterator[FlaskClient]:
+    """Open a course service that checks tokens by the lists of an issuer."""
+    with open_course(
+        f"sqlite:///{folder}/course.db",
+        key_pair,
+        **{
+            "status_claim": "optional",
+            "status_lists_url": issuer.url,
+            "status_lists_copy_file": folder / "status_lists.json",
+        }
+        | settings,
+    ) as client:
+        yield client
+
+
+def token_at(forger: Forger, index: object = 5, uri: object = f"{LISTS}/1") -> str:
+    return forger.sign(status={"status_list": {"idx": index, "uri": uri}})
+
+
+def read(client: FlaskClient, token: str) -> int:
+    return client.get("/courses", headers=bearer(token)).status_code
+
+
+def test_revoked_token_is_refused_and_its_neighbours_are_not(
+    issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger, 5)
+
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert [read(course, token_at(forger, index)) for index in (4, 5, 6, 13)] == [200, 401, 200, 200]
+
+    assert issuer.requests == ["/lists", "/lists/1"], "one fetch for all"
+
+
+def test_known_token_is_refused_once_it_is_revoked(
+    issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger, ttl=1)
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        token = token_at(forger)
+        assert [read(course, token) for _ in range(3)] == [200] * 3, "it is in the cache of verified tokens"
+
+        publish(issuer, forger, 5, ttl=1)
+
+        wait_for(lambda: read(course, token) == 401)
+        assert read(course, token_at(forger, 4)) == 200
+
+
+# A token whose status cannot be looked up, and what a service answers by the setting STATUS_CLAIM.
+STATUSES: dict[str, tuple[object, dict[str, int]]] = {
+    "none": (ABSENT, {"optional": 200, "required": 401, "ignored": 200}),
+    "null": (None, {"optional": 401, "required": 401, "ignored": 200}),
+    "text": ("valid", {"optional": 401, "required": 401, "ignored": 200}),
+    "no list": ({"other": {}}, {"optional": 401, "required": 401, "ignored": 200}),
+}
+
+
+@pytest.mark.parametrize("setting", ["optional", "required", "ignored"])
+@pytest.mark.parametrize(("status", "expected"), STATUSES.values(), ids=STATUSES)
+def test_token_without_a_place(
+    status: object,
+    expected: dict[str, int],
+    setting: str,
+    issuer: Issuer,
+    forger: Forger,
+    key_pair: KeyPair,
+    tmp_path: Path,
+) -> None:
+    publish(issuer, forger)
+
+    with open_checking(issuer, key_pair, tmp_path, status_claim=setting) as course:
+        assert read(course, forger.sign(status=status)) == expected[setting]
+
+
+@pytest.mark.parametrize("index", [64, 2**31, -1, "5", 5.0, True, None])
+def test_place_that_is_not_in_the_list_is_refused(
+    index: object, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger)
+
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert read(course, token_at(forger, index)) == 401
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://example.com/.well-known/status-list/1",
+        f"{LISTS}/",
+        f"{LISTS}/../1",
+        f"{LISTS}/1?x",
+        f"{LISTS}/01",
+        f"{LISTS}1",
+        LISTS,
+        "",
+        None,
+        [f"{LISTS}/1"],
+    ],
+    ids=str,
+)
+def test_list_of_another_name_is_refused_and_never_fetched(
+    uri: object, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger)
+
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert read(course, token_at(forger, 5, uri)) == 401
+
+    assert set(issuer.requests) <= {"/lists", "/lists/1"}
+
+
+def test_new_list_is_fetched_when_a_token_names_it(
+    issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger)
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert read(course, token_at(forger)) == 200
+        issuer.pages["/lists"] = json.dumps({"status_lists": [f"{LISTS}/1", f"{LISTS}/2"]}).encode()
+        issuer.pages["/lists/2"] = sign_list(forger, sub=f"{LISTS}/2").encode()
+
+        wait_for(lambda: read(course, token_at(forger, 1, f"{LISTS}/2")) == 200)
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("refuse", 401), ("accept", 200)])
+def test_service_that_never_had_a_list_obeys_the_setting(
+    setting: str, expected: int, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    issuer.status = 500
+
+    with open_checking(issuer, key_pair, tmp_path, stale_status_lists=setting) as course:
+        response = course.get("/courses", headers=bearer(token_at(forger)))
+        assert response.status_code == expected
+        if expected == 401:
+            assert response.get_json() == {"error": "invalid_token", "error_description": UNKNOWN}
+            assert f'error_description="{UNKNOWN}"' in response.headers["WWW-Authenticate"]
+        assert read(course, forger.sign()) == 200, "a token without a place needs no list"
+        assert course.get("/readyz").json == {"status": "degraded", "degraded": ["status_lists"]}
+
+
+@pytest.mark.parametrize(("setting", "good"), [("refuse", 401), ("accept", 200)])
+def test_list_that_has_expired_with_the_issuer_down_obeys_the_setting(
+    setting: str, good: int, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger, 5, exp=int(time.time()) + 3, ttl=1)
+    with open_checking(issuer, key_pair, tmp_path, stale_status_lists=setting) as course:
+        assert read(course, token_at(forger, 4)) == 200
+        issuer.status, issuer.pages = 500, {}
+        wait_for(lambda: course.get("/readyz").get_json()["status"] == "degraded")
+        assert course.get("/readyz").get_json()["status_lists_age"] >= 0
+
+        wait_for(lambda: read(course, token_at(forger, 4)) == good)
+
+        assert read(course, token_at(forger, 5)) == 401, "what was known to be revoked stays so"
+        publish(issuer, forger, 5)
+        wait_for(lambda: read(course, token_at(forger, 4)) == 200)
+        wait_for(lambda: course.get("/readyz").get_json()["status"] == "ok")
+
+
+def test_cold_start_with_the_issuer_down(
+    issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger, 5)
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert read(course, token_at(forger, 4)) == 200
+    issuer.status, issuer.pages = 500, {}
+    (tmp_path / "status_lists.attempt").unlink()
+
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
+
+
+def test_copy_that_somebody_changed_is_not_believed(
+    issuer: Issuer, forger: Forger, attacker: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    empty = sign_list(attacker, sub=f"{LISTS}/1", status_list={"bits": 1, "lst": pack(bytes(8))})
+    (tmp_path / "status_lists.json").write_text(json.dumps({f"{LISTS}/1": empty}))
+    issuer.status = 500
+
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert read(course, token_at(forger)) == 401
+
+
+BAD_INDEXES = {
+    "500": b"",
+    "HTML": b"<!doctype html>",
+    "list": b"[]",
+    "no lists": b"{}",
+    "other issuer": json.dumps({"status_lists": ["https://example.com/.well-known/status-list/1"]}).encode(),
+    "number": json.dumps({"status_lists": [1]}).encode(),
+    "too many": json.dumps({"status_lists": [f"{LISTS}/{n}" for n in range(1, 102)]}).encode(),
+    "one that is not there": json.dumps({"status_lists": [f"{LISTS}/7"]}).encode(),
+}
+
+
+@pytest.mark.parametrize("body", BAD_INDEXES.values(), ids=BAD_INDEXES)
+def test_bad_index_leaves_the_last_good_lists_in_force(
+    body: bytes, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger, 5, ttl=1)
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert read(course, token_at(forger, 4)) == 200
+
+        issuer.pages["/lists"] = body
+
+        wait_for(lambda: course.get("/readyz").get_json()["status"] == "degraded")
+        assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
+
+
+@pytest.mark.parametrize("kind", ["access token", "other key", "other list", "bomb", "no exp"])
+def test_bad_list_leaves_the_last_good_one_in_force(
+    kind: str, issuer: Issuer, forger: Forger, attacker: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    """The kinds are those of the whole table in test_status_list.py that differ in how they get here."""
+    publish(issuer, forger, 5, ttl=1)
+    changes = dict(BAD_LISTS[kind])
+    signer = attacker if changes.pop("signer", None) else forger
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert read(course, token_at(forger, 4)) == 200
+
+        claims = {"sub": f"{LISTS}/1"} | changes
+        issuer.pages["/lists/1"] = sign_list(signer, claims.pop("header", None), **claims).encode()
+
+        wait_for(lambda: course.get("/readyz").get_json()["status"] == "degraded")
+        assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
+
+
+def test_list_of_a_key_that_was_revoked_is_not_believed(
+    issuer: Issuer, forger: Forger, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
+) -> None:
+    other = Forger(other_key_pair.private_key, other_key_pair.kid)
+    keys = tmp_path / "keys.pem"
+    keys.write_bytes(key_pair.public_file.read_bytes() + other_key_pair.public_file.read_bytes())
+    publish(issuer, other)
+    with open_checking(issuer, None, tmp_path, jwt_public_key_file=keys) as course:  # type: ignore[arg-type]
+        assert read(course, token_at(forger)) == 200
+
+        keys.write_bytes(key_pair.public_file.read_bytes())
+        assert other.kid not in read_key_file(keys)
+
+        assert read(course, token_at(forger)) == 401
+        publish(issuer, forger)
+        wait_for(lambda: read(course, token_at(forger)) == 200)
+
+
+def test_unchanged_lists_are_not_sent_again(
+    issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger, ttl=1)
+    issuer.headers["ETag"] = '"first"'
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert read(course, token_at(forger)) == 200
+        issuer.status, issuer.pages = 304, {}
+        polls = len(issuer.requests)
+
+        wait_for(lambda: len(issuer.requests) >= polls + 4)
+
+        assert course.get("/readyz").get_json()["status"] == "ok"
+        assert read(course, token_at(forger)) == 200
+
+
+def test_explain_token_tells_that_it_was_revoked(
+    issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger, 5)
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        revoked = run_command(course, "explain-token", stdin=token_at(forger, 5))
+        good = run_command(course, "explain-token", stdin=token_at(forger, 4))
+
+    assert (revoked.exit_code, good.exit_code) == (1, 0)
+    assert "FAIL  it was not revoked" in revoked.output
+    assert "pass  it was not revoked" in good.output
+
+
+def test_explain_token_tells_that_nobody_knows(
+    issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    issuer.status = 500
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        unknown = run_command(course, "explain-token", stdin=token_at(forger))
+
+    assert unknown.exit_code == 1
+    assert "STALE_STATUS_LISTS" in unknown.output

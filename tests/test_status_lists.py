@@ -1,0 +1,282 @@
+"""auth_app gives each session a place in a Token Status List, and publishes there which were revoked."""
+
+import gzip
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+
+import auth_app
+from auth_app.models import Session, StatusList
+from auth_app.status_places import take_place
+from shared.keys import read_key_file
+from shared.public_keys import PublicKeys
+from shared.status_list import parse_status_list, read_reference
+from tests.conftest import (
+    KeyPair,
+    add_client,
+    bearer,
+    both_databases,
+    change_row,
+    find_user,
+    log_in,
+    make_key_pair,
+    open_auth,
+    read_claims,
+    run_command,
+)
+from tests.forger import ISSUER
+from tests.servers import wait_for
+
+LISTS = f"{ISSUER}/.well-known/status-list"
+
+
+def fetch(client: FlaskClient, uri: str = f"{LISTS}/1") -> str:
+    response = client.get(uri.removeprefix(ISSUER))
+    assert response.status_code == 200
+    assert response.mimetype == "application/statuslist+jwt"
+    return response.text
+
+
+def status_of(client: FlaskClient, key_pair: KeyPair, answer: dict[str, Any]) -> int:
+    """Return the status that the published list has for an access token."""
+    keys = read_key_file(key_pair.public_file)
+    uri, index = read_reference(read_claims(answer["access_token"]))
+    return parse_status_list(fetch(client, uri), uri, PublicKeys(lambda: keys))[index]
+
+
+def refresh(client: FlaskClient, answer: dict[str, Any]) -> dict[str, Any]:
+    form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
+    renewed: dict[str, Any] = client.post("/token", data=form).get_json()
+    return renewed
+
+
+def reuse(client: FlaskClient, answer: dict[str, Any]) -> None:
+    refresh(client, answer)
+    assert refresh(client, answer)["error"] == "invalid_grant"
+
+
+def change_password(client: FlaskClient, _answer: dict[str, Any]) -> None:
+    body = {"current_password": "password123", "new_password": "a better password"}
+    other = log_in(client)["access_token"]
+    assert client.put("/users/me/password", json=body, headers=bearer(other)).status_code == 204
+
+
+def disable(client: FlaskClient, _answer: dict[str, Any]) -> None:
+    path = f"/users/{find_user(client, 'student1').id}"
+    admin = bearer(log_in(client, "admin1")["access_token"])
+    assert client.patch(path, json={"is_disabled": True}, headers=admin).status_code == 200
+
+
+# What ends a login.
+ENDS: dict[str, Callable[[FlaskClient, dict[str, Any]], object]] = {
+    "access token revoked": lambda auth, answer: auth.post("/revoke", data={"token": answer["access_token"]}),
+    "refresh token revoked": lambda auth, answer: auth.post(
+        "/revoke", data={"token": answer["refresh_token"]}
+    ),
+    "refresh token reused": reuse,
+    "password changed": change_password,
+    "user disabled": disable,
+    "command for a session": lambda auth, answer: run_command(
+        auth, "sessions", "revoke", read_claims(answer["access_token"])["sid"]
+    ),
+    "command for a user's password": lambda auth, _: run_command(
+        auth, "users", "set-password", "student1", stdin="a better password\n"
+    ),
+}
+
+
+@both_databases
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_ended_login_has_its_bit_set_and_no_other_has(
+    end: Callable[[FlaskClient, dict[str, Any]], object], auth: FlaskClient, key_pair: KeyPair
+) -> None:
+    answer, other = log_in(auth), log_in(auth, "teacher1")
+    assert status_of(auth, key_pair, answer) == 0
+
+    end(auth, answer)
+
+    assert status_of(auth, key_pair, answer) == 1
+    assert status_of(auth, key_pair, other) == 0
+
+
+@both_databases
+def test_removed_client_takes_its_logins_along(auth: FlaskClient, key_pair: KeyPair) -> None:
+    credentials = add_client(auth, "website", "--scope", "courses:read")
+    form = {"username": "student1", "password": "password123"}
+    answer = auth.post("/token", data=form, auth=credentials).get_json()
+
+    run_command(auth, "clients", "remove", "website")
+
+    assert status_of(auth, key_pair, answer) == 1
+
+
+def test_every_token_of_a_login_has_the_same_place(auth: FlaskClient) -> None:
+    answer, other = log_in(auth), log_in(auth)
+
+    places = [read_reference(read_claims(one["access_token"])) for one in (answer, refresh(auth, answer))]
+
+    assert places[0] == places[1] != read_reference(read_claims(other["access_token"]))
+    assert places[0][0] == f"{LISTS}/1"
+
+
+def test_own_token_of_a_client_has_no_place(auth: FlaskClient) -> None:
+    answer = auth.post("/token", data={"grant_type": "client_credentials"}, auth=add_client(auth)).get_json()
+
+    assert "status" not in read_claims(answer["access_token"])
+
+
+def test_token_does_not_outlive_its_login(auth: FlaskClient) -> None:
+    answer = log_in(auth)
+    change_row(auth, sa.update(Session).values(expires_at=int(time.time()) + 100))
+
+    renewed = refresh(auth, answer)
+
+    claims = read_claims(renewed["access_token"])
+    assert claims["exp"] - claims["iat"] == renewed["expires_in"] <= 100
+
+
+def add_sessions(client: FlaskClient, count: int) -> list[tuple[int, int]]:
+    """Start sessions without the work of logging in, and return their places."""
+    places = []
+    user = find_user(client, "student1").id
+    with client.application.app_context():
+        db = client.application.extensions["sqlalchemy"]
+        for _ in range(count):
+            now = int(time.time())
+            places.append(take_place(now))
+            list_id, index = places[-1]
+            db.session.add(
+                Session(
+                    user_id=user,
+                    client_id="first-party",
+                    scope="",
+                    resources=[],
+                    family_hash=uuid.uuid4().hex,
+                    refresh_token_hash="",
+                    created_at=now,
+                    expires_at=now + 1000,
+                    status_list_id=list_id,
+                    status_index=index,
+                )
+            )
+            db.session.flush()
+        db.session.commit()
+    return places
+
+
+@both_databases
+def test_places_are_given_out_once_and_a_full_list_is_followed_by_another(
+    new_database: Callable[[], str], key_pair: KeyPair
+) -> None:
+    with open_auth(new_database(), key_pair, status_list_size=1024) as auth:
+        places = add_sessions(auth, 1200)
+
+        assert len(set(places)) == 1200
+        assert {list_id for list_id, _ in places} == {1, 2}
+        assert all(0 <= index < 1024 for _, index in places)
+        first = [index for list_id, index in places if list_id == 1]
+        assert first != sorted(first), "at random"
+        assert len(first) > 512, "a list is used before the next is begun"
+        assert auth.get(LISTS.removeprefix(ISSUER)).json == {"status_lists": [f"{LISTS}/1", f"{LISTS}/2"]}
+
+
+@both_databases
+def test_list_is_closed_before_a_place_could_come_free_and_goes_when_it_is_empty(auth: FlaskClient) -> None:
+    answer = log_in(auth)
+    change_row(auth, sa.update(StatusList).values(closes_at=int(time.time()) - 4000))
+    assert read_reference(read_claims(log_in(auth)["access_token"]))[0] == f"{LISTS}/2"
+    assert fetch(auth), "somebody's place is in it"
+
+    change_row(
+        auth, sa.delete(Session).where(Session.id == uuid.UUID(read_claims(answer["access_token"])["sid"]))
+    )
+    change_row(auth, sa.update(StatusList).values(closes_at=int(time.time()) - 4000))
+    log_in(auth)
+
+    assert auth.get("/.well-known/status-list").get_json()["status_lists"] == [f"{LISTS}/2", f"{LISTS}/3"]
+    assert auth.get("/.well-known/status-list/1").status_code == 404
+
+
+def test_unchanged_list_is_not_sent_again(auth: FlaskClient) -> None:
+    answer = log_in(auth)
+    first = auth.get("/.well-known/status-list/1")
+    same = auth.get("/.well-known/status-list/1", headers={"If-None-Match": first.headers["ETag"]})
+
+    auth.post("/revoke", data={"token": answer["access_token"]})
+    changed = auth.get("/.well-known/status-list/1", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert first.headers["Cache-Control"] == "public, max-age=30"
+    assert (same.status_code, same.data) == (304, b"")
+    assert changed.status_code == 200
+    assert changed.headers["ETag"] != first.headers["ETag"]
+
+
+def test_list_is_sent_packed_to_whoever_takes_it_so(auth: FlaskClient) -> None:
+    log_in(auth)
+    plain = fetch(auth)
+
+    packed = auth.get("/.well-known/status-list/1", headers={"Accept-Encoding": "gzip"})
+
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.data).decode() == plain
+    assert "Accept-Encoding" in packed.headers["Vary"]
+
+
+@contextmanager
+def replicate(client: FlaskClient) -> Iterator[FlaskClient]:
+    """Yield a client of another application over the same database and keys."""
+    app = auth_app.create_app(client.application.extensions["settings"])
+    yield app.test_client()
+    with app.app_context():
+        app.extensions["sqlalchemy"].engine.dispose()
+
+
+@both_databases
+def test_replicas_serve_the_same_bytes(new_database: Callable[[], str], key_pair: KeyPair) -> None:
+    with open_auth(new_database(), key_pair) as one, replicate(one) as other:
+        answer = log_in(one)
+        assert fetch(one) == fetch(other)
+
+        other.post("/revoke", data={"token": answer["refresh_token"]})
+
+        assert fetch(one) == fetch(other)
+        assert status_of(one, key_pair, answer) == 1
+
+
+def test_list_says_for_how_long_it_is_good_and_is_made_anew_in_time(
+    new_database: Callable[[], str], key_pair: KeyPair
+) -> None:
+    with open_auth(new_database(), key_pair, status_list_ttl=1, status_list_lifetime=2) as auth:
+        log_in(auth)
+        claims = read_claims(fetch(auth))
+        wait_for(lambda: read_claims(fetch(auth)) != claims)
+
+        assert claims.keys() == {"sub", "iat", "exp", "ttl", "status_list"}
+        assert (claims["sub"], claims["exp"] - claims["iat"], claims["ttl"]) == (f"{LISTS}/1", 2, 1)
+        renewed = read_claims(fetch(auth))
+        assert renewed["exp"] > claims["exp"]
+        assert renewed["status_list"] == claims["status_list"]
+
+
+def test_list_is_signed_by_the_newest_key(new_database: Callable[[], str], tmp_path: Path) -> None:
+    pair = make_key_pair(tmp_path)
+    with open_auth(new_database(), pair, jwks_max_age=1) as auth:
+        answer = log_in(auth)
+        assert status_of(auth, pair, answer) == 0
+        run_command(auth, "keys", "revoke", pair.kid)
+
+        auth.post("/revoke", data={"token": answer["refresh_token"]})
+
+        assert status_of(auth, pair, answer) == 1, "by a key that is published"
+
+
+@pytest.mark.parametrize("path", ["0", "2", "-1", "x", "1.0", "999999999999999999999"])
+def test_list_that_is_not_there_is_not_found(path: str, auth: FlaskClient) -> None:
+    assert auth.get(f"/.well-known/status-list/{path}").status_code == 404
