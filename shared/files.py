@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -31,6 +32,7 @@ class FollowedFile(Generic[T]):
         self._lock = threading.Lock()
         self._version = _version(path)  # taken before the file is read, lest a change in between be missed
         self._problem: str | None = None
+        self._retry_at = 0.0
         try:
             self._value = read(path)
         except StartupError as error:
@@ -51,18 +53,28 @@ class FollowedFile(Generic[T]):
         return self._problem
 
     def _follow(self) -> None:
-        if _version(self._path) != self._version:
+        if self._is_due(_version(self._path)):
             with self._lock:  # lest an older reading replace a newer one
                 self._take_over(_version(self._path))
 
+    def _is_due(self, version: tuple[int, ...] | None) -> bool:
+        """Tell whether to read the file: when it changed, and once a second while it is not good.
+
+        What is wrong may lie elsewhere: a key may be missing that the file is verified by.
+        """
+        return version != self._version or (self._problem is not None and time.monotonic() >= self._retry_at)
+
     def _take_over(self, version: tuple[int, ...] | None) -> None:
-        if version == self._version:  # another thread was here first
+        if not self._is_due(version):  # another thread was here first
             return
+        known, known_problem = self._version, self._problem
         try:
             self._value, self._problem = self._read(self._path), None
         except StartupError as error:
             self._problem = str(error)
-        self._version = version
+        self._version, self._retry_at = version, time.monotonic() + 1
+        if (known, known_problem) == (version, self._problem):
+            return
         if self._problem:
             _logger.warning("%s. Until then what was there before stays in force.", self._problem)
         else:

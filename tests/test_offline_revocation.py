@@ -43,7 +43,9 @@ def publish(issuer: Issuer, forger: Forger, *revoked: int, **changes: Any) -> No
 
 
 @contextmanager
-def open_checking(issuer: Issuer, key_pair: KeyPair, folder: Path, **settings: Any) -> Iterator[FlaskClient]:
+def open_checking(
+    issuer: Issuer, key_pair: KeyPair | None, folder: Path, **settings: Any
+) -> Iterator[FlaskClient]:
     """Open a course service that checks tokens by the lists of an issuer."""
     with open_course(
         f"sqlite:///{folder}/course.db",
@@ -225,6 +227,23 @@ def test_copy_that_somebody_changed_is_not_believed(
         assert read(course, token_at(forger)) == 401
 
 
+def test_copy_is_believed_once_its_key_is_known(
+    issuer: Issuer, forger: Forger, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger, 5)
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert read(course, token_at(forger, 4)) == 200
+    keys = tmp_path / "keys.pem"
+    keys.write_bytes(other_key_pair.public_file.read_bytes())
+
+    with open_checking(issuer, None, tmp_path, jwt_public_key_file=keys) as course:
+        assert read(course, token_at(forger, 4)) == 401
+        keys.write_bytes(key_pair.public_file.read_bytes())
+
+        wait_for(lambda: read(course, token_at(forger, 4)) == 200)
+        assert read(course, token_at(forger, 5)) == 401
+
+
 BAD_INDEXES = {
     "500": b"",
     "HTML": b"<!doctype html>",
@@ -276,7 +295,7 @@ def test_list_of_a_key_that_was_revoked_is_not_believed(
     keys = tmp_path / "keys.pem"
     keys.write_bytes(key_pair.public_file.read_bytes() + other_key_pair.public_file.read_bytes())
     publish(issuer, other)
-    with open_checking(issuer, None, tmp_path, jwt_public_key_file=keys) as course:  # type: ignore[arg-type]
+    with open_checking(issuer, None, tmp_path, jwt_public_key_file=keys) as course:
         assert read(course, token_at(forger)) == 200
 
         keys.write_bytes(key_pair.public_file.read_bytes())

@@ -122,7 +122,7 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
         answer = run(flow, clone)
         token = flow.splitlines()[0]
         urls = {"ISSUER": f"http://127.0.0.1:{auth_port}", "RESOURCE": f"http://127.0.0.1:{course_port}"}
-        assert run(f"{token}\n{explain}", clone, **urls).stdout.count("pass  ") == 15
+        assert run(f"{token}\n{explain}", clone, **urls).stdout.count("pass  ") == 16
         assert answer.stdout.startswith('{"courses":[{"id":1,"title":"Public-key cryptography"'), answer
         assert run(printed_commands(course.log), clone).stdout == answer.stdout
         demo = run("scripts/demo", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port)
