@@ -20,6 +20,7 @@ class Issuer:
     headers: dict[str, str] = field(default_factory=dict)
     pace: float = 0  # seconds from one byte to the next
     requests: list[str] = field(default_factory=list)
+    conditions: list[str | None] = field(default_factory=list)  # If-None-Match of each
     url: str = ""
 
     def publish(self, *jwks: dict[str, Any]) -> None:
@@ -34,6 +35,7 @@ def serve_issuer() -> Iterator[Issuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.requests.append(self.path)
+            issuer.conditions.append(self.headers["If-None-Match"])
             self.send_response(issuer.status)
             for name, value in issuer.headers.items():
                 self.send_header(name, value)

@@ -129,6 +129,7 @@ def test_place_that_is_not_in_the_list_is_refused(
         assert read(course, token_at(forger, index)) == 401
 
 
+@pytest.mark.parametrize("setting", ["refuse", "accept"])
 @pytest.mark.parametrize(
     "uri",
     [
@@ -146,11 +147,11 @@ def test_place_that_is_not_in_the_list_is_refused(
     ids=str,
 )
 def test_list_of_another_name_is_refused_and_never_fetched(
-    uri: object, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+    uri: object, setting: str, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger)
 
-    with open_checking(issuer, key_pair, tmp_path) as course:
+    with open_checking(issuer, key_pair, tmp_path, stale_status_lists=setting) as course:
         assert read(course, token_at(forger, 5, uri)) == 401
 
     assert set(issuer.requests) <= {"/lists", "/lists/1"}
@@ -268,15 +269,16 @@ def test_bad_index_leaves_the_last_good_lists_in_force(
 
         wait_for(lambda: course.get("/readyz").get_json()["status"] == "degraded")
         assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
+    assert set(issuer.requests) <= {"/lists", "/lists/1", "/lists/7"}
 
 
-@pytest.mark.parametrize("kind", ["access token", "other key", "other list", "bomb", "no exp"])
+@pytest.mark.parametrize("kind", ["access token", "other key", "other list", "bomb", "no exp", "expired"])
 def test_bad_list_leaves_the_last_good_one_in_force(
     kind: str, issuer: Issuer, forger: Forger, attacker: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     """The kinds are those of the whole table in test_status_list.py that differ in how they get here."""
     publish(issuer, forger, 5, ttl=1)
-    changes = dict(BAD_LISTS[kind])
+    changes = dict(BAD_LISTS.get(kind, {"exp": int(time.time()) - 1}))
     signer = attacker if changes.pop("signer", None) else forger
     with open_checking(issuer, key_pair, tmp_path) as course:
         assert read(course, token_at(forger, 4)) == 200
@@ -318,6 +320,7 @@ def test_unchanged_lists_are_not_sent_again(
 
         wait_for(lambda: len(issuer.requests) >= polls + 4)
 
+        assert set(issuer.conditions[polls:]) == {'"first"'}
         assert course.get("/readyz").get_json()["status"] == "ok"
         assert read(course, token_at(forger)) == 200
 
