@@ -32,9 +32,10 @@ class PublicKeys(Mapping[str, RSAPublicKey]):
         self._ask = ask
 
     def __getitem__(self, kid: str) -> RSAPublicKey:
-        if kid not in self._read():
+        published = self._read().get(kid)
+        if published is None:
             self._ask()
-        published = self._read()[kid]
+            published = self._read()[kid]
         if published.is_gone:
             raise KeyError(kid)
         return published.key

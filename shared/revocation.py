@@ -66,8 +66,6 @@ class Revocations:
             return self._settings.status_claim == "required"
         try:
             uri, index = read_reference(claims)
-            if not (uri.startswith(self._prefix) and is_path_of_list(uri.removeprefix(self._prefix))):
-                return True  # it is compared, and never followed
             status_list = self._find(uri)
             if status_list is None or status_list.is_stale:
                 if self._settings.stale_status_lists == "refuse":
@@ -90,13 +88,16 @@ class Revocations:
         return {**told}
 
     def _find(self, uri: str) -> StatusList | None:
-        """Return a list as it is known by now."""
+        """Return a list as it is known by now. Raises `ValueError` for one that is not the issuer's."""
         self._mirror.keep_current()
-        found = self._file.value.get(uri)
         # What a key has signed that was revoked meanwhile may be anybody's.
-        if found is None or found.kid not in self._public_keys:
-            self._mirror.ask()
-            found = self._file.value.get(uri)
+        found = self._file.value.get(uri)
+        if found and found.kid in self._public_keys:
+            return found
+        if not (uri.startswith(self._prefix) and is_path_of_list(uri.removeprefix(self._prefix))):
+            raise ValueError("the address in a token is compared, and never followed")
+        self._mirror.ask()
+        found = self._file.value.get(uri)
         return found if found and found.kid in self._public_keys else None
 
     def _fetch_lists(self) -> bytes:
