@@ -5,14 +5,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Executable, MetaData, bindparam, delete, event, inspect, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
+from shared.errors import Unavailable, respond
 from shared.startup import StartupError
 
 
@@ -31,6 +39,12 @@ class Base(DeclarativeBase):
 
 # What was read is not read again after a commit: each request has a session of its own, and ends soon.
 db = SQLAlchemy(metadata=Base.metadata, session_options={"expire_on_commit": False})
+# How long a request waits for the database at each step, unless its URL says otherwise.
+_PATIENCE: dict[str, dict[str, Any]] = {
+    "sqlite": {"timeout": 5},
+    "postgresql": {"connect_timeout": 5, "options": "-c statement_timeout=5s -c lock_timeout=5s"},
+}
+
 migrate = Migrate(db=db, directory=str(Path(__file__).parent / "migrations"))
 
 
@@ -43,19 +57,33 @@ def init_app(app: Flask, url: str) -> None:
             "AUTH_DATABASE_URL is not a database's URL: give one such as sqlite:///auth.db or "
             "postgresql://user:password@host/database"
         ) from None
+    parsed = make_url(url)
+    patience = _PATIENCE.get(parsed.get_backend_name(), {})
     app.config["SQLALCHEMY_DATABASE_URI"] = url
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True, "hide_parameters": True}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        "pool_pre_ping": True,
+        "hide_parameters": True,
+        "connect_args": {name: value for name, value in patience.items() if name not in parsed.query},
+    }
     db.init_app(app)
     migrate.init_app(app)
+    # It is gone, locked, full or slow: nothing was done, and the same request may succeed later.
+    for failure in (OperationalError, InterfaceError, PoolTimeout):
+        app.register_error_handler(failure, _respond_to_failure)
     with app.app_context():
         event.listen(db.engine, "connect", _prepare_sqlite)
+
+
+def _respond_to_failure(error: SQLAlchemyError) -> Response:
+    db.session.rollback()
+    current_app.logger.error("the database does not answer: %s", error)
+    return respond(Unavailable())
 
 
 def _prepare_sqlite(connection: object, _record: object) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA busy_timeout = 5000")
 
 
 def delete_expired(model: type[Base], column: InstrumentedAttribute[Any], before: float) -> None:

@@ -91,16 +91,3 @@ class TooManyAttempts(ApiError):
     def headers(self) -> dict[str, str]:
         """Return how many seconds to wait."""
         return {"Retry-After": str(self.seconds)}
-
-
-class Unavailable(ApiError):
-    """What a login needs is not there for a moment (RFC 9110 section 15.6.4)."""
-
-    status = 503
-    error = "temporarily_unavailable"
-    description = "Too many logins are under way. Try again in a moment."
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Return how many seconds to wait."""
-        return {"Retry-After": "1"}

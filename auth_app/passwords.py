@@ -12,8 +12,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from flask import Flask, current_app
 from werkzeug.security import check_password_hash
 
-from auth_app.errors import Unavailable
 from auth_app.settings import AuthSettings
+from shared.errors import Unavailable
 
 # What `werkzeug.security.generate_password_hash` makes, and many a Flask application holds.
 _WERKZEUG = re.compile(r"(?:scrypt|pbkdf2)(?::[\w-]+)*\$[^$\s]+\$[0-9a-f]+")
@@ -90,7 +90,7 @@ def _turn() -> Iterator[PasswordHasher]:
     # Each hash takes memory of its own: a flood of logins must not take all that there is.
     hashing = _hashing()
     if not hashing.turns.acquire(timeout=_WAIT):
-        raise Unavailable
+        raise Unavailable("Too many logins are under way. Try again in a moment.")
     try:
         yield hashing.hasher
     finally:

@@ -10,8 +10,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from auth_app.errors import Unavailable
 from auth_app.settings import AuthSettings
+from shared.errors import Unavailable
 from shared.files import FollowedFile
 from shared.health import Degraded
 from shared.keys import UnusableKey, check_size, thumbprint

@@ -73,6 +73,19 @@ class InsufficientScope(ApiError):
         return {"error": self.error, "scope": self.scope}
 
 
+class Unavailable(ApiError):
+    """What the request needs is not there for a moment (RFC 9110 section 15.6.4)."""
+
+    status = 503
+    error = "temporarily_unavailable"
+    description = "The service cannot answer just now. Try again later."
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return how many seconds to wait."""
+        return {"Retry-After": "1"}
+
+
 # What Flask and Werkzeug raise by themselves.
 _HTTP_ERRORS = {
     400: ("invalid_request", "The request is malformed."),
@@ -82,7 +95,7 @@ _HTTP_ERRORS = {
     413: ("content_too_large", "The request body is too large."),
     415: ("unsupported_media_type", "This address does not take a request body of this Content-Type."),
     428: ("precondition_required", "Send the header If-Match with the ETag of what you have read."),
-    503: ("temporarily_unavailable", "The service cannot answer just now. Try again later."),
+    503: (Unavailable.error, Unavailable.description),
 }
 _SERVER_ERROR = ("server_error", "The service failed to answer this request.")
 

@@ -2,10 +2,14 @@
 
 from alembic import context
 from flask import current_app
+from sqlalchemy import text
 
 extension = current_app.extensions["migrate"]
 
 with extension.db.engine.connect() as connection:
     context.configure(connection=connection, target_metadata=extension.metadata, **extension.configure_args)
+    if connection.dialect.name == "postgresql":  # a migration may take longer than a request
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.commit()
     with context.begin_transaction():
         context.run_migrations()

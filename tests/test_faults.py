@@ -1,0 +1,227 @@
+"""What breaks around the services: they refuse clearly, recover by themselves, and lose nothing."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.conftest import KeyPair, bearer, log_in, open_auth, open_course
+from tests.forger import Forger
+from tests.servers import Pair, call, serve_pair, wait_for
+
+STUDENT = {"username": "student1", "password": "password123"}
+GONE = {
+    "error": "temporarily_unavailable",
+    "error_description": "The service cannot answer just now. Try again later.",
+}
+
+
+def is_unavailable(response: TestResponse) -> bool:
+    return (response.status_code, response.json, response.headers.get("Retry-After")) == (503, GONE, "1")
+
+
+def path_of(client: FlaskClient) -> str:
+    with client.application.app_context():
+        return str(client.application.extensions["sqlalchemy"].engine.url.database)
+
+
+def test_locked_database_is_waited_for_and_then_refused(auth: FlaskClient) -> None:
+    with contextlib.closing(sqlite3.connect(path_of(auth), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert is_unavailable(auth.post("/token", data=STUDENT))
+        assert auth.get("/readyz").status_code == 200, "it can be read"
+        other.execute("ROLLBACK")
+
+    assert auth.post("/token", data=STUDENT).status_code == 200
+
+
+@pytest.fixture
+def full(course: FlaskClient) -> Callable[[int], None]:
+    """Return a function that limits the pages of the database, as a full disk does."""
+    pages = 2**30
+
+    def limit(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def set_limit(number: int) -> None:
+        nonlocal pages
+        pages = number
+
+    with course.application.app_context():
+        engine = course.application.extensions["sqlalchemy"].engine
+        sa.event.listen(engine, "checkout", limit)
+    return set_limit
+
+
+def test_full_database_refuses_what_it_cannot_keep(
+    full: Callable[[int], None], course: FlaskClient, forger: Forger
+) -> None:
+    headers = bearer(forger.sign(scope="courses:read courses:write"))
+    body = {"title": "Long", "description": "x" * 2000}
+    full(1)
+
+    answers = [course.post("/courses", json=body, headers=headers) for _ in range(10)]
+    kept = [answer.get_json()["id"] for answer in answers if answer.status_code == 201]
+
+    assert is_unavailable(answers[-1])
+    assert all(answer.status_code == 201 or is_unavailable(answer) for answer in answers)
+    full(2**30)
+    assert course.post("/courses", json=body, headers=headers).status_code == 201
+    assert all(course.get(f"/courses/{number}", headers=headers).status_code == 200 for number in kept)
+
+
+@contextlib.contextmanager
+def administer(url: str) -> Iterator[sa.Connection]:
+    """Yield a connection to another database of a PostgreSQL server."""
+    engine = sa.create_engine(sa.make_url(url).set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("application", ["auth", "course"])
+def test_database_that_goes_away_and_comes_back(
+    application: str, new_database: Callable[[], str], key_pair: KeyPair, forger: Forger
+) -> None:
+    url = new_database()
+    name = sa.make_url(url).database
+    with contextlib.ExitStack() as stack:
+        enter = stack.enter_context
+        if application == "auth":
+            client = enter(open_auth(url, key_pair))
+            token = log_in(client)["access_token"]
+        else:
+            client = enter(open_course(url, key_pair))
+            token = forger.sign()
+        path = "/users/me" if application == "auth" else "/courses"
+        assert client.get(path, headers=bearer(token)).status_code == 200
+        with administer(url) as server:
+            server.execute(sa.text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'))
+            server.execute(
+                sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
+                {"name": name},
+            )
+            assert is_unavailable(client.get(path, headers=bearer(token)))
+            assert client.get("/readyz").status_code == 503
+            assert client.get("/healthz").status_code == 200
+            server.execute(sa.text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'))
+
+        assert client.get(path, headers=bearer(token)).status_code == 200
+        assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_slow_database_is_not_waited_for_for_ever(
+    new_database: Callable[[], str], key_pair: KeyPair, forger: Forger
+) -> None:
+    url = new_database()
+    engine = sa.create_engine(url)
+    with open_course(url, key_pair) as course:
+        with engine.begin() as other:
+            other.execute(sa.text("LOCK TABLE courses"))
+            assert is_unavailable(course.get("/courses", headers=bearer(forger.sign())))
+
+        assert course.get("/courses", headers=bearer(forger.sign())).status_code == 200
+    engine.dispose()
+
+
+@dataclass
+class Sessions:
+    """Threads that refresh a login each for as long as they may, and note what was acknowledged."""
+
+    url: str
+    newest: list[str] = field(default_factory=list)  # of each thread the refresh token that it holds
+    losses: list[int] = field(default_factory=list)  # threads whose answer never came
+    answers: list[int] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, number: int) -> None:
+        while not self.stopping.is_set():
+            form = {"grant_type": "refresh_token", "refresh_token": self.newest[number]}
+            try:
+                status, answer = call(f"{self.url}/token", form=form)
+            except OSError:
+                self.losses.append(number)
+                return
+            self.answers.append(status)
+            if status == 200:
+                self.newest[number] = answer["refresh_token"]
+
+
+@contextlib.contextmanager
+def refreshing(url: str, count: int = 6) -> Iterator[Sessions]:
+    """Refresh several logins at once while the block runs."""
+    sessions = Sessions(url)
+    for _ in range(count):
+        status, answer = call(f"{url}/token", form=STUDENT)
+        assert status == 200
+        sessions.newest.append(answer["refresh_token"])
+    threads = [threading.Thread(target=sessions.run, args=[number]) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield sessions
+    finally:
+        sessions.stopping.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def own_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with serve_pair(tmp_path_factory.mktemp("faults")) as pair:
+        yield pair
+
+
+def test_killed_worker_takes_only_what_it_had_in_its_hands(own_pair: Pair) -> None:
+    master, *workers = own_pair.auth.workers()
+    with refreshing(own_pair.auth.url) as sessions:
+        wait_for(lambda: len(sessions.answers) > 50)
+        os.kill(workers[0], signal.SIGKILL)
+        wait_for(lambda: len(set(own_pair.auth.workers()) - {master, *workers}) == 1)
+        answered = len(sessions.answers)
+        wait_for(lambda: len(sessions.answers) > answered + 50 or len(sessions.losses) == 6)
+
+    assert set(sessions.answers) == {200}
+    assert len(sessions.losses) <= 2, "a worker has two threads"
+    for number, refresh_token in enumerate(sessions.newest):
+        if number not in sessions.losses:
+            form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+            assert [call(f"{own_pair.auth.url}/token", form=form)[0] for _ in range(2)] == [200, 400]
+
+
+def test_restart_by_hup_fails_no_request(own_pair: Pair) -> None:
+    master, *workers = own_pair.auth.workers()
+    with refreshing(own_pair.auth.url) as sessions:
+        wait_for(lambda: len(sessions.answers) > 50)
+        os.kill(master, signal.SIGHUP)
+        wait_for(lambda: not set(own_pair.auth.workers()) & set(workers))
+        answered = len(sessions.answers)
+        wait_for(lambda: len(sessions.answers) > answered + 50)
+
+    assert sessions.losses == []
+    assert set(sessions.answers) == {200}
+
+
+def test_killed_service_has_lost_nothing_when_it_is_back(tmp_path: Path) -> None:
+    with serve_pair(tmp_path) as pair:
+        with refreshing(pair.auth.url) as sessions:
+            wait_for(lambda: len(sessions.answers) > 50)
+            for process in pair.auth.workers():
+                os.kill(process, signal.SIGKILL)
+            wait_for(lambda: len(sessions.losses) == 6)
+        database = tmp_path / "auth/auth.db"
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            kept = connection.execute("SELECT count(*) FROM sessions WHERE revoked_at IS NULL").fetchone()
+        assert kept == (6,)
