@@ -23,12 +23,15 @@ class FollowedFile(Generic[T]):
 
     `read` makes the value of a path, and raises `StartupError` where it can't: from here for the first time,
     unless there is a `default`; later on the last good value stays, and `problem` says in one line what is
-    wrong.
+    wrong. A change for the good is logged unless it is `routine`.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], T], default: T | None = None) -> None:
+    def __init__(
+        self, path: Path, read: Callable[[Path], T], default: T | None = None, *, routine: bool = False
+    ) -> None:
         self._path = path
         self._read = read
+        self._routine = routine
         self._lock = threading.Lock()
         self._version = _version(path)  # taken before the file is read, lest a change in between be missed
         self._problem: str | None = None
@@ -77,7 +80,7 @@ class FollowedFile(Generic[T]):
             return
         if self._problem:
             _logger.warning("%s. Until then what was there before stays in force.", self._problem)
-        else:
+        elif known_problem or not self._routine:
             _logger.warning("%s changed and was read again", self._path)
 
 

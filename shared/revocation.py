@@ -52,7 +52,7 @@ class Revocations:
             cooldown=COOLDOWN,
         )
         self._file: FollowedFile[dict[str, StatusList]] = FollowedFile(
-            settings.status_lists_copy_file, self._read_copy, default={}
+            settings.status_lists_copy_file, self._read_copy, default={}, routine=True
         )
 
     def is_revoked(self, claims: dict[str, Any]) -> bool:
