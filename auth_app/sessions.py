@@ -144,9 +144,10 @@ def is_revoked(claims: dict[str, Any]) -> bool:
 def find_session(session_id: object) -> Session | None:
     """Return the session of an ID, None also for what is no ID."""
     try:
-        return db.session.get(Session, uuid.UUID(str(session_id)))
+        key = uuid.UUID(str(session_id))
     except ValueError:
         return None
+    return db.session.get(Session, key)
 
 
 def _is_family_of(refresh_token: str) -> ColumnElement[bool]:

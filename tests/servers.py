@@ -109,7 +109,9 @@ class Pair:
 
 
 @contextmanager
-def serve_pair(folder: Path, ports: tuple[int, int] = (0, 0)) -> Iterator[Pair]:
+def serve_pair(
+    folder: Path, ports: tuple[int, int] = (0, 0), auth_settings: dict[str, str] | None = None
+) -> Iterator[Pair]:
     """Make keys, databases and demo data below a folder, and serve both applications until the block ends."""
     auth_folder, course_folder = folder / "auth", folder / "course"
     for home in (auth_folder, course_folder):
@@ -119,6 +121,7 @@ def serve_pair(folder: Path, ports: tuple[int, int] = (0, 0)) -> Iterator[Pair]:
             "ISSUER": url_of(auth_listener),
             "RESOURCES": url_of(course_listener),
             "AUTH_DATABASE_URL": f"sqlite:///{auth_folder}/auth.db",
+            **(auth_settings or {}),
         }
         course_environment = {
             "ISSUER": url_of(auth_listener),

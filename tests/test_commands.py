@@ -145,6 +145,7 @@ def test_sessions_are_listed_and_revoked(auth: FlaskClient) -> None:
     assert [row["username"] for row in as_json(auth, "sessions", "list")] == ["teacher1"]
     for answer, status in ((students[0], 401), (students[1], 401), (teacher, 200)):
         assert auth.get("/users/me", headers=bearer(answer["access_token"])).status_code == status
+    assert done(run_command(auth, "sessions", "revoke", "--all")) == "ended 1 session\n"
 
 
 UUID = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
@@ -179,12 +180,12 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     "sessions to revoke of nobody": (["sessions", "revoke", "--user", "nobody"], "", 1, "there is no user"),
     "no session": (["sessions", "revoke", UUID], "", 1, f"there is no live session {UUID}"),
     "bad session": (["sessions", "revoke", "x"], "", 2, "not a valid UUID"),
-    "neither session nor user": (["sessions", "revoke"], "", 2, "either a session's ID or --user"),
+    "neither session nor user": (["sessions", "revoke"], "", 2, "either a session's ID, --user or --all"),
     "session and user": (
         ["sessions", "revoke", UUID, "--user", "x"],
         "",
         2,
-        "either a session's ID or --user",
+        "either a session's ID, --user or --all",
     ),
     "no such command": (["users", "remove", "student1"], "", 2, "No such command"),
 }

@@ -38,9 +38,9 @@ class House:
         return re.findall(r'"[A-Z]+ (/\S*) HTTP/1.1"', self.auth.log.read_text())
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    folder = tmp_path_factory.mktemp("house")
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    folder = tmp_path
     (folder / "keys").mkdir()
     with ExitStack() as stack:
         listeners = [stack.enter_context(listen()) for _ in range(3)]
@@ -77,6 +77,7 @@ def test_revoked_login_is_refused_everywhere_in_time(house: House) -> None:
 
     assert call(f"{house.auth.url}/revoke", form={"token": answer["refresh_token"]})[0] == 200
     revoked_at = time.monotonic()
+    wait_for(lambda: "/revoke" in house.requests_to_issuer())
     before = len(house.requests_to_issuer())
     wait_for(lambda: house.use(answer["access_token"]) == {401})
 

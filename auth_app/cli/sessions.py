@@ -32,11 +32,14 @@ def list_(username: str | None, as_json: bool) -> None:
 @group.command("revoke")
 @click.argument("session_id", type=click.UUID, required=False)
 @click.option("--user", "username", help="End all sessions of this user.")
-def revoke(session_id: uuid.UUID | None, username: str | None) -> None:
-    """End one session, or all of a user."""
-    if (session_id is None) == (username is None):
-        raise click.UsageError("Give either a session's ID or --user.")
-    if username:
+@click.option("--all", "is_all", is_flag=True, help="End all sessions of everybody.")
+def revoke(session_id: uuid.UUID | None, username: str | None, is_all: bool) -> None:
+    """End one session, all of a user, or all."""
+    if (session_id is not None) + (username is not None) + is_all != 1:
+        raise click.UsageError("Give either a session's ID, --user or --all.")
+    if is_all:
+        ended = revoke_sessions()
+    elif username:
         ended = revoke_sessions(Session.user_id == found(find_user(username), f"user {username}").id)
     else:
         ended = found(revoke_sessions(Session.id == session_id) or None, f"live session {session_id}")

@@ -1,0 +1,199 @@
+"""The reverse proxy's configuration does what it says, with a real nginx before real services."""
+
+import contextlib
+import http.client
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
+
+from tests.servers import ROOT, Pair, serve_pair, wait_for
+
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+
+NAMES = {"auth": "auth.example.com", "course": "course.example.com"}
+LOGIN = "username=student1&password=password123"
+
+
+@dataclass
+class Proxy:
+    """An nginx before a pair of services, and what a client needs to trust it."""
+
+    port: int
+    pair: Pair
+    trust: ssl.SSLContext
+
+    def open(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def ask(
+        self, name: str, method: str, path: str, body: str | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send a request by TLS to the name of a service, and return status, headers and body."""
+        connection = http.client.HTTPConnection(NAMES[name], timeout=30)
+        connection.sock = self.trust.wrap_socket(self.open(), server_hostname=NAMES[name])
+        with contextlib.closing(connection):
+            given = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+            connection.request(method, path, body, given | headers)
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def log_in(self) -> str:
+        status, _, body = self.ask("auth", "POST", "/token", LOGIN)
+        assert status == 200, body
+        token: str = json.loads(body)["access_token"]
+        return token
+
+
+def make_certificate(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in NAMES.values()]), False)
+        .sign(key, SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
+@contextlib.contextmanager
+def serve_proxy(folder: Path) -> Iterator[Proxy]:
+    """Serve both services and an nginx before them until the block ends."""
+    assert NGINX
+    make_certificate(folder)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with serve_pair(folder, auth_settings={"TRUSTED_PROXIES": "1"}) as pair:
+        configuration = (ROOT / "deploy/nginx.conf").read_text()
+        for old, new in {
+            "auth:8081": pair.auth.url.removeprefix("http://"),
+            "course:8082": pair.course.url.removeprefix("http://"),
+            "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+            "client_header_timeout 10s": "client_header_timeout 2s",
+            "/etc/nginx/tls": str(folder),
+            "/tmp/nginx": f"{folder}/nginx",  # noqa: S108
+        }.items():
+            assert old in configuration
+            configuration = configuration.replace(old, new)
+        (folder / "nginx.conf").write_text(configuration)
+        log = folder / "nginx.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [NGINX, "-c", str(folder / "nginx.conf"), "-p", str(folder), "-g", "daemon off;"],
+                stdout=output,
+                stderr=output,
+            )
+        running = Proxy(port, pair, ssl.create_default_context(cafile=folder / "certificate.pem"))
+
+        def answers() -> bool:
+            assert process.poll() is None, log.read_text()
+            with contextlib.suppress(OSError):
+                running.open().close()
+                return True
+            return False
+
+        try:
+            wait_for(answers)
+            yield running
+        finally:
+            process.send_signal(signal.SIGQUIT)
+            process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    with serve_proxy(tmp_path_factory.mktemp("nginx")) as running:
+        yield running
+
+
+def test_flow_of_the_reader_works_through_it(proxy: Proxy) -> None:
+    status, headers, body = proxy.ask("course", "GET", "/courses", Authorization=f"Bearer {proxy.log_in()}")
+
+    assert (status, bool(json.loads(body)["courses"])) == (200, True)
+    assert headers["strict-transport-security"] == "max-age=31536000"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert len(headers["x-request-id"]) == 32
+
+
+def test_client_does_not_say_where_it_is(proxy: Proxy) -> None:
+    form = "username=nobody&password=wrong"
+    assert proxy.ask("auth", "POST", "/token", form, **{"X-Forwarded-For": "203.0.113.9"})[0] == 400
+
+    log = proxy.pair.auth.log.read_text()
+    assert '"event": "login_failed"' in log
+    assert "203.0.113.9" not in log
+
+
+def test_large_body_is_refused_in_json(proxy: Proxy) -> None:
+    status, _, body = proxy.ask("auth", "POST", "/token", "x" * 70_000)
+
+    assert (status, json.loads(body)["error"]) == (413, "content_too_large")
+
+
+def test_machines_inside_ask_the_services_themselves(proxy: Proxy) -> None:
+    for name in NAMES:
+        assert proxy.ask(name, "GET", "/readyz")[0] == 404
+        assert proxy.ask(name, "GET", "/healthz")[0] == 200
+
+
+def test_slow_clients_hold_up_nobody(proxy: Proxy) -> None:
+    """Forty send half a head and wait, forty half a body: each service has four threads."""
+    token = proxy.log_in()
+    with contextlib.ExitStack() as stack:
+        for head in ("GET /courses HTTP/1.1\r\nHost: c", "POST /token HTTP/1.1\r\nContent-Length: 50\r\n"):
+            for name in NAMES:
+                for _ in range(20):
+                    raw = stack.enter_context(proxy.open())
+                    slow = stack.enter_context(proxy.trust.wrap_socket(raw, server_hostname=NAMES[name]))
+                    host = f"Host: {NAMES[name]}\r\n\r\nuser" if head.startswith("POST") else ""
+                    slow.sendall((head + host).encode())
+        assert proxy.ask("auth", "GET", "/users/me", Authorization=f"Bearer {token}")[0] == 200
+        assert proxy.ask("course", "GET", "/courses", Authorization=f"Bearer {token}")[0] == 200
+
+
+def test_slow_client_is_cut_off(proxy: Proxy) -> None:
+    with proxy.open() as raw, proxy.trust.wrap_socket(raw, server_hostname=NAMES["auth"]) as slow:
+        slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: a")
+        started = time.monotonic()
+
+        assert b"200" not in slow.recv(1000)
+        assert 1 < time.monotonic() - started < 20
+
+
+def test_flood_and_service_that_is_down_are_told_of_in_json(tmp_path: Path) -> None:
+    with serve_proxy(tmp_path) as proxy:
+        answers = [proxy.ask("auth", "GET", "/token") for _ in range(80)]
+        assert {status for status, _, _ in answers} == {405, 429}
+        _, headers, body = next(answer for answer in answers if answer[0] == 429)
+        assert (json.loads(body)["error"], headers["retry-after"]) == ("too_many_requests", "1")
+
+        proxy.pair.course.stop()
+
+        status, headers, body = proxy.ask("course", "GET", "/courses")
+        assert (status, json.loads(body)["error"]) == (503, "temporarily_unavailable")
+        assert headers["retry-after"] == "1"
