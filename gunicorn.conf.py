@@ -1,5 +1,27 @@
 """How gunicorn serves either service; the address is given on the command line with `--bind`."""
 
+import os
+import shutil
+import tempfile
+from typing import Any
+
+# Where the workers' metrics meet. This file is read again at a reload, and the folder stays.
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-")
+
+
+def child_exit(_server: object, worker: Any) -> None:
+    """Forget what a worker was about when it ended; what it had counted stays."""
+    from prometheus_client.multiprocess import mark_process_dead  # which looks for the folder when imported
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(_server: object) -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+
+
 # Loaded once, before the workers are made: a refusal to start is said once and ends gunicorn.
 preload_app = True
 worker_class = "gthread"  # `sync` closes the connection after each answer

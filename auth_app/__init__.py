@@ -67,7 +67,8 @@ def _take_keys(app: Flask, settings: AuthSettings) -> None:
         "signing_key": signing_key.check,
         "database": lambda: database.db.session.scalar(select(User.id).limit(1)),
     }
-    resource_server.furnish(app, checks)
+    ages = {("signing_key_age_seconds", "Since the key that signs was put in place."): signing_key.age}
+    resource_server.furnish(app, settings, checks=checks, ages=ages)
     resource_server.protect(
         app, issuer=settings.issuer, audience=settings.issuer, public_keys=public_keys, is_revoked=is_revoked
     )

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from auth_app import audit
 from auth_app.database import db
 from auth_app.errors import UsernameTaken
+from auth_app.metrics import LOGINS
 from auth_app.models import Session, User
 from auth_app.password_rules import check_new_password
 from auth_app.passwords import hash_password, verify_password
@@ -35,6 +36,7 @@ def authenticate_user(username: str, password: str) -> User | None:
     matches = verify_password(user.password_hash if user else None, password)
     if user is None or user.is_disabled or not matches:
         # The name that was typed is not recorded where there is no such user: it may be a password.
+        LOGINS.labels("failed").inc()
         audit.record("login_failed", actor=user and user.id)
         record_failure(username)
         return None

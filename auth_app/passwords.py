@@ -12,6 +12,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from flask import Flask, current_app
 from werkzeug.security import check_password_hash
 
+from auth_app.metrics import HASHES_IN_FLIGHT
 from auth_app.settings import AuthSettings
 from shared.errors import Unavailable
 
@@ -92,7 +93,8 @@ def _turn() -> Iterator[PasswordHasher]:
     if not hashing.turns.acquire(timeout=_WAIT):
         raise Unavailable("Too many logins are under way. Try again in a moment.")
     try:
-        yield hashing.hasher
+        with HASHES_IN_FLIGHT.track_inprogress():
+            yield hashing.hasher
     finally:
         hashing.turns.release()
 

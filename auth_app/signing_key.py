@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,13 @@ class SigningKey:
             fixed = _parse_private_key(pem, source)
             self._read: Callable[[], PrivateKey] = lambda: fixed
             self._problem: Callable[[], str | None] = lambda: None
+            self.age: Callable[[], float | None] = lambda: None
         else:
             source = str(settings.jwt_private_key_file)
             file = FollowedFile(settings.jwt_private_key_file, read_private_key)
             self._read = lambda: file.value
             self._problem = lambda: file.problem
+            self.age = lambda: time.time() - settings.jwt_private_key_file.stat().st_mtime
         self._key = self._read()
         if self._key.kid not in public_keys:
             raise UnusableKey(NOT_PUBLISHED.format(source))

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, func, insert, select
 from auth_app import audit
 from auth_app.database import db, delete_expired
 from auth_app.errors import TooManyAttempts
+from auth_app.metrics import LOGINS
 from auth_app.models import LoginFailure
 
 # How many failures cost no time. Many people may share an address, so that more is allowed there.
@@ -40,6 +41,7 @@ def check_throttle(username: str) -> bool:
         (latest + delay_after(count - allowances[key]) - now for key, count, latest in rows), default=0
     )
     if wait > 0:
+        LOGINS.labels("throttled").inc()
         audit.record("login_throttled")
         raise TooManyAttempts(math.ceil(wait))
     return any(key == _account(username) for key, _, _ in rows)

@@ -18,6 +18,7 @@ from auth_app.errors import (
     UnauthorizedClient,
     UnsupportedGrantType,
 )
+from auth_app.metrics import LOGINS, TOKENS
 from auth_app.models import Client, Session
 from auth_app.roles import scopes_of
 from auth_app.sessions import rotate_refresh_token, start_session
@@ -37,10 +38,12 @@ def issue_token() -> tuple[Answer, dict[str, str]]:
     if request.args:  # RFC 6749 section 2.3.1: credentials in a URL end up in logs
         raise InvalidRequest("Send the parameters in the request body, not in the URL.")
     body = read_body()
-    answer_grant = GRANTS.get(body.get("grant_type", "password"))
+    grant = body.get("grant_type", "password")
+    answer_grant = GRANTS.get(grant)
     if answer_grant is None:
         raise UnsupportedGrantType
     answer = answer_grant(authenticate_client(body), body)
+    TOKENS.labels(grant).inc()
     return answer, {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -55,6 +58,7 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
     session, refresh_token = start_session(
         user, body["password"], client_id, " ".join(sorted(scopes)), resources
     )
+    LOGINS.labels("succeeded").inc()
     audit.record("login", actor=user.id, client=client_id, session=session.id)
     return _present_session(session, scopes, resources, refresh_token)
 

@@ -18,7 +18,8 @@ class PublicKeys(Mapping[str, RSAPublicKey]):
     """The keys that verify now, by key ID, so that a token's `kid` chooses its key (RFC 7515 section 4.1.4).
 
     `read` is called at every use, so that keys come and go without a restart, and `ask` for a key that is not
-    there, which is looked for again then. `problem` returns what keeps the newest state from being known.
+    there, which is looked for again then. `problem` returns what keeps the newest state from being known, and
+    `age` for how many seconds it has not been asked for, if it is fetched.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class PublicKeys(Mapping[str, RSAPublicKey]):
         read: Callable[[], Mapping[str, PublishedKey]],
         problem: Callable[[], str | None] = lambda: None,
         ask: Callable[[], None] = lambda: None,
+        age: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._read = read
         self._problem = problem
         self._ask = ask
+        self.age = age
 
     def __getitem__(self, kid: str) -> RSAPublicKey:
         published = self._read().get(kid)
@@ -91,4 +94,4 @@ def _mirror_key_set(settings: ResourceServerSettings, url: str) -> PublicKeys:
         mirror.keep_current()
         return file.value
 
-    return PublicKeys(read, lambda: mirror.problem or file.problem, mirror.ask)
+    return PublicKeys(read, lambda: mirror.problem or file.problem, mirror.ask, lambda: mirror.age_of_copy)

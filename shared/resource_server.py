@@ -13,13 +13,14 @@ from shared import (
     explanation,
     headers,
     health,
+    metrics,
     protected_resource,
     request_id,
     verification,
 )
 from shared.public_keys import PublicKeys, open_public_keys
 from shared.revocation import Revocations
-from shared.settings import ResourceServerSettings, load_settings
+from shared.settings import ResourceServerSettings, Settings, load_settings
 from shared.startup import refusal
 
 
@@ -36,7 +37,15 @@ def create_resource_server(
         public_keys = open_public_keys(settings)
         revocations = Revocations(settings, public_keys)
         app = Flask(import_name, static_folder=None)
-        furnish(app, {"keys": public_keys.check, "status_lists": revocations.check, **(checks or {})})
+        furnish(
+            app,
+            settings,
+            checks={"keys": public_keys.check, "status_lists": revocations.check, **(checks or {})},
+            ages={
+                ("keys_age_seconds", "Since the key set was up to date."): public_keys.age,
+                ("status_lists_age_seconds", "Since the lists were up to date."): lambda: revocations.age,
+            },
+        )
         protect(
             app,
             issuer=settings.issuer,
@@ -86,10 +95,11 @@ def protect(
     )
 
 
-def furnish(app: Flask, checks: health.Checks) -> None:
-    """Give `app` request IDs, errors, headers, bodies, health; with an openapi.yml, contract and docs too."""
+def furnish(app: Flask, settings: Settings, *, checks: health.Checks, ages: metrics.Ages) -> None:
+    """Give `app` metrics, request IDs, errors, headers, bodies and health; with an openapi.yml, docs too."""
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False  # members keep the order in which the documents show them
+    metrics.init_app(app, settings, ages)
     request_id.init_app(app)
     errors.init_app(app)
     headers.init_app(app)

@@ -11,6 +11,7 @@ from typing import Any
 from shared.errors import InvalidToken
 from shared.files import FollowedFile
 from shared.health import Degraded
+from shared.metrics import count_refusal
 from shared.mirror import Fetcher, Mirror
 from shared.public_keys import PublicKeys
 from shared.settings import ResourceServerSettings
@@ -69,6 +70,7 @@ class Revocations:
             status_list = self._find(uri)
             if status_list is None or status_list.is_stale:
                 if self._settings.stale_status_lists == "refuse":
+                    count_refusal("status unknown")
                     raise InvalidToken(_STALE)
                 if status_list is None:
                     return False
@@ -81,11 +83,15 @@ class Revocations:
         if self._settings.status_claim == "ignored":
             return {}
         self._mirror.keep_current()
-        age = self._mirror.age_of_copy
-        told = {} if age is None else {"status_lists_age": round(age)}
+        told = {} if self.age is None else {"status_lists_age": round(self.age)}
         if problem := self._mirror.problem or self._file.problem:
             raise Degraded(problem, **told)
         return {**told}
+
+    @property
+    def age(self) -> float | None:
+        """Return the seconds since the lists were up to date."""
+        return self._mirror.age_of_copy
 
     def _find(self, uri: str) -> StatusList | None:
         """Return a list as it is known by now. Raises `ValueError` for one that is not the issuer's."""

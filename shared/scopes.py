@@ -5,6 +5,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from shared.errors import InsufficientScope
+from shared.metrics import count_refusal
 from shared.verification import verified_claims
 
 P = ParamSpec("P")
@@ -21,6 +22,7 @@ def require_scope(scope: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         @wraps(view)
         def check_scope(*args: P.args, **kwargs: P.kwargs) -> R:
             if scope not in verified_claims().scopes:
+                count_refusal("scope")
                 raise InsufficientScope(scope)
             return view(*args, **kwargs)
 

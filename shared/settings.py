@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     issuer: Url = "http://127.0.0.1:8081"
     jwt_public_key: str | None = None
     jwt_public_key_file: Path = Path("keys/public_key.pem")
+    metrics: Literal["on", "off"] = "on"
+    metrics_port: int | None = Field(default=None, gt=0, lt=65536, description="The only one with /metrics.")
 
     @model_validator(mode="after")
     def _take_one_public_key(self) -> Self:

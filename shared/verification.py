@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from flask import Flask, Response, has_request_context, request
 from flask_jwt_extended import JWTManager, get_jwt
 
-from shared.errors import InvalidToken, Unauthorized, respond
+from shared.errors import ApiError, InvalidToken, Unauthorized, respond
 from shared.keys import ALGORITHM
+from shared.metrics import UNKNOWN_KIDS, count_refusal
 from shared.public_keys import PublicKeys
 from shared.token_cache import TokenCache
 
@@ -64,16 +65,16 @@ def init_app(
 
     manager.token_verification_loader(lambda _header, claims: check_claims(claims))
     manager.token_in_blocklist_loader(lambda _header, claims: is_revoked(claims))
-    manager.unauthorized_loader(lambda _reason: respond(Unauthorized()))
-    for loader in (
-        manager.expired_token_loader,
-        manager.invalid_token_loader,
-        manager.needs_fresh_token_loader,
-        manager.revoked_token_loader,
-        manager.token_verification_failed_loader,
-        manager.user_lookup_error_loader,
+    manager.unauthorized_loader(lambda _reason: _refuse("missing", Unauthorized()))
+    for reason, loader in (
+        ("expired", manager.expired_token_loader),
+        ("invalid", manager.invalid_token_loader),
+        ("invalid", manager.needs_fresh_token_loader),
+        ("revoked", manager.revoked_token_loader),
+        ("claims", manager.token_verification_failed_loader),
+        ("invalid", manager.user_lookup_error_loader),
     ):
-        loader(_refuse_token)
+        loader(lambda *_details, reason=reason: _refuse(reason, InvalidToken()))
 
 
 class _Manager(JWTManager):
@@ -136,6 +137,7 @@ def choose_key(
         raise jwt.InvalidTokenError("crit")
     key = public_keys.get(unverified_header.get("kid", ""))
     if key is None:
+        UNKNOWN_KIDS.inc()
         raise jwt.InvalidTokenError("kid")
     return key
 
@@ -174,5 +176,6 @@ def check_claims(claims: dict[str, Any]) -> bool:
     return isinstance(claims.get("scope", ""), str)
 
 
-def _refuse_token(*_details: Any) -> Response:
-    return respond(InvalidToken())
+def _refuse(reason: str, error: ApiError) -> Response:
+    count_refusal(reason)  # which the client is not told
+    return respond(error)

@@ -36,6 +36,7 @@ EVERYWHERE = {
     "GET /apidocs/index.html",
     "GET /healthz",
     "GET /readyz",
+    "GET /metrics",
     "GET /.well-known/oauth-protected-resource",
 }
 OPEN = {
@@ -62,6 +63,7 @@ PUBLIC = {
     "/.well-known/status-list/{list_id}",
     "/healthz",
     "/readyz",
+    "/metrics",
 }
 
 

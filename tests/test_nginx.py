@@ -157,7 +157,7 @@ def test_large_body_is_refused_in_json(proxy: Proxy) -> None:
 
 def test_machines_inside_ask_the_services_themselves(proxy: Proxy) -> None:
     for name in NAMES:
-        assert proxy.ask(name, "GET", "/readyz")[0] == 404
+        assert proxy.ask(name, "GET", "/readyz")[0] == proxy.ask(name, "GET", "/metrics")[0] == 404
         assert proxy.ask(name, "GET", "/healthz")[0] == 200
 
 

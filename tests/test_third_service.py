@@ -165,5 +165,6 @@ def test_every_route_that_needs_no_token_is_written_down(
     assert open_routes(app.test_client()) == {
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
         "GET /.well-known/oauth-protected-resource",
     }

@@ -1,0 +1,9 @@
+"""Count logins and tokens."""
+
+from prometheus_client import Counter, Gauge
+
+LOGINS = Counter("logins_total", "Logins, by what came of them.", ["result"])
+TOKENS = Counter("tokens_issued_total", "Access tokens, by the grant that asked for them.", ["grant"])
+HASHES_IN_FLIGHT = Gauge(
+    "password_hashes_in_flight", "Password hashes that are being computed.", multiprocess_mode="livesum"
+)

@@ -1,0 +1,94 @@
+"""Count what happens, for Prometheus to fetch at `/metrics`, alike from whichever worker answers.
+
+Under gunicorn the workers' counts meet in files (gunicorn.conf.py); elsewhere one process counts for itself.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from flask import Flask, Response, g, request
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from werkzeug.exceptions import NotFound
+
+from shared.settings import Settings
+
+# By name and meaning; None where there is nothing to tell.
+Ages = Mapping[tuple[str, str], Callable[[], float | None]]
+
+_REQUESTS = Histogram(
+    "http_request_duration_seconds", "Requests, by how long they took.", ["method", "route", "status"]
+)
+_REFUSALS = Counter("token_refusals_total", "Requests without a token that is accepted.", ["reason"])
+UNKNOWN_KIDS = Counter("unknown_kids_total", "Tokens that named a key that is not known.")
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+class _AgeCollector(Collector):
+    """Looks at ages when it is asked: they are the same in every worker."""
+
+    def __init__(self, ages: Ages) -> None:
+        self._ages = ages
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        for (name, meaning), read in self._ages.items():
+            if (age := read()) is not None:
+                yield GaugeMetricFamily(name, meaning, age)
+
+
+def init_app(app: Flask, settings: Settings, ages: Ages) -> None:
+    """Count the requests of `app` and serve `/metrics`, unless the settings turn that off.
+
+    With `metrics_port` it is served at that port only, which gunicorn must listen to as well.
+    """
+    if settings.metrics == "off":
+        return
+
+    def show_metrics() -> Response:
+        if settings.metrics_port and request.environ["SERVER_PORT"] != str(settings.metrics_port):
+            raise NotFound
+        registry = CollectorRegistry()
+        registry.register(_AgeCollector(ages))
+        counts = generate_latest(_registry_of_all_workers())
+        return Response(counts + generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+    app.before_request(_start)
+    app.after_request(_count)
+    app.add_url_rule("/metrics", view_func=show_metrics)
+
+
+def _registry_of_all_workers() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    try:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    except ValueError:  # there is one process
+        return REGISTRY
+    return registry
+
+
+def count_refusal(reason: str) -> None:
+    """Count a request that was refused for its token."""
+    _REFUSALS.labels(reason).inc()
+
+
+def _start() -> None:
+    g.started = time.perf_counter()
+
+
+def _count(response: Response) -> Response:
+    # What a client makes up is not told apart, or it could fill the memory.
+    route = request.url_rule.rule if request.url_rule else "none"
+    method = request.method if request.method in _METHODS else "other"
+    duration = time.perf_counter() - g.started if "started" in g else 0
+    _REQUESTS.labels(method, route, response.status_code).observe(duration)
+    return response
