@@ -1,6 +1,8 @@
 """`/metrics` counts what happens, alike from every worker."""
 
+import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import KeyPair, add_client, bearer, log_in, open_course
 from tests.forger import Forger
-from tests.servers import Server, call, serve_pair, wait_for
+from tests.servers import ROOT, Server, call, serve_pair, wait_for
 from tests.test_offline_revocation import LISTS
 
 STUDENT = {"username": "student1", "password": "password123"}
@@ -118,6 +120,21 @@ def test_unknown_kids_are_counted(course: FlaskClient, forger: Forger) -> None:
     headers = bearer(forger.sign({"kid": "unknown"}))
 
     assert increase(course, lambda: course.get("/courses", headers=headers), "unknown_kids_total") == 1
+
+
+def test_dashboard_asks_for_metrics_that_there_are(auth: FlaskClient, course: FlaskClient) -> None:
+    panels = json.loads((ROOT / "deploy/grafana.json").read_text())["panels"]
+    asked = {
+        re.sub("_(bucket|count)$", "", name)
+        for panel in panels
+        for target in panel["targets"]
+        for name in re.findall(r"[a-z_]+_(?:seconds|total|flight)(?:_bucket|_count)?", target["expr"])
+    }
+    told = auth.get("/metrics").text + course.get("/metrics").text
+    fetched = {"keys_age_seconds", "status_lists_age_seconds"}  # by a service that fetches
+
+    assert len(asked) == 9
+    assert [name for name in asked - fetched if f"# TYPE {name} " not in told] == []
 
 
 def test_age_of_the_key_is_told(auth: FlaskClient) -> None:
