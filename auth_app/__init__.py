@@ -22,6 +22,7 @@ from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import SigningKey
 from shared import resource_server
+from shared.logs import init_logs
 from shared.public_keys import open_public_keys
 from shared.settings import load_settings
 from shared.startup import refusal
@@ -33,6 +34,7 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
     Exits with one line on standard error when the settings or the keys are unfit.
     """
     with refusal("auth_app"):
+        init_logs()
         settings = settings or load_settings(AuthSettings)
         app = Flask(__name__, static_folder=None)
         app.extensions["settings"] = settings

@@ -4,22 +4,19 @@ import json
 import logging
 import os
 import time
-from typing import TextIO, cast
 
 from flask import has_request_context, request
-from flask.logging import has_level_handler, wsgi_errors_stream
 from flask_jwt_extended import get_jwt
 
+from shared.logs import format_time
 from shared.request_id import current_request_id
 
 _logger = logging.getLogger("audit")
 
 
 def init_app() -> None:
-    """Write to standard error what no other handler would write."""
+    """Have events written wherever the log goes."""
     _logger.setLevel(logging.INFO)
-    if not has_level_handler(_logger):
-        _logger.addHandler(logging.StreamHandler(cast("TextIO", wsgi_errors_stream)))
 
 
 def record(event: str, *, actor: object = None, **details: object) -> None:
@@ -33,8 +30,8 @@ def record(event: str, *, actor: object = None, **details: object) -> None:
         if has_request_context()
         else {"address": None, "request_id": None}
     )
-    line = {"time": _now(), "event": event, "actor": actor or _actor(), **where, **details}
-    _logger.info(json.dumps(line, default=str))
+    line = {"time": format_time(time.time()), "event": event, "actor": actor or _actor(), **where, **details}
+    _logger.info(json.dumps(line, default=str), extra={"is_json": True})
 
 
 def _actor() -> str | None:
@@ -44,7 +41,3 @@ def _actor() -> str | None:
         return get_jwt().get("sub")
     except RuntimeError:  # no token was asked for
         return None
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

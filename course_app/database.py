@@ -40,7 +40,15 @@ db = SQLAlchemy(metadata=Base.metadata)
 # How long a request waits for the database at each step, unless its URL says otherwise.
 _PATIENCE: dict[str, dict[str, Any]] = {
     "sqlite": {"timeout": 5},
-    "postgresql": {"connect_timeout": 5, "options": "-c statement_timeout=5s -c lock_timeout=5s"},
+    "postgresql": {
+        "connect_timeout": 5,
+        "options": "-c statement_timeout=5s -c lock_timeout=5s",
+        # A host that was cut off sends nothing, not even that it is gone.
+        "tcp_user_timeout": 5000,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 2,
+    },
 }
 
 migrate = Migrate(db=db, directory=str(Path(__file__).parent / "migrations"))

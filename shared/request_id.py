@@ -1,4 +1,7 @@
-"""Give each request an ID, by which what several services logged about it is found together."""
+"""Give each request an ID, by which what several services logged about it is found together.
+
+It is that of `X-Request-ID`, or the trace of `traceparent` (W3C Trace Context section 3.2), or a new one.
+"""
 
 import re
 import uuid
@@ -10,6 +13,7 @@ from flask import Flask, request
 _HEADER = "X-Request-ID"
 _ID_IN_WSGI = "shared.request_id"
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def init_app(app: Flask) -> None:
@@ -17,9 +21,7 @@ def init_app(app: Flask) -> None:
     inner = app.wsgi_app
 
     def add_id(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if _WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
-        environ[_ID_IN_WSGI] = request_id
+        request_id = environ[_ID_IN_WSGI] = _read_id(environ) or uuid.uuid4().hex
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             return start_response(status, [*headers, (_HEADER, request_id)], exc_info)
@@ -27,6 +29,14 @@ def init_app(app: Flask) -> None:
         return inner(environ, start)
 
     app.wsgi_app = add_id  # type: ignore[method-assign]
+
+
+def _read_id(environ: dict[str, Any]) -> str | None:
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    if _WELL_FORMED.fullmatch(given):
+        return str(given)
+    trace = _TRACE.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
+    return trace[1] if trace else None
 
 
 def current_request_id() -> str:

@@ -18,6 +18,7 @@ from shared import (
     request_id,
     verification,
 )
+from shared.logs import init_logs
 from shared.public_keys import PublicKeys, open_public_keys
 from shared.revocation import Revocations
 from shared.settings import ResourceServerSettings, Settings, load_settings
@@ -33,6 +34,7 @@ def create_resource_server(
     standard error when the settings or the keys are unfit.
     """
     with refusal(import_name):
+        init_logs()
         settings = settings or load_settings(ResourceServerSettings)
         public_keys = open_public_keys(settings)
         revocations = Revocations(settings, public_keys)

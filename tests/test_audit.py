@@ -1,6 +1,10 @@
 """What happens to users, clients, sessions and keys is one line of JSON each: who, what, from where."""
 
+import contextlib
 import json
+import sqlite3
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,7 @@ from flask.testing import FlaskClient
 
 from tests.conftest import add_client, bearer, find_user, get_token, log_in, read_claims, run_command
 from tests.secrets import find_secrets
-from tests.servers import Pair, call, run_flask
+from tests.servers import Pair, call, run_flask, serve_pair
 
 ADDRESS, REQUEST_ID = "192.0.2.7", "request-7"
 GOOD_PASSWORD = "correct horse battery"
@@ -167,6 +171,44 @@ def test_server_writes_its_audit_log_to_standard_error(pair: Pair) -> None:
 @pytest.mark.parametrize("given", ["abc-123", "A.b_C-9", "x" * 64])
 def test_request_id_is_taken_and_sent_back(given: str, course: FlaskClient) -> None:
     assert course.get("/healthz", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}, TRACE),
+        ({"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "X-Request-ID": "own"}, "own"),
+        ({"traceparent": f"00-{'0' * 32}-b7ad6b7169203331-01"}, None),
+        ({"traceparent": f"00-{TRACE.upper()}-b7ad6b7169203331-01"}, None),
+        ({"traceparent": TRACE}, None),
+    ],
+)
+def test_trace_is_the_request_id_where_there_is_no_other(
+    headers: dict[str, str], expected: str | None, course: FlaskClient
+) -> None:
+    answered = course.get("/healthz", headers=headers).headers["X-Request-ID"]
+
+    assert (answered == expected) == (expected is not None)
+    assert answered != "0" * 32
+
+
+def test_every_line_of_a_servers_log_is_json_with_its_request(tmp_path: Path) -> None:
+    with serve_pair(tmp_path) as pair:
+        database = tmp_path / "course/course.db"
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute("DROP TABLE courses")
+        request = urllib.request.Request(f"{pair.course.url}/readyz", headers={"X-Request-ID": "mine"})
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(request, timeout=10)
+
+    lines = [line for line in pair.course.log.read_text().splitlines() if not line.startswith("[")]
+    parsed = [json.loads(line) for line in lines]
+    (problem,) = [line for line in parsed if line["request_id"] == "mine"]
+    assert (problem["level"], problem["message"]) == ("error", "not ready: database")
+    assert "no such table" in problem["trace"]
 
 
 @pytest.mark.parametrize("given", [None, "", "x" * 65, "a b", 'a"b', "a/b", "\u00e9", "{}"])

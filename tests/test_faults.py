@@ -4,6 +4,8 @@ import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import KeyPair, bearer, log_in, open_auth, open_course
 from tests.forger import Forger
-from tests.servers import Pair, call, serve_pair, wait_for
+from tests.servers import Pair, call, environment_for, run_flask, serve_pair, wait_for
 
 STUDENT = {"username": "student1", "password": "password123"}
 GONE = {
@@ -233,3 +235,28 @@ def test_killed_service_has_lost_nothing_when_it_is_back(tmp_path: Path) -> None
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             kept = connection.execute("SELECT count(*) FROM sessions WHERE revoked_at IS NULL").fetchone()
         assert kept == (6,)
+
+
+@pytest.mark.parametrize("command", ["generate", "rotate"])
+def test_disk_that_is_full_leaves_the_keys_as_they_were(command: str, tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    if command == "rotate":
+        run_flask("wsgi_auth", "keys generate", {}, tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()}
+
+    # No file may grow beyond nothing, which is what a full disk allows.
+    full = subprocess.run(
+        ["bash", "-c", f"ulimit -f 0; exec {sys.executable} -m flask --app wsgi_auth keys {command}"],
+        env=environment_for({}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert full.returncode == 1
+    assert "File too large" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()} == before
+    run_flask("wsgi_auth", f"keys {command}", {}, tmp_path)
