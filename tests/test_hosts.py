@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.error
@@ -88,7 +89,7 @@ def start(command: list[str], folder: Path, log: str, environment: dict[str, str
     try:
         yield
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # at which PostgreSQL waits for no client
         process.wait(timeout=30)
 
 
