@@ -1,13 +1,21 @@
 """How gunicorn serves either service; the address is given on the command line with `--bind`."""
 
+import atexit
 import os
 import shutil
 import tempfile
 from typing import Any
 
+
+def _remove(folder: str, process: int) -> None:
+    if os.getpid() == process:  # and not a worker's, whose end it is as well
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 # Where the workers' metrics meet. This file is read again at a reload, and the folder stays.
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-")
+    atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 
 
 def child_exit(_server: object, worker: Any) -> None:
@@ -15,11 +23,6 @@ def child_exit(_server: object, worker: Any) -> None:
     from prometheus_client.multiprocess import mark_process_dead  # which looks for the folder when imported
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
-
-
-def on_exit(_server: object) -> None:
-    """Leave nothing behind."""
-    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
 # Loaded once, before the workers are made: a refusal to start is said once and ends gunicorn.

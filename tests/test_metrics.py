@@ -180,6 +180,16 @@ def test_workers_count_together_and_a_killed_one_is_not_forgotten(tmp_path: Path
         assert 0 <= read(scrape(pair.course), "status_lists_age_seconds") < 60
 
 
+def test_server_leaves_no_files_of_its_counts_behind(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with serve_pair(tmp_path, auth_settings={"TMPDIR": str(temporary)}) as pair:
+        assert call(f"{pair.auth.url}/token", form=STUDENT)[0] == 200
+        assert [path.name[:8] for path in temporary.iterdir()] == ["metrics-"]
+
+    assert list(temporary.iterdir()) == []
+
+
 def get_token_of(server: Server) -> str:
     token: str = call(f"{server.url}/token", form=STUDENT)[1]["access_token"]
     return token
