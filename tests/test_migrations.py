@@ -6,7 +6,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask.testing import FlaskClient
 
-from tests.conftest import both_databases
+from shared.status_list import read_reference
+from tests.conftest import both_databases, log_in, read_claims
 
 pytestmark = both_databases
 
@@ -27,6 +28,23 @@ def test_migrations_run_backwards_and_forwards(service: FlaskClient) -> None:
         assert sa.inspect(engine).get_table_names() == ["alembic_version"]
         flask_migrate.upgrade()
         assert set(sa.inspect(engine).get_table_names()) == tables
+
+
+def test_logins_from_before_the_status_lists_get_places_and_go_on(auth: FlaskClient) -> None:
+    answers = [log_in(auth) for _ in range(3)]
+    with auth.application.app_context():
+        flask_migrate.downgrade(revision="0002")
+        flask_migrate.upgrade()
+
+    places = set()
+    for answer in answers:
+        form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
+        renewed = auth.post("/token", data=form)
+        assert renewed.status_code == 200
+        places.add(read_reference(read_claims(renewed.get_json()["access_token"])))
+    assert len(places) == 3
+    (old_list,) = {uri for uri, _ in places}
+    assert read_reference(read_claims(log_in(auth)["access_token"]))[0] != old_list, "that one is closed"
 
 
 def test_demo_data_is_added_once(service: FlaskClient) -> None:

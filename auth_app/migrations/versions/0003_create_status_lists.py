@@ -48,12 +48,15 @@ def _give_places() -> None:
         return
     size = max(_SIZE, 2 * len(sessions))
     connection.execute(
-        sa.text("INSERT INTO status_lists (id, size, closes_at, version) VALUES (1, :size, :now, 0)"),
+        sa.text("INSERT INTO status_lists (size, closes_at, version) VALUES (:size, :now, 0)"),
         {"size": size, "now": int(time.time())},
     )
     places = secrets.SystemRandom().sample(range(size), len(sessions))
     connection.execute(
-        sa.text("UPDATE sessions SET status_list_id = 1, status_index = :place WHERE id = :id"),
+        sa.text(
+            "UPDATE sessions SET status_list_id = (SELECT max(id) FROM status_lists), status_index = :place "
+            "WHERE id = :id"
+        ),
         [{"id": session, "place": place} for session, place in zip(sessions, places, strict=True)],
     )
 
