@@ -52,7 +52,7 @@ class SigningKey:
             file = FollowedFile(settings.jwt_private_key_file, read_private_key)
             self._read = lambda: file.value
             self._problem = lambda: file.problem
-            self.age = lambda: time.time() - settings.jwt_private_key_file.stat().st_mtime
+            self.age = lambda: _age_of(settings.jwt_private_key_file)
         self._key = self._read()
         if self._key.kid not in public_keys:
             raise UnusableKey(NOT_PUBLISHED.format(source))
@@ -89,6 +89,13 @@ def _read_private_file(path: Path) -> bytes:
             f"{path} cannot be read ({error.strerror}): make a key pair with `flask --app wsgi_auth keys "
             "generate`, or name the private key's file in JWT_PRIVATE_KEY_FILE"
         ) from None
+
+
+def _age_of(path: Path) -> float | None:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:  # the last good key signs, and how old it is nobody knows
+        return None
 
 
 def _check_permissions(status: os.stat_result, path: Path) -> None:

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import TestResponse
 
-from tests.conftest import KeyPair, add_client, bearer, log_in, open_course
+from tests.conftest import KeyPair, add_client, bearer, log_in, make_key_pair, open_auth, open_course
 from tests.forger import Forger
 from tests.servers import ROOT, Server, call, serve_pair, wait_for
 from tests.test_offline_revocation import LISTS
@@ -139,6 +139,17 @@ def test_dashboard_asks_for_metrics_that_there_are(auth: FlaskClient, course: Fl
 
 def test_age_of_the_key_is_told(auth: FlaskClient) -> None:
     assert 0 <= read(auth.get("/metrics").text, "signing_key_age_seconds") < 3600
+
+
+def test_missing_key_leaves_the_metrics(new_database: Callable[[], str], tmp_path: Path) -> None:
+    pair = make_key_pair(tmp_path)
+    with open_auth(new_database(), pair) as auth:
+        pair.private_file.unlink()
+
+        response = auth.get("/metrics")
+
+        assert response.status_code == 200
+        assert "signing_key_age_seconds" not in response.text
 
 
 def test_metrics_can_be_turned_off(key_pair: KeyPair, tmp_path: Path) -> None:
