@@ -1,7 +1,7 @@
 """Publish at `/.well-known/status-list` which sessions were revoked, in signed Token Status Lists.
 
-The lists follow from the database and the clock alone, so
-that every worker of every replica serves the same bytes.
+The lists follow from the database and the clock alone, so that every worker of every replica serves the same
+bytes. The sections are those of draft-ietf-oauth-status-list.
 """
 
 import gzip

@@ -21,9 +21,7 @@ from shared.status_list import (
     VALID,
     StatusList,
     UnusableStatusList,
-    dump_tokens,
     is_path_of_list,
-    load_tokens,
     parse_status_list,
     read_reference,
 )
@@ -112,7 +110,7 @@ class Revocations:
         uris = answer.get("status_lists") if isinstance(answer, dict) else None
         if not isinstance(uris, list) or len(uris) > MAXIMUM_LISTS:
             raise UnusableStatusList(f"{self._url} does not name the issuer's status lists")
-        return dump_tokens({uri: self._fetch_list(uri) for uri in uris})
+        return json.dumps({uri: self._fetch_list(uri) for uri in uris}).encode()
 
     def _fetch_list(self, uri: object) -> str:
         path = str(uri).removeprefix(self._prefix)
@@ -125,7 +123,7 @@ class Revocations:
 
     def _read_copy(self, path: Path) -> dict[str, StatusList]:
         try:
-            tokens = load_tokens(path.read_bytes())
-        except (OSError, ValueError) as error:
+            tokens: dict[str, str] = json.loads(path.read_bytes())
+            return {uri: parse_status_list(token, uri, self._public_keys) for uri, token in tokens.items()}
+        except (OSError, ValueError, AttributeError) as error:
             raise UnusableStatusList(f"{path} cannot be read ({error})") from None
-        return {uri: parse_status_list(token, uri, self._public_keys) for uri, token in tokens.items()}

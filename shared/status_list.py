@@ -4,7 +4,6 @@ The format is that of the IETF draft "Token Status List" (draft-ietf-oauth-statu
 comments refer.
 """
 
-import json
 import re
 import time
 import zlib
@@ -104,16 +103,3 @@ def unpack(packed: str) -> bytes:
     if not unpacking.eof:  # cut off, or a bomb: a few bytes may stand for gigabytes
         raise ValueError(f"the list is cut off, or has more than {MAXIMUM_BYTES} bytes")
     return statuses
-
-
-def dump_tokens(tokens: dict[str, str]) -> bytes:
-    """Return the content of a file that holds signed lists by their uri."""
-    return json.dumps(tokens).encode()
-
-
-def load_tokens(content: bytes) -> dict[str, str]:
-    """Return the signed lists of a file, not yet verified. Raises `ValueError`."""
-    tokens = json.loads(content)
-    if not isinstance(tokens, dict) or not all(isinstance(token, str) for token in tokens.values()):
-        raise ValueError("it is not a file of status lists")
-    return tokens

@@ -217,6 +217,17 @@ def test_cold_start_with_the_issuer_down(
         assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"1", b'{"a": 1}', b'{"a": null}', b"\xff"])
+def test_damaged_copy_is_made_anew(
+    content: bytes, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    (tmp_path / "status_lists.json").write_bytes(content)
+    publish(issuer, forger, 5)
+
+    with open_checking(issuer, key_pair, tmp_path) as course:
+        assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
+
+
 def test_copy_that_somebody_changed_is_not_believed(
     issuer: Issuer, forger: Forger, attacker: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
