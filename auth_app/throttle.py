@@ -19,11 +19,13 @@ ACCOUNT_ALLOWANCE = 5
 ADDRESS_ALLOWANCE = 50
 MAXIMUM_DELAY = 300  # seconds: nobody is locked out for longer by what others do
 MEMORY = 3600  # seconds after which a failure counts no longer
+SKEW = 60  # seconds: a failure later than that is of a replica with a wrong clock, and would lock people out
 
 _RECENT = (
     select(LoginFailure.key, func.count(), func.max(LoginFailure.failed_at))
     .where(
-        LoginFailure.key.in_(bindparam("keys", expanding=True)), LoginFailure.failed_at > bindparam("since")
+        LoginFailure.key.in_(bindparam("keys", expanding=True)),
+        LoginFailure.failed_at.between(bindparam("since"), bindparam("until")),
     )
     .group_by(LoginFailure.key)
 )
@@ -36,7 +38,8 @@ def check_throttle(username: str) -> bool:
     """
     allowances = {_account(username): ACCOUNT_ALLOWANCE, _address(): ADDRESS_ALLOWANCE}
     now = time.time()
-    rows = db.session.execute(_RECENT, {"keys": list(allowances), "since": now - MEMORY}).all()
+    period = {"since": now - MEMORY, "until": now + SKEW}
+    rows = db.session.execute(_RECENT, {"keys": list(allowances), **period}).all()
     wait = max(
         (latest + delay_after(count - allowances[key]) - now for key, count, latest in rows), default=0
     )

@@ -110,7 +110,10 @@ class Pair:
 
 @contextmanager
 def serve_pair(
-    folder: Path, ports: tuple[int, int] = (0, 0), auth_settings: dict[str, str] | None = None
+    folder: Path,
+    ports: tuple[int, int] = (0, 0),
+    auth_settings: dict[str, str] | None = None,
+    course_settings: dict[str, str] | None = None,
 ) -> Iterator[Pair]:
     """Make keys, databases and demo data below a folder, and serve both applications until the block ends."""
     auth_folder, course_folder = folder / "auth", folder / "course"
@@ -127,6 +130,7 @@ def serve_pair(
             "ISSUER": url_of(auth_listener),
             "RESOURCE": url_of(course_listener),
             "COURSE_DATABASE_URL": f"sqlite:///{course_folder}/course.db",
+            **(course_settings or {}),
         }
         run_flask("wsgi_auth", "keys generate", auth_environment, auth_folder)
         shutil.copy(auth_folder / "keys/public_key.pem", course_folder / "keys/public_key.pem")
