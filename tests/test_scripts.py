@@ -175,6 +175,18 @@ def test_request_with_a_token_stands_within_the_first_twenty_lines() -> None:
     assert "Authorization: Bearer $TOKEN" in "\n".join(README.splitlines()[:20])
 
 
+def test_readme_names_every_dependency() -> None:
+    table = README.partition("## Dependencies")[2].partition("## ")[0]
+    listed = {
+        name
+        for row in re.findall(r"^\| (?:for \w+: )?(.+?) \|", table, re.MULTILINE)
+        for name in row.split(", ")
+    }
+    files = [(ROOT / name).read_text() for name in ("requirements.in", "requirements-dev.in")]
+
+    assert listed - {"Package", "---"} == set(re.findall(r"^[\w-]+", "".join(files), re.MULTILINE)) - {"-r"}
+
+
 def test_readme_names_every_setting_with_its_default() -> None:
     from auth_app.settings import AuthSettings
     from course_app.settings import CourseSettings
