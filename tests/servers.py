@@ -13,7 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Server:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    application: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -56,7 +58,7 @@ def serve(
 ) -> Iterator[Server]:
     """Serve an application of the project until the block ends."""
     log = folder / f"{application}.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [*GUNICORN, "--bind", f"fd://{listener.fileno()}", f"{application}:app"],
             env=environment_for(environment),
@@ -67,7 +69,7 @@ def serve(
         )
     url = url_of(listener)
     listener.close()  # gunicorn has it now
-    server = Server(url, process, log)
+    server = Server(url, process, log, application, environment)
     try:
         wait_until_ready(server)
         yield server
@@ -75,6 +77,15 @@ def serve(
         if process.poll() is None:
             server.stop()
         assert find_secrets(log.read_text()) == []
+
+
+@contextmanager
+def serve_again(server: Server) -> Iterator[Server]:
+    """Serve what was killed at the same address, with what it left."""
+    server.process.wait(timeout=20)
+    listener = listen(int(server.url.rpartition(":")[2]))
+    with serve(server.application, listener, server.environment, server.log.parent) as again:
+        yield again
 
 
 def environment_for(settings: dict[str, str]) -> dict[str, str]:

@@ -1,15 +1,10 @@
 """What breaks around the services: they refuse clearly, recover by themselves, and lose nothing."""
 
 import contextlib
-import os
-import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -19,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import KeyPair, bearer, log_in, open_auth, open_course
 from tests.forger import Forger
-from tests.servers import Pair, call, environment_for, run_flask, serve_pair, wait_for
+from tests.servers import environment_for, run_flask
 
 STUDENT = {"username": "student1", "password": "password123"}
 GONE = {
@@ -136,105 +131,6 @@ def test_slow_database_is_not_waited_for_for_ever(
 
         assert course.get("/courses", headers=bearer(forger.sign())).status_code == 200
     engine.dispose()
-
-
-@dataclass
-class Sessions:
-    """Threads that refresh a login each, and note what was acknowledged; who lost an answer logs in again."""
-
-    url: str
-    newest: list[str] = field(default_factory=list)  # of each thread the refresh token that it holds
-    losses: list[Exception] = field(default_factory=list)  # of answers that never came
-    answers: list[int] = field(default_factory=list)
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    def log_in(self) -> str:
-        """Return a refresh token, as soon as one can be had."""
-        while True:
-            with contextlib.suppress(OSError, HTTPException):
-                status, answer = call(f"{self.url}/token", form=STUDENT)
-                assert status == 200
-                token: str = answer["refresh_token"]
-                return token
-
-    def run(self, number: int) -> None:
-        while not self.stopping.is_set():
-            form = {"grant_type": "refresh_token", "refresh_token": self.newest[number]}
-            try:
-                status, answer = call(f"{self.url}/token", form=form)
-            except (OSError, HTTPException) as error:
-                self.losses.append(error)
-                if not self.stopping.is_set():
-                    self.newest[number] = self.log_in()
-                continue
-            self.answers.append(status)
-            if status == 200:
-                self.newest[number] = answer["refresh_token"]
-
-
-@contextlib.contextmanager
-def refreshing(url: str, count: int = 6) -> Iterator[Sessions]:
-    """Refresh several logins at once while the block runs."""
-    sessions = Sessions(url)
-    sessions.newest = [sessions.log_in() for _ in range(count)]
-    threads = [threading.Thread(target=sessions.run, args=[number]) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield sessions
-    finally:
-        sessions.stopping.set()
-        for thread in threads:
-            thread.join()
-
-
-@pytest.fixture(scope="module")
-def own_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with serve_pair(tmp_path_factory.mktemp("faults")) as pair:
-        yield pair
-
-
-def test_killed_worker_takes_only_what_it_had_in_its_hands(own_pair: Pair) -> None:
-    master, *workers = own_pair.auth.workers()
-    with refreshing(own_pair.auth.url) as sessions:
-        wait_for(lambda: len(sessions.answers) > 50)
-        os.kill(workers[0], signal.SIGKILL)
-        wait_for(lambda: len(set(own_pair.auth.workers()) - {master, *workers}) == 1)
-        answered, lost = len(sessions.answers), len(sessions.losses)
-        wait_for(lambda: len(sessions.answers) > answered + 100)
-
-    assert set(sessions.answers) == {200}
-    assert len(sessions.losses) == lost <= 6, "what it had in its hands, and nothing afterwards"
-    for refresh_token in sessions.newest:
-        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        assert [call(f"{own_pair.auth.url}/token", form=form)[0] for _ in range(2)] == [200, 400]
-
-
-def test_restart_by_hup_fails_no_request(own_pair: Pair) -> None:
-    master, *workers = own_pair.auth.workers()
-    with refreshing(own_pair.auth.url) as sessions:
-        wait_for(lambda: len(sessions.answers) > 50)
-        os.kill(master, signal.SIGHUP)
-        wait_for(lambda: not set(own_pair.auth.workers()) & set(workers))
-        answered = len(sessions.answers)
-        wait_for(lambda: len(sessions.answers) > answered + 50)
-
-    assert sessions.losses == []
-    assert set(sessions.answers) == {200}
-
-
-def test_killed_service_has_lost_nothing_when_it_is_back(tmp_path: Path) -> None:
-    with serve_pair(tmp_path) as pair:
-        with refreshing(pair.auth.url) as sessions:
-            wait_for(lambda: len(sessions.answers) > 50)
-            sessions.stopping.set()
-            for process in pair.auth.workers():
-                os.kill(process, signal.SIGKILL)
-        database = tmp_path / "auth/auth.db"
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            kept = connection.execute("SELECT count(*) FROM sessions WHERE revoked_at IS NULL").fetchone()
-        assert kept == (6,)
 
 
 @pytest.mark.parametrize("command", ["generate", "rotate"])

@@ -1,0 +1,232 @@
+"""What was acknowledged stays, and a refresh token is good once, whatever ends under load."""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.databases import create_database, serve_postgresql
+from tests.servers import Pair, Server, call, serve_again, serve_pair, serve_replicas, wait_for
+
+STUDENT = {"username": "student1", "password": "password123"}
+ADMIN = {"username": "admin1", "password": "password789"}
+
+
+@dataclass
+class Session:
+    """A login that is refreshed without a pause; who may have lost an answer logs in again."""
+
+    url: str
+    refresh_token: str = ""
+    answers: list[int] = field(default_factory=list)
+    losses: list[Exception] = field(default_factory=list)  # of answers that never came
+    spent: list[str] = field(default_factory=list)
+    is_in_doubt: bool = False
+
+    def log_in(self) -> None:
+        """Get a refresh token, as soon as one can be had."""
+        with contextlib.suppress(OSError, HTTPException):
+            status, answer = call(f"{self.url}/token", form=STUDENT)
+            if status == 200:
+                self.refresh_token, self.is_in_doubt = answer["refresh_token"], False
+
+    def refresh(self) -> None:
+        if not self.refresh_token:
+            self.log_in()
+            return
+        try:
+            status, answer = refresh(self.url, self.refresh_token)
+        except (OSError, HTTPException) as error:
+            self.losses.append(error)
+            self.refresh_token = ""
+            return
+        if status == 200:
+            self.spent.append(self.refresh_token)
+            self.refresh_token, self.is_in_doubt = answer["refresh_token"], False
+        elif status == 503:  # it may have been claimed all the same
+            self.is_in_doubt = True
+        elif self.is_in_doubt:
+            self.refresh_token = ""
+            return
+        self.answers.append(status)
+
+
+def refresh(url: str, refresh_token: str) -> tuple[int, dict[str, str]]:
+    return call(f"{url}/token", form={"grant_type": "refresh_token", "refresh_token": refresh_token})
+
+
+@contextlib.contextmanager
+def repeating(*actions: Callable[[], None]) -> Iterator[None]:
+    """Do each of some things again and again, side by side, while the block runs."""
+    stopping = threading.Event()
+
+    def repeat(action: Callable[[], None]) -> None:
+        while not stopping.is_set():
+            action()
+
+    threads = [threading.Thread(target=repeat, args=[action]) for action in actions]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+
+
+@dataclass
+class Load:
+    """Six sessions at one auth_app."""
+
+    sessions: list[Session]
+
+    @property
+    def answers(self) -> list[int]:
+        return [status for session in self.sessions for status in session.answers]
+
+    @property
+    def losses(self) -> list[Exception]:
+        return [error for session in self.sessions for error in session.losses]
+
+    def wait_for_answers(self, count: int, status: int = 200) -> None:
+        before = self.answers.count(status)
+        wait_for(lambda: self.answers.count(status) >= before + count)
+
+
+@contextlib.contextmanager
+def refreshing(*servers: Server) -> Iterator[Load]:
+    load = Load([Session(servers[number % len(servers)].url) for number in range(6)])
+    with repeating(*(session.refresh for session in load.sessions)):
+        yield load
+
+
+def check_refresh_tokens(load: Load) -> None:
+    """Whoever holds a refresh token can use it once, and none of those before it."""
+    for session in load.sessions:
+        if session.refresh_token and not session.is_in_doubt:
+            token = session.refresh_token
+            assert [refresh(session.url, token)[0] for _ in range(2)] == [200, 400]
+        assert {refresh(session.url, spent)[0] for spent in session.spent[-3:]} <= {400}
+
+
+@pytest.fixture(scope="module")
+def own_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with serve_pair(tmp_path_factory.mktemp("crashes")) as pair:
+        yield pair
+
+
+def test_killed_worker_takes_only_what_it_had_in_its_hands(own_pair: Pair) -> None:
+    master, *workers = own_pair.auth.workers()
+    with refreshing(own_pair.auth) as load:
+        load.wait_for_answers(50)
+        os.kill(workers[0], signal.SIGKILL)
+        wait_for(lambda: len(set(own_pair.auth.workers()) - {master, *workers}) == 1)
+        lost = len(load.losses)
+        load.wait_for_answers(100)
+
+    assert set(load.answers) == {200}
+    assert len(load.losses) == lost <= 6, "what it had in its hands, and nothing afterwards"
+    check_refresh_tokens(load)
+
+
+def test_restart_by_hup_fails_no_request(own_pair: Pair) -> None:
+    master, *workers = own_pair.auth.workers()
+    with refreshing(own_pair.auth) as load:
+        load.wait_for_answers(50)
+        os.kill(master, signal.SIGHUP)
+        wait_for(lambda: not set(own_pair.auth.workers()) & set(workers))
+        load.wait_for_answers(50)
+
+    assert load.losses == []
+    assert set(load.answers) == {200}
+
+
+def test_postgresql_that_goes_under_load_takes_nothing_with_it(tmp_path: Path) -> None:
+    with (
+        serve_postgresql() as database,
+        serve_replicas(tmp_path / "served", create_database(f"{database.get_uri('auth')}")) as replicas,
+        refreshing(*replicas) as load,
+    ):
+        for how in (signal.SIGQUIT, signal.SIGINT):  # a crash, a restart
+            load.wait_for_answers(50)
+            process = database.get_postmaster_info().process
+            assert process
+            process.send_signal(how)
+            load.wait_for_answers(1, status=503)
+            process.wait(20)
+            database.ensure_postgres_running()
+            load.wait_for_answers(50)
+
+        assert set(load.answers) == {200, 503}
+        assert load.losses == [], "every request is answered"
+
+
+@dataclass
+class Writer:
+    """Makes users, courses and enrolments, and notes those that were acknowledged."""
+
+    pair: Pair
+    token: str
+    made: int = 0
+    users: set[str] = field(default_factory=set)
+    courses: set[int] = field(default_factory=set)
+    enrolments: set[int] = field(default_factory=set)
+
+    def write(self) -> None:
+        self.made += 1
+        name = f"user{self.made}"
+        with contextlib.suppress(OSError, HTTPException):
+            body = {"username": name, "password": "a good password", "roles": ["student"]}
+            assert self.send("POST", f"{self.pair.auth.url}/users", body)["username"] == name
+            self.users.add(name)
+        with contextlib.suppress(OSError, HTTPException):
+            course = self.send("POST", f"{self.pair.course.url}/courses", {"title": name})["id"]
+            self.courses.add(course)
+            self.send("PUT", f"{self.pair.course.url}/courses/{course}/enrolment", {})
+            self.enrolments.add(course)
+
+    def send(self, method: str, url: str, body: dict[str, Any]) -> Any:
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return json.loads(response.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            with error:
+                raise OSError(f"{url} answers {error.code}") from None
+
+
+def rows(database: Path, query: str) -> set[object]:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return {row[0] for row in connection.execute(query)}
+
+
+@pytest.mark.parametrize("moment", [20, 30])
+def test_services_that_are_killed_lose_nothing_that_they_acknowledged(moment: int, tmp_path: Path) -> None:
+    with serve_pair(tmp_path) as pair:
+        writer = Writer(pair, call(f"{pair.auth.url}/token", form=ADMIN)[1]["access_token"])
+        with refreshing(pair.auth) as load, repeating(writer.write):
+            wait_for(lambda: len(writer.enrolments) >= moment)
+            for process in pair.auth.workers() + pair.course.workers():
+                os.kill(process, signal.SIGKILL)
+
+        auth, course = tmp_path / "auth/auth.db", tmp_path / "course/course.db"
+        assert writer.users <= rows(auth, "SELECT username FROM users")
+        assert writer.courses <= rows(course, "SELECT id FROM courses")
+        assert writer.enrolments <= rows(course, "SELECT course_id FROM enrolments")
+        assert rows(auth, "SELECT id FROM sessions WHERE revoked_at IS NOT NULL") == set()
+        with serve_again(pair.auth):
+            check_refresh_tokens(load)
