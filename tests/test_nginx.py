@@ -3,6 +3,8 @@
 import contextlib
 import http.client
 import json
+import resource
+import select
 import shutil
 import signal
 import socket
@@ -27,6 +29,7 @@ NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/loca
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 NAMES = {"auth": "auth.example.com", "course": "course.example.com"}
+CONNECTIONS = 10_000
 LOGIN = "username=student1&password=password123"
 
 
@@ -94,7 +97,7 @@ def serve_proxy(folder: Path) -> Iterator[Proxy]:
             "auth:8081": pair.auth.url.removeprefix("http://"),
             "course:8082": pair.course.url.removeprefix("http://"),
             "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
-            "client_header_timeout 10s": "client_header_timeout 2s",
+            "client_header_timeout 10s": "client_header_timeout 3s",
             "/etc/nginx/tls": str(folder),
             "/tmp/nginx": f"{folder}/nginx",  # noqa: S108
         }.items():
@@ -174,6 +177,25 @@ def test_slow_clients_hold_up_nobody(proxy: Proxy) -> None:
                     slow.sendall((head + host).encode())
         assert proxy.ask("auth", "GET", "/users/me", Authorization=f"Bearer {token}")[0] == 200
         assert proxy.ask("course", "GET", "/courses", Authorization=f"Bearer {token}")[0] == 200
+
+
+def test_ten_thousand_open_connections_hold_up_nobody(proxy: Proxy) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2 * CONNECTIONS:
+        pytest.skip(f"{2 * CONNECTIONS} open files are not allowed here: see `ulimit -Hn`")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with contextlib.ExitStack() as stack:
+            poll = select.poll()
+            for _ in range(CONNECTIONS):
+                poll.register(stack.enter_context(proxy.open()), select.POLLIN)
+
+            headers = {"Authorization": f"Bearer {proxy.log_in()}"}
+            assert proxy.ask("course", "GET", "/courses", **headers)[0] == 200
+
+            assert poll.poll(0) == [], "all are open still"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_slow_client_is_cut_off(proxy: Proxy) -> None:
