@@ -24,6 +24,6 @@ def check_new_password(username: str, password: str) -> None:
 
 @cache
 def _common_passwords() -> frozenset[str]:
-    """Return the thousand commonest passwords of eight characters or more in the list that Django ships."""
+    """Return the 3,000 commonest passwords of eight characters or more in the list that Django ships."""
     path = Path(__file__).with_name("common_passwords.txt")
     return frozenset(path.read_text().casefold().split())

@@ -1,12 +1,14 @@
 """An issuer that does whatever a test wants it to."""
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -28,8 +30,8 @@ class Issuer:
 
 
 @contextmanager
-def serve_issuer() -> Iterator[Issuer]:
-    """Serve an issuer until the block ends."""
+def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
+    """Serve an issuer until the block ends, by TLS where a folder with a certificate is given."""
     issuer = Issuer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -55,9 +57,13 @@ def serve_issuer() -> Iterator[Issuer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
+        if certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
-        issuer.url = f"http://127.0.0.1:{server.server_port}/jwks.json"
+        issuer.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}/jwks.json"
         yield issuer
         server.shutdown()
         thread.join()

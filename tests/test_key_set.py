@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from flask.testing import FlaskClient
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
@@ -20,6 +22,7 @@ import course_app
 from course_app.settings import CourseSettings
 from shared.keys import public_jwk
 from shared.public_keys import MAXIMUM_SIZE
+from tests.certificates import make_certificate
 from tests.conftest import KeyPair, bearer, open_course
 from tests.forger import Forger, encode
 from tests.issuers import Issuer, serve_issuer
@@ -175,6 +178,35 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
     assert line.endswith("): the last good copy stays in force")
     assert any(part in line for part in said.split("|")), line
     assert issuer.requests == ["/jwks.json"], "once, and no redirect is followed"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_trusted", "status"),
+    [
+        pytest.param(x509.IPAddress(ip_address("127.0.0.1")), True, 200, id="good"),
+        pytest.param(x509.IPAddress(ip_address("127.0.0.1")), False, 401, id="that nobody vouches for"),
+        pytest.param(x509.DNSName("login.example.com"), True, 401, id="of somebody else"),
+    ],
+)
+def test_certificate(
+    name: x509.GeneralName,
+    is_trusted: bool,
+    status: int,
+    key_pair: KeyPair,
+    other_key_pair: KeyPair,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "jwks.pem").write_bytes(key_pair.public_file.read_bytes())
+    make_certificate(tmp_path, name)
+    if is_trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    with serve_issuer(tmp_path) as issuer:
+        issuer.publish(jwk(key_pair), jwk(other_key_pair))
+
+        with open_mirroring(issuer, tmp_path) as course:
+            assert read(course, key_pair) == 200
+            assert read(course, other_key_pair) == status
 
 
 def test_unknown_kid_is_asked_for_at_once(

@@ -6,6 +6,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask.testing import FlaskClient
 
+from auth_app.models import Client, Session, User
 from shared.status_list import read_reference
 from tests.conftest import both_databases, log_in, read_claims
 
@@ -58,3 +59,13 @@ def test_demo_data_is_added_once(service: FlaskClient) -> None:
             counts.append(database.session.scalar(sa.select(sa.func.count()).select_from(table)))
 
     assert counts[0] == counts[1] > 0
+
+
+def test_new_database_holds_nobody(auth: FlaskClient) -> None:
+    with auth.application.app_context():
+        engine = auth.application.extensions["sqlalchemy"].engine
+        flask_migrate.downgrade(revision="base")
+        flask_migrate.upgrade()
+        with engine.connect() as connection:
+            for table in (User, Client, Session):
+                assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0
