@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import NOT_PUBLISHED, read_private_key
-from shared.files import lock_folder, replace_file, sync_folder
+from shared.files import lock, replace_file, sync_folder
 from shared.keys import MINIMUM_BITS, UnusableKey, read_key_file
 from shared.verification import LEEWAY
 
@@ -48,7 +48,7 @@ def generate_key_pair(private_file: Path, public_file: Path) -> str:
     What is there is left as it is, but a private key alone is given its public half. Raises `UnusableKey`,
     `OSError`.
     """
-    with lock_folder(private_file.parent):
+    with lock(private_file.parent):
         if public_file.exists():
             raise UnusableKey(f"{public_file} exists and was left as it is")
         if not private_file.exists():
@@ -81,7 +81,7 @@ def rotate(settings: AuthSettings) -> str:
     The first call publishes a new key. Once all who verify have it, the second lets it sign, and the old one
     retires. Raises `UnusableKey`, for a second call that comes too early as well, and `OSError`.
     """
-    with lock_folder(settings.jwt_private_key_file.parent):
+    with lock(settings.jwt_private_key_file.parent):
         keys = list_keys(settings)
         successor = _find(keys, NEXT)
         if successor and successor.time:
@@ -102,7 +102,7 @@ def revoke(settings: AuthSettings, kid: str) -> None:
 
     Raises `UnusableKey`, `OSError`.
     """
-    with lock_folder(settings.jwt_private_key_file.parent):
+    with lock(settings.jwt_private_key_file.parent):
         keys = list_keys(settings)
         key = next((key for key in keys if key.kid == kid), None)
         if key is None:

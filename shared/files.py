@@ -126,9 +126,9 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Let one process at a time change the files of a folder. Raises `OSError`."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def lock(path: Path) -> Iterator[None]:
+    """Let one process at a time do what changes a folder, or what a file stands for. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

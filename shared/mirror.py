@@ -16,7 +16,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shared.files import lock_folder, replace_file
+from shared.files import lock, replace_file
 from shared.startup import StartupError
 
 TIMEOUT = 3  # seconds, for a whole fetch
@@ -44,6 +44,7 @@ class Mirror:
         self._copy = copy = copy.absolute()
         # Changed by every attempt; holds the time of the last that went well, and what went wrong since.
         self._attempt_file = copy.with_suffix(".attempt")
+        self._lock_file = copy.with_suffix(".lock")  # not the folder: to make one copy may need another one
         self._make = make
         self._refresh = refresh
         self._cooldown = cooldown
@@ -99,7 +100,8 @@ class Mirror:
         Returns what keeps the copy from being up to date.
         """
         try:
-            with lock_folder(self._copy.parent):
+            self._lock_file.touch()
+            with lock(self._lock_file):
                 if self.age >= interval:
                     self._attempt()
         except OSError as error:

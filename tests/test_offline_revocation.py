@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared.keys import read_key_file
+from shared.keys import public_jwk, read_key_file
 from tests.conftest import KeyPair, bearer, open_course, run_command
 from tests.forger import ABSENT, ISSUER, Forger
 from tests.issuers import Issuer, serve_issuer
@@ -77,6 +77,21 @@ def test_revoked_token_is_refused_and_its_neighbours_are_not(
         assert [read(course, token_at(forger, index)) for index in (4, 5, 6, 13)] == [200, 401, 200, 200]
 
     assert issuer.requests == ["/lists", "/lists/1"], "one fetch for all"
+
+
+def test_lists_wait_for_no_keys_that_are_fetched_meanwhile(
+    issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    publish(issuer, forger)
+    keys = {"keys": [public_jwk(key_pair.private_key.public_key())]}
+    issuer.pages["/jwks.json"] = json.dumps(keys).encode()
+    copy = tmp_path / "jwks.pem"
+    copy.write_bytes(key_pair.public_file.read_bytes())
+
+    url = issuer.url.replace("/lists", "/jwks.json")
+    with open_checking(issuer, None, tmp_path, jwks_url=url, jwks_copy_file=copy) as course:
+        assert course.get("/readyz").json == {"status": "ok", "status_lists_age": 0}
+        assert read(course, token_at(forger)) == 200
 
 
 def test_known_token_is_refused_once_it_is_revoked(
