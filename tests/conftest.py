@@ -42,7 +42,7 @@ both_databases = pytest.mark.parametrize("backend", ["sqlite", "postgresql"], in
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--hosts", action="store_true", help="make network namespaces and test across them")
-    parser.addoption("--screenshots", type=Path, help="where the browser test puts its pictures")
+    parser.addoption("--screenshots", type=lambda name: Path(name).absolute(), help="where pictures go")
 
 
 @dataclass(frozen=True)

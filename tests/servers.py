@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.secrets import find_secrets, remember
@@ -46,6 +49,13 @@ class Server:
 def listen(port: int = 0) -> socket.socket:
     """Return a socket on a free port that nobody else can take before gunicorn inherits it."""
     return socket.create_server(("127.0.0.1", port))
+
+
+def find_port() -> int:
+    """Return a port that is free now, for a server that takes no socket of ours."""
+    with listen() as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def url_of(listener: socket.socket) -> str:
@@ -126,10 +136,8 @@ def serve_pair(
     auth_settings: dict[str, str] | None = None,
     course_settings: dict[str, str] | None = None,
 ) -> Iterator[Pair]:
-    """Make keys, databases and demo data below a folder, and serve both applications until the block ends."""
+    """Put keys, databases and demo data below a folder, and serve both applications until the block ends."""
     auth_folder, course_folder = folder / "auth", folder / "course"
-    for home in (auth_folder, course_folder):
-        (home / "keys").mkdir(parents=True)
     with listen(ports[0]) as auth_listener, listen(ports[1]) as course_listener:
         auth_environment = {
             "ISSUER": url_of(auth_listener),
@@ -143,16 +151,36 @@ def serve_pair(
             "COURSE_DATABASE_URL": f"sqlite:///{course_folder}/course.db",
             **(course_settings or {}),
         }
-        run_flask("wsgi_auth", "keys generate", auth_environment, auth_folder)
-        shutil.copy(auth_folder / "keys/public_key.pem", course_folder / "keys/public_key.pem")
-        for command in ("db upgrade", "demo-data"):
-            run_flask("wsgi_auth", command, auth_environment, auth_folder)
-            run_flask("wsgi_course", command, course_environment, course_folder)
+        for name, (content, mode) in make_homes().items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(mode)
         with (
             serve("wsgi_auth", auth_listener, auth_environment, auth_folder) as auth,
             serve("wsgi_course", course_listener, course_environment, course_folder) as course,
         ):
             yield Pair(auth, course, course_environment, course_folder)
+
+
+@cache
+def make_homes() -> dict[str, tuple[bytes, int]]:
+    """Make a pair of keys, databases and demo data by command, and return all files, with their modes."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        auth, course = folder / "auth", folder / "course"
+        for home in (auth, course):
+            (home / "keys").mkdir(parents=True)
+        run_flask("wsgi_auth", "keys generate", {}, auth)
+        shutil.copy(auth / "keys/public_key.pem", course / "keys/public_key.pem")
+        for home in (auth, course):
+            settings = {f"{home.name.upper()}_DATABASE_URL": f"sqlite:///{home}/{home.name}.db"}
+            for command in ("db upgrade", "demo-data"):
+                run_flask(f"wsgi_{home.name}", command, settings, home)
+        return {
+            str(path.relative_to(folder)): (path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
 
 
 @contextmanager

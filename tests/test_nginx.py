@@ -19,7 +19,7 @@ import pytest
 from cryptography import x509
 
 from tests.certificates import make_certificate
-from tests.servers import ROOT, Pair, serve_pair, wait_for
+from tests.servers import ROOT, Pair, find_port, serve_pair, wait_for
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
@@ -64,8 +64,7 @@ def serve_proxy(folder: Path) -> Iterator[Proxy]:
     """Serve both services and an nginx before them until the block ends."""
     assert NGINX
     make_certificate(folder, *map(x509.DNSName, NAMES.values()))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_port()
     with serve_pair(folder, auth_settings={"TRUSTED_PROXIES": "1"}) as pair:
         configuration = (ROOT / "deploy/nginx.conf").read_text()
         for old, new in {

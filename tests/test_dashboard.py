@@ -1,0 +1,122 @@
+"""The dashboard's queries find something, asked by a real Prometheus; `--screenshots` draws it too."""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.drawing import draw_dashboard
+from tests.servers import ROOT, Pair, call, find_port, serve_pair, wait_for
+
+PROMETHEUS = shutil.which("prometheus")
+pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
+
+PANELS: list[dict[str, Any]] = json.loads((ROOT / "deploy/grafana.json").read_text())["panels"]
+STUDENT = {"username": "student1", "password": "password123"}
+CONFIGURATION = """
+global: {{scrape_interval: 1s}}
+scrape_configs:
+  - {{job_name: auth_app, static_configs: [{{targets: ["{auth}"]}}]}}
+  - {{job_name: course_app, static_configs: [{{targets: ["{course}"]}}]}}
+"""
+
+
+@dataclass
+class Watched:
+    """Both services, and a Prometheus that watches them."""
+
+    pair: Pair
+    url: str
+
+    def ask(self, path: str, **parameters: str | float) -> list[dict[str, Any]]:
+        status, answer = call(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
+        assert status == 200, answer
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
+
+    def use(self, seconds: float = 0) -> None:
+        """Let all happen that is counted, once or for some time; more at some times than at others."""
+        auth, course, until = self.pair.auth.url, self.pair.course.url, time.monotonic() + seconds
+        for number in itertools.count():
+            answer = call(f"{auth}/token", form=STUDENT)[1]
+            if number % 40 == 0:  # or the address is throttled
+                call(f"{auth}/token", form={"username": os.urandom(4).hex(), "password": "wrong password"})
+            form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
+            call(f"{auth}/token", form=form)
+            for _ in range(int(1 + 10 * (1 + time.monotonic() // 20 % 3))):
+                call(f"{course}/courses", answer["access_token"])
+            call(f"{course}/courses", "no.such.token")
+            unknown = f"eyJhbGciOiJSUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6IngifQ.e30.{'A' * 342}"
+            call(f"{course}/courses", unknown)
+            if time.monotonic() >= until:
+                return
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    assert PROMETHEUS
+    folder = tmp_path_factory.mktemp("dashboard")
+    address, port = f"127.0.0.1:{find_port()}", find_port()
+    settings = {
+        "JWKS_URL": f"http://127.0.0.1:{port}/.well-known/jwks.json",
+        "JWKS_COPY_FILE": "keys/public_key.pem",  # there is one already
+    }
+    with contextlib.ExitStack() as stack:
+        pair = stack.enter_context(serve_pair(folder, (port, 0), course_settings=settings))
+        targets = {name: getattr(pair, name).url.removeprefix("http://") for name in ("auth", "course")}
+        (folder / "prometheus.yml").write_text(CONFIGURATION.format(**targets))
+        log = stack.enter_context((folder / "prometheus.log").open("wb"))
+        process = subprocess.Popen(
+            [
+                PROMETHEUS,
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address={address}",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+        watched = Watched(pair, f"http://{address}")
+
+        def is_watching() -> bool:
+            assert process.poll() is None, (folder / "prometheus.log").read_text()
+            with contextlib.suppress(OSError):
+                return len(watched.ask("query", query="up == 1")) == 2
+            return False
+
+        try:
+            wait_for(is_watching)
+            yield watched
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def test_every_panel_finds_something(watched: Watched, request: pytest.FixtureRequest) -> None:
+    pictures: Path | None = request.config.getoption("--screenshots")
+    watched.use(120 if pictures else 0)
+    watched.use()  # a rate takes two looks
+
+    for panel in PANELS:
+        for target in panel["targets"]:
+            wait_for(lambda query=target["expr"]: bool(watched.ask("query", query=query)))  # type: ignore[misc]
+
+    if pictures:
+        (pictures / "dashboard.svg").write_text(draw_dashboard(PANELS, lambda query: history(watched, query)))
+
+
+def history(watched: Watched, query: str) -> list[dict[str, Any]]:
+    now = time.time()
+    query = re.sub(r"\[5m\]", "[15s]", query)  # there are two minutes to show, not six hours
+    return watched.ask("query_range", query=query, start=now - 110, end=now, step=1)
