@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
     InterfaceError,
+    InternalError,
     NoSuchModuleError,
     OperationalError,
     SQLAlchemyError,
@@ -73,15 +74,15 @@ def init_app(app: Flask, url: str) -> None:
     }
     db.init_app(app)
     migrate.init_app(app)
-    # It is gone, locked, full or slow: nothing was done, and the same request may succeed later.
-    for failure in (OperationalError, InterfaceError, PoolTimeout):
+    # It is gone, locked, full, slow or a standby: nothing was done, and the same request may succeed later.
+    for failure in (OperationalError, InterfaceError, InternalError, PoolTimeout):
         app.register_error_handler(failure, _respond_to_failure)
     with app.app_context():
         event.listen(db.engine, "connect", _prepare_sqlite)
 
 
 def _respond_to_failure(error: SQLAlchemyError) -> Response:
-    db.session.rollback()
+    db.session().invalidate()  # the next request connects anew, perhaps to the standby that took over
     current_app.logger.error("the database does not answer: %s", error)
     return respond(Unavailable())
 

@@ -119,6 +119,25 @@ def test_database_that_goes_away_and_comes_back(
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_standby_refuses_what_it_cannot_keep_until_it_takes_over(
+    new_database: Callable[[], str], key_pair: KeyPair
+) -> None:
+    url = new_database()
+    with open_auth(url, key_pair) as auth, administer(url) as server:
+        token = log_in(auth)["access_token"]
+        for mode in ("on", "off"):
+            name = sa.make_url(url).database
+            server.execute(sa.text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {mode}'))
+            if mode == "on":
+                with auth.application.app_context():
+                    auth.application.extensions["sqlalchemy"].engine.dispose()
+                assert auth.get("/users/me", headers=bearer(token)).status_code == 200
+                assert is_unavailable(auth.post("/token", data=STUDENT))
+
+        assert auth.post("/token", data=STUDENT).status_code == 200
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_slow_database_is_not_waited_for_for_ever(
     new_database: Callable[[], str], key_pair: KeyPair, forger: Forger
 ) -> None:
