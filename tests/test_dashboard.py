@@ -1,4 +1,4 @@
-"""The dashboard's queries find something, asked by a real Prometheus; `--screenshots` draws it too."""
+"""The queries of dashboard and alarms find something, asked by a real Prometheus."""
 
 import contextlib
 import itertools
@@ -23,9 +23,11 @@ PROMETHEUS = shutil.which("prometheus")
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
 
 PANELS: list[dict[str, Any]] = json.loads((ROOT / "deploy/grafana.json").read_text())["panels"]
+ALERTS = ROOT / "deploy/alerts.yml"
 STUDENT = {"username": "student1", "password": "password123"}
 CONFIGURATION = """
-global: {{scrape_interval: 1s}}
+global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+rule_files: ["{rules}"]
 scrape_configs:
   - {{job_name: auth_app, static_configs: [{{targets: ["{auth}"]}}]}}
   - {{job_name: course_app, static_configs: [{{targets: ["{course}"]}}]}}
@@ -44,6 +46,9 @@ class Watched:
         assert status == 200, answer
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
+
+    def wait_for_series(self, query: str) -> None:
+        wait_for(lambda: bool(self.ask("query", query=query)))
 
     def use(self, seconds: float = 0) -> None:
         """Let all happen that is counted, once or for some time; more at some times than at others."""
@@ -75,7 +80,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with contextlib.ExitStack() as stack:
         pair = stack.enter_context(serve_pair(folder, (port, 0), course_settings=settings))
         targets = {name: getattr(pair, name).url.removeprefix("http://") for name in ("auth", "course")}
-        (folder / "prometheus.yml").write_text(CONFIGURATION.format(**targets))
+        (folder / "prometheus.yml").write_text(CONFIGURATION.format(**targets, rules=ALERTS))
         log = stack.enter_context((folder / "prometheus.log").open("wb"))
         process = subprocess.Popen(
             [
@@ -97,6 +102,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
         try:
             wait_for(is_watching)
+            watched.use()
             yield watched
         finally:
             process.terminate()
@@ -105,15 +111,28 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 def test_every_panel_finds_something(watched: Watched, request: pytest.FixtureRequest) -> None:
     pictures: Path | None = request.config.getoption("--screenshots")
-    watched.use(120 if pictures else 0)
-    watched.use()  # a rate takes two looks
+    if pictures:
+        watched.use(120)
 
     for panel in PANELS:
         for target in panel["targets"]:
-            wait_for(lambda query=target["expr"]: bool(watched.ask("query", query=query)))  # type: ignore[misc]
+            watched.wait_for_series(target["expr"])
 
     if pictures:
         (pictures / "dashboard.svg").write_text(draw_dashboard(PANELS, lambda query: history(watched, query)))
+
+
+def test_every_alarm_can_be_raised_and_is_explained(watched: Watched) -> None:
+    def find_rules() -> list[dict[str, Any]]:
+        answer = call(f"{watched.url}/api/v1/rules")[1]
+        return [rule for group in answer["data"]["groups"] for rule in group["rules"]]
+
+    wait_for(lambda: {rule["health"] for rule in find_rules()} == {"ok"})
+    explained = (ROOT / "docs/operations.md").read_text().partition("## What each alarm means")[2]
+    for rule in find_rules():
+        assert f"| {rule['name']}" in explained
+        # Without its limit it finds something. (No answer is a 5xx here.)
+        watched.wait_for_series(re.split(r" (?:>|==) ", rule["query"])[0].replace("5..", "2.."))
 
 
 def history(watched: Watched, query: str) -> list[dict[str, Any]]:
