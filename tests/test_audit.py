@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import sqlite3
 import urllib.error
 import urllib.request
@@ -12,7 +13,17 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.conftest import add_client, bearer, find_user, get_token, log_in, read_claims, run_command
+from tests.conftest import (
+    KeyPair,
+    add_client,
+    bearer,
+    find_user,
+    get_token,
+    log_in,
+    open_auth,
+    read_claims,
+    run_command,
+)
 from tests.secrets import find_secrets
 from tests.servers import Pair, call, run_flask, serve_pair
 
@@ -209,6 +220,13 @@ def test_every_line_of_a_servers_log_is_json_with_its_request(tmp_path: Path) ->
     (problem,) = [line for line in parsed if line["request_id"] == "mine"]
     assert (problem["level"], problem["message"]) == ("error", "not ready: database")
     assert "no such table" in problem["trace"]
+
+
+def test_whoever_has_set_up_logging_keeps_it(new_database: Callable[[], str], key_pair: KeyPair) -> None:
+    before = logging.getLogger().handlers.copy()
+
+    with open_auth(new_database(), key_pair):
+        assert logging.getLogger().handlers == before != []
 
 
 @pytest.mark.parametrize("given", [None, "", "x" * 65, "a b", 'a"b', "a/b", "\u00e9", "{}"])

@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -103,12 +104,13 @@ def test_database_that_goes_away_and_comes_back(
             token = forger.sign()
         path = "/users/me" if application == "auth" else "/courses"
         assert client.get(path, headers=bearer(token)).status_code == 200
+        end = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
         with administer(url) as server:
+            server.execute(end, {"name": name})
+            assert client.get(path, headers=bearer(token)).status_code == 200, "nobody saw that it was gone"
+
             server.execute(sa.text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'))
-            server.execute(
-                sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
-                {"name": name},
-            )
+            server.execute(end, {"name": name})
             assert is_unavailable(client.get(path, headers=bearer(token)))
             assert client.get("/readyz").status_code == 503
             assert client.get("/healthz").status_code == 200
@@ -116,6 +118,21 @@ def test_database_that_goes_away_and_comes_back(
 
         assert client.get(path, headers=bearer(token)).status_code == 200
         assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_service_that_waits_for_a_connection_in_vain_says_so(
+    new_database: Callable[[], str], key_pair: KeyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_auth(new_database(), key_pair) as auth, contextlib.ExitStack() as stack:
+        token = log_in(auth)["access_token"]
+        with auth.application.app_context():
+            engine = auth.application.extensions["sqlalchemy"].engine
+        monkeypatch.setattr(engine.pool, "_timeout", 0.1)  # not half a minute
+        for _ in range(engine.pool.size() + engine.pool._max_overflow):
+            stack.enter_context(engine.connect())
+
+        assert is_unavailable(auth.get("/users/me", headers=bearer(token)))
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -146,7 +163,9 @@ def test_slow_database_is_not_waited_for_for_ever(
     with open_course(url, key_pair) as course:
         with engine.begin() as other:
             other.execute(sa.text("LOCK TABLE courses"))
+            started = time.monotonic()
             assert is_unavailable(course.get("/courses", headers=bearer(forger.sign())))
+            assert time.monotonic() - started < 20
 
         assert course.get("/courses", headers=bearer(forger.sign())).status_code == 200
     engine.dispose()

@@ -1,10 +1,13 @@
 """`/metrics` counts what happens, alike from every worker."""
 
+import contextlib
 import json
 import os
 import re
 import signal
+import threading
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -189,6 +192,22 @@ def test_workers_count_together_and_a_killed_one_is_not_forgotten(tmp_path: Path
         token = get_token_of(pair.auth)
         assert call(f"{pair.course.url}/courses", token)[0] == 200
         assert 0 <= read(scrape(pair.course), "status_lists_age_seconds") < 60
+
+
+def test_hash_in_flight_is_told_and_ends_with_its_worker(tmp_path: Path) -> None:
+    def log_in_slowly() -> None:
+        with contextlib.suppress(OSError, HTTPException):  # nobody answers
+            call(f"{pair.auth.url}/token", form=STUDENT)
+
+    with serve_pair(tmp_path, auth_settings={"ARGON2_PASSES": "100"}) as pair:
+        login = threading.Thread(target=log_in_slowly)
+        login.start()
+        wait_for(lambda: read(scrape(pair.auth), "password_hashes_in_flight") == 1)
+        for worker in pair.auth.workers()[1:]:
+            os.kill(worker, signal.SIGKILL)
+        login.join()
+
+        wait_for(lambda: read(scrape(pair.auth), "password_hashes_in_flight") == 0)
 
 
 def test_server_leaves_no_files_of_its_counts_behind(tmp_path: Path) -> None:
