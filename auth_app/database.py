@@ -12,7 +12,6 @@ from sqlalchemy import Executable, MetaData, bindparam, delete, event, inspect, 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
-    InterfaceError,
     InternalError,
     NoSuchModuleError,
     OperationalError,
@@ -77,7 +76,7 @@ def init_app(app: Flask, url: str) -> None:
     db.init_app(app)
     migrate.init_app(app)
     # It is gone, locked, full, slow or a standby: nothing was done, and the same request may succeed later.
-    for failure in (OperationalError, InterfaceError, InternalError, PoolTimeout):
+    for failure in (OperationalError, InternalError, PoolTimeout):
         app.register_error_handler(failure, _respond_to_failure)
     with app.app_context():
         event.listen(db.engine, "connect", _prepare_sqlite)
