@@ -232,6 +232,6 @@ def wait_until_ready(server: Server, seconds: float = 30) -> None:
         try:
             with urllib.request.urlopen(f"{server.url}/readyz", timeout=5):
                 return
-        except urllib.error.URLError:
+        except OSError:
             time.sleep(0.05)
     raise AssertionError(f"not ready: {server.log.read_text()}")

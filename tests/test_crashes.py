@@ -133,8 +133,9 @@ def test_killed_worker_takes_only_what_it_had_in_its_hands(own_pair: Pair) -> No
         load.wait_for_answers(50)
         os.kill(workers[0], signal.SIGKILL)
         wait_for(lambda: len(set(own_pair.auth.workers()) - {master, *workers}) == 1)
+        load.wait_for_answers(50)
         lost = len(load.losses)
-        load.wait_for_answers(100)
+        load.wait_for_answers(50)
 
     assert set(load.answers) == {200}
     assert len(load.losses) == lost <= 6, "what it had in its hands, and nothing afterwards"
