@@ -75,7 +75,7 @@ def init_app(app: Flask, url: str) -> None:
     }
     db.init_app(app)
     migrate.init_app(app)
-    # It is gone, locked, full, slow or a standby: nothing was done, and the same request may succeed later.
+    # It is gone, locked, full, slow or a standby: nothing was promised, and a later request may succeed.
     for failure in (OperationalError, InternalError, PoolTimeout):
         app.register_error_handler(failure, _respond_to_failure)
     with app.app_context():
