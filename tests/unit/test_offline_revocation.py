@@ -15,8 +15,8 @@ from tests.conftest import KeyPair, bearer, open_course, run_command
 from tests.forger import ABSENT, ISSUER, Forger
 from tests.issuers import Issuer, serve_issuer
 from tests.servers import wait_for
-from tests.test_status_list import BAD_LISTS, pack
-from tests.test_status_list import sign as sign_list
+from tests.unit.test_status_list import BAD_LISTS, pack
+from tests.unit.test_status_list import sign as sign_list
 
 LISTS = f"{ISSUER}/.well-known/status-list"
 UNKNOWN = "The service does not know whether the access token was revoked. Try again later."

@@ -16,7 +16,7 @@ from shared.verification import LEEWAY
 from tests.conftest import KeyPair, bearer, get_token, log_in, open_auth
 from tests.forger import Forger
 from tests.servers import wait_for
-from tests.test_refused_tokens import REFUSED, now
+from tests.unit.test_refused_tokens import REFUSED, now
 
 
 @pytest.fixture

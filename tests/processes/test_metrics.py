@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from tests.conftest import KeyPair, add_client, bearer, log_in, make_key_pair, open_auth, open_course
 from tests.forger import Forger
 from tests.servers import ROOT, Server, call, serve_pair, wait_for
-from tests.test_offline_revocation import LISTS
+from tests.unit.test_offline_revocation import LISTS
 
 STUDENT = {"username": "student1", "password": "password123"}
 

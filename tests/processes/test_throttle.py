@@ -21,7 +21,7 @@ from auth_app.throttle import (
 from tests.conftest import KeyPair, both_databases, change_row, open_auth
 from tests.databases import create_database
 from tests.servers import call, serve_replicas
-from tests.test_passwords import no_turn_left
+from tests.unit.test_passwords import no_turn_left
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 

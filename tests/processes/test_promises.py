@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from shared.keys import public_jwk
 from tests.conftest import KeyPair
 from tests.forger import ABSENT, Forger, hs256
-from tests.servers import Pair, call, environment_for, serve_pair
+from tests.servers import ROOT, Pair, call, environment_for, serve_pair
 
 STUDENT = {"username": "student1", "password": "password123"}
 
@@ -133,7 +133,7 @@ def steal(pair: Pair) -> set[bytes]:
         loot |= set(Path(f"/proc/{process}/environ").read_bytes().split(b"\0"))
     loot |= {text.partition(b"=")[2] for text in set(loot)}
     loot |= {path.read_bytes() for path in pair.course_folder.rglob("*") if path.is_file()}
-    for path in Path(__file__).parent.parent.glob("course_app/*.py"):
+    for path in ROOT.glob("course_app/*.py"):
         loot |= set(re.findall(rb'"([^"\n]+)"', path.read_bytes()))
     return loot
 

@@ -8,7 +8,7 @@ from shared.explanation import explain
 from shared.public_keys import PublicKeys
 from tests.conftest import KeyPair, run_command
 from tests.forger import COURSES, ISSUER, Forger
-from tests.test_refused_tokens import ACCEPTED, REFUSED, Make, now
+from tests.unit.test_refused_tokens import ACCEPTED, REFUSED, Make, now
 
 
 @pytest.fixture(scope="module")

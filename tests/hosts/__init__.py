@@ -1,0 +1,1 @@
+"""Tests across hosts: network namespaces of this one."""

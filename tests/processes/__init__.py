@@ -1,0 +1,1 @@
+"""Tests of running servers, commands and scripts, as users start them."""

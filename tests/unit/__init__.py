@@ -1,0 +1,1 @@
+"""Tests inside one process: no server, no subprocess."""
