@@ -6,10 +6,10 @@ import time
 import uuid
 from typing import Any
 
-from flask import current_app
 from sqlalchemy import ColumnElement, bindparam, select, update
 
 from auth_app import audit
+from auth_app.current import current_settings
 from auth_app.database import db, delete_expired
 from auth_app.errors import InvalidGrant
 from auth_app.models import Client, Session, User
@@ -68,7 +68,7 @@ def start_session(
         family_hash=_hash_family(refresh_token),
         refresh_token_hash=hash_secret(refresh_token),
         created_at=now,
-        expires_at=now + current_app.extensions["settings"].refresh_token_lifetime,
+        expires_at=now + current_settings().refresh_token_lifetime,
         status_list_id=status_list_id,
         status_index=status_index,
     )

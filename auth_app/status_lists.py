@@ -16,9 +16,9 @@ from werkzeug import Response as AnyResponse
 from werkzeug.exceptions import NotFound
 
 from auth_app.access_tokens import sign_jwt
+from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Session, StatusList
-from auth_app.settings import AuthSettings
 from auth_app.signing_key import SigningKey
 from auth_app.status_places import list_ids
 from shared.status_list import LIST_TYPE, MEDIA_TYPE, PATH
@@ -38,7 +38,7 @@ def init_app(app: Flask) -> None:
 
 def uri_of(list_id: int) -> str:
     """Return the address of a list, which is its name too."""
-    return f"{_settings().issuer}{PATH}/{list_id}"
+    return f"{current_settings().issuer}{PATH}/{list_id}"
 
 
 @blueprint.get("")
@@ -65,7 +65,7 @@ def show_status_list(list_id: int) -> AnyResponse:
 
 def _sign_list(status_list: StatusList) -> str:
     """Return the JWT of a list: signed anew when it or the key has changed, or half of its life is over."""
-    settings, signed = _settings(), current_app.extensions["signed_status_lists"]
+    settings, signed = current_settings(), current_app.extensions["signed_status_lists"]
     signing_key: SigningKey = current_app.extensions["signing_key"]
     key = signing_key.get()
     half = settings.status_list_lifetime // 2
@@ -93,9 +93,4 @@ def _pack(status_list: StatusList) -> str:
 
 
 def _cache_control() -> dict[str, str]:
-    return {"Cache-Control": f"public, max-age={_settings().status_list_ttl}"}
-
-
-def _settings() -> AuthSettings:
-    settings: AuthSettings = current_app.extensions["settings"]
-    return settings
+    return {"Cache-Control": f"public, max-age={current_settings().status_list_ttl}"}

@@ -3,9 +3,9 @@
 import secrets
 from collections.abc import Iterable
 
-from flask import current_app
 from sqlalchemy import bindparam, delete, exists, select, update
 
+from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Session, StatusList
 
@@ -44,7 +44,7 @@ def list_ids(now: int) -> list[int]:
 
 
 def _begin_list(now: int) -> StatusList:
-    settings = current_app.extensions["settings"]
+    settings = current_settings()
     # It closes before the first of its sessions can be deleted: so no place is ever given out twice.
     closes_at = now + settings.refresh_token_lifetime
     db.session.execute(

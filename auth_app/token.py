@@ -4,12 +4,13 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Blueprint, current_app, request
+from flask import Blueprint, request
 
 from auth_app import audit
 from auth_app.access_tokens import sign_access_token
 from auth_app.accounts import authenticate_user
 from auth_app.clients import FIRST_PARTY, authenticate_client
+from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import (
     InvalidGrant,
@@ -22,7 +23,6 @@ from auth_app.metrics import LOGINS, TOKENS
 from auth_app.models import Client, Session
 from auth_app.roles import scopes_of
 from auth_app.sessions import rotate_refresh_token, start_session
-from auth_app.settings import AuthSettings
 from auth_app.status_lists import uri_of
 from shared.contract import read_body
 from shared.errors import InvalidRequest
@@ -53,7 +53,7 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
     if user is None:
         raise InvalidGrant
     scopes = _narrow_scope(_limit(scopes_of(user.roles), client), body)
-    resources = _narrow_audience(client.resources if client else _settings().audience, body)
+    resources = _narrow_audience(client.resources if client else current_settings().audience, body)
     client_id = client.id if client else FIRST_PARTY
     session, refresh_token = start_session(
         user, body["password"], client_id, " ".join(sorted(scopes)), resources
@@ -82,7 +82,7 @@ def _answer_client_credentials(client: Client | None, body: dict[str, Any]) -> A
         raise UnauthorizedClient
     scopes = _narrow_scope(frozenset(client.scopes), body)
     resources = _narrow_audience(client.resources, body)
-    lifetime = _settings().access_token_lifetime
+    lifetime = current_settings().access_token_lifetime
     access_token = sign_access_token(
         subject=client.id, client_id=client.id, scopes=scopes, audience=resources, lifetime=lifetime
     )
@@ -101,7 +101,7 @@ def _present_session(
     session: Session, scopes: Iterable[str], audience: list[str], refresh_token: str
 ) -> Answer:
     # No token outlives its session, so that what is known of a session need not outlive it either.
-    lifetime = min(_settings().access_token_lifetime, session.expires_at - int(time.time()))
+    lifetime = min(current_settings().access_token_lifetime, session.expires_at - int(time.time()))
     access_token = sign_access_token(
         subject=str(session.user_id),
         client_id=session.client_id,
@@ -140,13 +140,8 @@ def _narrow_scope(allowed: frozenset[str], body: dict[str, Any]) -> frozenset[st
 
 def _narrow_audience(allowed: Iterable[str], body: dict[str, Any]) -> list[str]:
     """Return the servers that were named, every allowed one if none were (RFC 8707 section 2)."""
-    known = [server for server in _settings().audience if server in allowed]
+    known = [server for server in current_settings().audience if server in allowed]
     audience = [server for server in known if server in body.get("resource", known)]
     if not audience or not set(body.get("resource", [])) <= set(audience):
         raise InvalidTarget
     return audience
-
-
-def _settings() -> AuthSettings:
-    settings: AuthSettings = current_app.extensions["settings"]
-    return settings

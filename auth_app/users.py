@@ -3,12 +3,13 @@
 import uuid
 from urllib.parse import urlencode
 
-from flask import Blueprint, current_app
+from flask import Blueprint
 from flask_jwt_extended import get_jwt, jwt_required
 from sqlalchemy import select
 from werkzeug.exceptions import NotFound
 
 from auth_app.accounts import authenticate_user, create_user, set_disabled, set_password, set_roles
+from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import InvalidPassword
 from auth_app.models import User
@@ -63,7 +64,7 @@ def add_user() -> tuple[dict[str, object], int]:
     is_manager = bool(get_jwt())
     if is_manager and SCOPE not in verified_claims().scopes:
         raise InsufficientScope(SCOPE)
-    if not is_manager and not current_app.extensions["settings"].self_registration:
+    if not is_manager and not current_settings().self_registration:
         raise Unauthorized
     body = read_body()
     roles = body.get("roles", [DEFAULT_ROLE])

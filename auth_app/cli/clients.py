@@ -3,11 +3,11 @@
 import json
 
 import click
-from flask import current_app
 from sqlalchemy import select
 
 from auth_app.cli.console import Group, as_json, found, show
 from auth_app.clients import add_client, remove_client
+from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Client
 from auth_app.roles import SCOPES
@@ -26,7 +26,7 @@ group = Group("clients", help="Manage confidential clients: services that get to
 @as_json
 def add(client_id: str, scopes: tuple[str, ...], resources: tuple[str, ...], as_json: bool) -> None:
     """Add a client and print its secret, which cannot be shown again."""
-    audience = current_app.extensions["settings"].audience
+    audience = current_settings().audience
     unknown = set(resources) - set(audience)
     if unknown:
         raise click.ClickException(

@@ -3,11 +3,10 @@
 from typing import Any
 
 import click
-from flask import current_app
 
 from auth_app import audit, key_life
 from auth_app.cli.console import Group, as_json, show
-from auth_app.settings import AuthSettings
+from auth_app.current import current_settings
 
 COLUMNS = ("kid", "state", "since_at", "until_at")
 
@@ -29,7 +28,7 @@ group = KeyGroup("keys", help="Make, rotate and revoke signing keys.")
 @group.command("generate")
 def generate() -> None:
     """Write the first key pair to the files that the settings name."""
-    settings = _settings()
+    settings = current_settings()
     kid = key_life.generate_key_pair(settings.jwt_private_key_file, settings.jwt_public_key_file)
     audit.record("key_generated", kid=kid)
     click.echo(f"wrote {settings.jwt_private_key_file} (keep it secret) and {settings.jwt_public_key_file}")
@@ -46,7 +45,7 @@ def list_keys(as_json: bool) -> None:
             "since_at": None if key.state == key_life.RETIRING else key.time,
             "until_at": key.time if key.state == key_life.RETIRING else None,
         }
-        for key in key_life.list_keys(_settings())
+        for key in key_life.list_keys(current_settings())
     ]
     show(rows, COLUMNS, as_json)
 
@@ -54,7 +53,7 @@ def list_keys(as_json: bool) -> None:
 @group.command("rotate")
 def rotate() -> None:
     """Take the next step of a rotation: publish a new key, or let it sign."""
-    settings = _settings()
+    settings = current_settings()
     state = key_life.rotate(settings)
     kid = next(key.kid for key in key_life.list_keys(settings) if key.state == state)
     audit.record("key_published" if state == key_life.NEXT else "key_activated", kid=kid)
@@ -69,11 +68,6 @@ def rotate() -> None:
 @click.argument("kid")
 def revoke(kid: str) -> None:
     """Drop a key at once: no token that it signed is accepted any more."""
-    key_life.revoke(_settings(), kid)
+    key_life.revoke(current_settings(), kid)
     audit.record("key_revoked", kid=kid)
     click.echo(f"revoked {kid}")
-
-
-def _settings() -> AuthSettings:
-    settings: AuthSettings = current_app.extensions["settings"]
-    return settings

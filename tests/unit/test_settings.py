@@ -112,7 +112,7 @@ def test_bad_database_url_is_refused(
         course_app.create_app()
 
     line = capsys.readouterr().err
-    assert line.startswith("course_app cannot start: COURSE_DATABASE_URL is not a database's URL")
+    assert line.startswith("course_app cannot start: COURSE_DATABASE_URL is not a database URL")
     assert url not in line
 
 

@@ -1,0 +1,94 @@
+"""Connect a service to its own database: SQLite, or PostgreSQL by its URL."""
+
+import sqlite3
+from typing import Any
+
+from flask import Flask, Response, current_app
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    InternalError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shared.errors import Unavailable, respond
+from shared.startup import StartupError
+
+# Names for constraints, so that a migration can change them.
+NAMING_CONVENTION = {
+    "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+}
+
+# How long a request waits for the database at each step, unless its URL says otherwise.
+_TIMEOUTS: dict[str, dict[str, Any]] = {
+    "sqlite": {"timeout": 5},
+    "postgresql": {
+        "connect_timeout": 5,
+        "options": "-c statement_timeout=5s -c lock_timeout=5s",
+        # A host that was cut off sends nothing, not even that it is gone.
+        "tcp_user_timeout": 5000,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 2,
+    },
+}
+
+
+def init_app(app: Flask, db: SQLAlchemy, migrate: Migrate, *, url: str, setting: str) -> None:
+    """Connect `app`; a relative SQLite file lies in its instance folder.
+
+    `setting` names the setting that holds the URL. Raises `StartupError`.
+    """
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect()
+    except (ArgumentError, NoSuchModuleError):
+        raise StartupError(
+            f"{setting} is not a database URL: use one such as sqlite:///{app.name.partition('_')[0]}.db or "
+            "postgresql://user@host/database"
+        ) from None
+    timeouts = _TIMEOUTS.get(parsed.get_backend_name(), {})
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        "pool_pre_ping": True,
+        "hide_parameters": True,
+        "connect_args": {name: value for name, value in timeouts.items() if name not in parsed.query},
+    }
+    db.init_app(app)
+    migrate.init_app(app)
+
+    def respond_to_failure(error: SQLAlchemyError) -> Response:
+        db.session().invalidate()  # the next request connects anew, perhaps to the standby that took over
+        current_app.logger.error("the database does not answer: %s", error)
+        return respond(Unavailable())
+
+    # It is gone, locked, full, slow or a standby: nothing was promised, and a later request may succeed.
+    for failure in (OperationalError, InternalError, PoolTimeout):
+        app.register_error_handler(failure, respond_to_failure)
+    with app.app_context():
+        event.listen(db.engine, "connect", _prepare_sqlite)
+
+
+def lift_statement_timeout(engine: Engine) -> None:
+    """Let statements take as long as they need: a command works on as many rows as there are."""
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "begin", _set_no_timeout)
+
+
+def _set_no_timeout(connection: Connection) -> None:
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
+def _prepare_sqlite(connection: object, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
