@@ -2,20 +2,20 @@
 
 import re
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth_app import audit
 from auth_app.database import db
-from auth_app.errors import UsernameTaken
+from auth_app.errors import InvalidPassword, UsernameTaken
 from auth_app.metrics import LOGINS
 from auth_app.models import Session, User
 from auth_app.password_rules import check_new_password
-from auth_app.passwords import hash_password, verify_password
+from auth_app.passwords import hash_password, normalise, parameters_of, verify_password
 from auth_app.roles import ROLES
-from auth_app.sessions import revoke_sessions
+from auth_app.session_ends import end_user_sessions
 from auth_app.throttle import check_throttle, forget_failures, record_failure
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, InvalidToken
 
 # Small letters only, so that nobody passes for somebody else by an O or a zero of another alphabet.
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
@@ -58,44 +58,92 @@ def add_user(username: str, password_hash: str, roles: list[str]) -> User:
             "A user name is 1 to 128 of a-z 0-9 . _ @ + - and begins with a letter or digit."
         )
     _check_roles(roles)
-    user = User(username=username, password_hash=password_hash, roles=roles)
+    user = User(
+        username=username,
+        password_hash=password_hash,
+        password_parameters=parameters_of(password_hash),
+        roles=roles,
+    )
     db.session.add(user)
     try:
-        db.session.commit()
+        db.session.flush()
     except IntegrityError:  # the database decides, for two may come at the same time
         db.session.rollback()
         raise UsernameTaken from None
-    audit.record("user_created", user=user.id, roles=roles)
+    audit.record_on_commit("user_created", user=user.id, roles=roles)
     return user
 
 
-def set_password(user: User, password: str, current: Session | None = None) -> None:
-    """Give a user a new password, and end every session but the current one. Raises `InvalidPassword`."""
+def reset_password(user: User, password: str) -> None:
+    """Give a user a new password, and end all sessions. Raises `InvalidPassword`."""
     check_new_password(user.username, password)
-    user.password_hash = hash_password(password)
-    db.session.flush()  # the user's row is locked first, as at a login
-    revoke_sessions(Session.user_id == user.id, *([Session.id != current.id] if current else []))
-    audit.record("password_changed", user=user.id)
+    _write(user, **_hashed(password))
+    end_user_sessions(user)
+    audit.record_on_commit("password_changed", user=user.id)
+
+
+def change_password(user: User, current: Session, old: str, new: str) -> None:
+    """Give a user another password, and end every session but the `current` one.
+
+    Raises `InvalidPassword`, also when the password was changed while `old` was being verified, and
+    `InvalidToken` when the current session has ended meanwhile.
+    """
+    verified_hash = user.password_hash
+    if authenticate_user(user.username, old) is None:
+        raise InvalidPassword
+    if normalise(new) == normalise(old):
+        raise InvalidPassword("The new password must not be the current one.")
+    check_new_password(user.username, new)
+    _write(user, User.password_hash == verified_hash, **_hashed(new))
+    generation = end_user_sessions(user)
+    _keep_session(current, generation)
+    audit.record_on_commit("password_changed", user=user.id)
 
 
 def set_roles(user: User, roles: list[str]) -> None:
-    """Give a user other roles; tokens follow at their next refresh. Raises `InvalidRequest`."""
+    """Give a user other roles; losing one ends all sessions. Raises `InvalidRequest`."""
     _check_roles(roles)
+    if not set(user.roles) <= set(roles):
+        end_user_sessions(user)
     user.roles = roles
-    db.session.commit()
-    audit.record("roles_changed", user=user.id, roles=roles)
+    db.session.flush()
+    audit.record_on_commit("roles_changed", user=user.id, roles=roles)
 
 
 def set_disabled(user: User, is_disabled: bool) -> None:
     """Disable a user and end every session, or enable a user again."""
+    if is_disabled:
+        end_user_sessions(user)
     user.is_disabled = is_disabled
     db.session.flush()
-    if is_disabled:
-        revoke_sessions(Session.user_id == user.id)
-    db.session.commit()
-    audit.record("user_disabled" if is_disabled else "user_enabled", user=user.id)
+    audit.record_on_commit("user_disabled" if is_disabled else "user_enabled", user=user.id)
 
 
 def _check_roles(roles: list[str]) -> None:
     if not set(roles) <= set(ROLES):
         raise InvalidRequest(f"A role is one of {', '.join(ROLES)}.")
+
+
+def _hashed(password: str) -> dict[str, str]:
+    password_hash = hash_password(password)
+    return {"password_hash": password_hash, "password_parameters": parameters_of(password_hash)}
+
+
+def _write(user: User, *conditions: ColumnElement[bool], **values: object) -> None:
+    """Change a user's row if it still fulfils the conditions. Raises `InvalidPassword` if it does not."""
+    change = update(User).where(User.id == user.id, *conditions).values(**values).returning(User.id)
+    if db.session.scalar(change) is None:
+        raise InvalidPassword
+
+
+def _keep_session(session: Session, generation: int) -> None:
+    """Let a session go on while all others of its user end. Raises `InvalidToken` if it has ended."""
+    keep = (
+        update(Session)
+        .where(Session.id == session.id, Session.generation == session.generation)
+        .where(Session.revoked_at.is_(None))
+        .values(generation=generation)
+        .returning(Session.id)
+    )
+    if db.session.scalar(keep) is None:
+        raise InvalidToken

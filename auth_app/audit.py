@@ -4,10 +4,15 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 
 from flask import has_request_context, request
 from flask_jwt_extended import get_jwt
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
+from auth_app.database import db
 from shared.logs import format_time
 from shared.request_id import current_request_id
 
@@ -19,7 +24,7 @@ def init_app() -> None:
     _logger.setLevel(logging.INFO)
 
 
-def record(event: str, *, actor: object = None, **details: object) -> None:
+def record(name: str, *, actor: object = None, **details: object) -> None:
     """Log an event: when, what, who, from where, in which request, and the IDs of what it was done to.
 
     `actor` is the ID of a user or a client. Where it is left out, it is whose token the request carries, or
@@ -30,8 +35,31 @@ def record(event: str, *, actor: object = None, **details: object) -> None:
         if has_request_context()
         else {"address": None, "request_id": None}
     )
-    line = {"time": format_time(time.time()), "event": event, "actor": actor or _actor(), **where, **details}
+    line = {"time": format_time(time.time()), "event": name, "actor": actor or _actor(), **where, **details}
     _logger.info(json.dumps(line, default=str), extra={"is_json": True})
+
+
+def record_on_commit(name: str, *, actor: object = None, **details: object) -> None:
+    """Log an event once the current transaction is committed, and not at all if it is rolled back."""
+    _pending(db.session()).append(partial(record, name, actor=actor, **details))
+
+
+@event.listens_for(db.session, "after_commit")
+def _record_pending(session: Session) -> None:
+    events = _pending(session).copy()
+    _pending(session).clear()
+    for record_event in events:
+        record_event()
+
+
+@event.listens_for(db.session, "after_rollback")
+def _forget_pending(session: Session) -> None:
+    _pending(session).clear()
+
+
+def _pending(session: Session) -> list[Callable[[], None]]:
+    pending: list[Callable[[], None]] = session.info.setdefault("audit", [])
+    return pending
 
 
 def _actor() -> str | None:

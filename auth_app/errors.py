@@ -54,13 +54,6 @@ class InvalidTarget(ApiError):
     description = "The resource is not one that this token may be for."
 
 
-class UnsupportedTokenType(ApiError):
-    """The token is of a kind that cannot be revoked (RFC 7009 section 2.2.1)."""
-
-    error = "unsupported_token_type"
-    description = "A client's own token cannot be revoked; it expires soon."
-
-
 class InvalidPassword(ApiError):
     """The current password is wrong, or the new one breaks a rule."""
 

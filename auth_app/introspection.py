@@ -7,7 +7,7 @@ from flask import Blueprint, current_app
 from auth_app.access_tokens import read_access_token
 from auth_app.clients import require_client
 from auth_app.models import Client
-from auth_app.sessions import find_session_of_token, is_newest
+from auth_app.refresh_tokens import find_session_of_token, is_newest
 from shared.contract import read_body
 
 blueprint = Blueprint("introspection", __name__)
@@ -37,8 +37,8 @@ def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:
     session = find_session_of_token(token)
     if (
         session is None
+        or session.user is None
         or session.client_id != client.id
-        or not session.is_live
         or not is_newest(token, session)
     ):
         return None

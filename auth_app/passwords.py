@@ -66,6 +66,11 @@ def needs_rehash(password_hash: str) -> bool:
     return bool(_WERKZEUG.fullmatch(password_hash)) or _hashing().hasher.check_needs_rehash(password_hash)
 
 
+def parameters_of(password_hash: str) -> str:
+    """Return the algorithm and costs of a hash: what stands before its salt and digest."""
+    return password_hash.rsplit("$", 2)[0][:64]
+
+
 def is_password_hash(text: str) -> bool:
     """Tell whether a text is a hash that `verify_password` can work with, and the database can hold."""
     try:

@@ -3,10 +3,13 @@
 from flask import Blueprint
 
 from auth_app.access_tokens import read_access_token
-from auth_app.clients import FIRST_PARTY, authenticate_client
-from auth_app.errors import InvalidGrant, UnsupportedTokenType
-from auth_app.models import Session
-from auth_app.sessions import find_session, find_session_of_token, revoke_sessions
+from auth_app.clients import authenticate_client
+from auth_app.database import db
+from auth_app.errors import InvalidGrant
+from auth_app.models import FIRST_PARTY, Session
+from auth_app.refresh_tokens import find_session_of_token
+from auth_app.session_ends import end_session
+from auth_app.sessions import find_session_of
 from shared.contract import read_body
 
 blueprint = Blueprint("revocation", __name__)
@@ -21,7 +24,8 @@ def revoke_token() -> tuple[dict[str, object], int]:
     if session:
         if session.client_id != (client.id if client else FIRST_PARTY):
             raise InvalidGrant("The token was issued to another client.")
-        revoke_sessions(Session.id == session.id)
+        end_session(session.id, user=session.user_id, client=session.client_id)
+        db.session.commit()
     return {}, 200
 
 
@@ -29,6 +33,4 @@ def _find_session(token: str) -> Session | None:
     if "." not in token:
         return find_session_of_token(token)
     claims = read_access_token(token)
-    if claims and "sid" not in claims:
-        raise UnsupportedTokenType
-    return find_session(claims["sid"]) if claims else None
+    return find_session_of(claims) if claims else None

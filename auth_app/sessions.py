@@ -1,4 +1,4 @@
-"""Keep logins: start a session, rotate its refresh token, and revoke it with all that came of it."""
+"""Keep sessions: begin one at a login, and say which are live."""
 
 import hashlib
 import secrets
@@ -6,36 +6,56 @@ import time
 import uuid
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, select, update
+from sqlalchemy import and_, bindparam, exists, or_, select, update
 
-from auth_app import audit
 from auth_app.current import current_settings
 from auth_app.database import db, delete_expired
 from auth_app.errors import InvalidGrant
-from auth_app.models import Client, Session, User
-from auth_app.passwords import hash_password, needs_rehash
-from auth_app.status_places import mark_changed, take_place
+from auth_app.models import FIRST_PARTY, Client, Session, StatusList, User
+from auth_app.passwords import hash_password, needs_rehash, parameters_of
+from auth_app.session_ends import end_oldest_sessions
+from auth_app.status_indexes import reserve_index
+from shared.status_list import read_reference
 from shared.verification import LEEWAY
 
-_FAMILY_LENGTH = 43  # characters of 256 bits in base64url
+FAMILY_LENGTH = 43  # characters of 256 bits in base64url
 
-# Statements that every login and refresh needs are built once: SQLAlchemy then finds what it has compiled.
+# What every use of a session asks for, in one place: not revoked, not expired, and neither its user, its
+# client nor its list has ended it. `now` is a parameter, in seconds.
+LIVE = and_(
+    Session.revoked_at.is_(None),
+    Session.expires_at > bindparam("now"),
+    or_(
+        Session.user_id.is_(None),
+        exists().where(
+            User.id == Session.user_id,
+            User.session_generation == Session.generation,
+            User.is_disabled.is_(False),
+        ),
+    ),
+    exists().where(StatusList.id == Session.status_list_id, StatusList.is_revoked.is_(False)),
+    or_(
+        Session.client_id == FIRST_PARTY,
+        exists().where(Client.id == Session.client_id, Client.removed_at.is_(None)),
+    ),
+)
+
+# Statements that every login and request needs are built once: SQLAlchemy then finds what it has compiled.
 _CLAIM = (
     update(User)
     .where(User.id == bindparam("user"), User.password_hash == bindparam("verified"))
     .where(User.is_disabled.is_(False))
-    .values(password_hash=bindparam("hash"), last_login_at=bindparam("now"))
-    .returning(User.id)
+    .values(
+        password_hash=bindparam("hash"),
+        password_parameters=bindparam("parameters"),
+        last_login_at=bindparam("now"),
+    )
+    .returning(User.session_generation)
     .execution_options(synchronize_session=False)
 )
-# One statement decides who spends a token: of those who come at the same time, one finds the row as it was.
-_SPEND = (
-    update(Session)
-    .where(Session.family_hash == bindparam("family"), Session.refresh_token_hash == bindparam("spent"))
-    .where(Session.client_id == bindparam("client"), Session.revoked_at.is_(None))
-    .values(refresh_token_hash=bindparam("successor"))
-    .returning(Session)
-    .execution_options(synchronize_session=False)
+_LIVE_SESSION = select(Session).where(Session.id == bindparam("session"), LIVE)
+_LIVE_BY_INDEX = select(Session).where(
+    Session.status_list_id == bindparam("list"), Session.status_index == bindparam("index"), LIVE
 )
 
 
@@ -44,118 +64,103 @@ def start_session(
 ) -> tuple[Session, str]:
     """Log in a user whose password was verified, and return the session and its first refresh token.
 
-    A weaker hash of the password is replaced. Raises `InvalidGrant` when the user was disabled, or the
-    password changed, while it was being verified.
+    A weaker hash of the password is replaced. The caller commits. Raises `InvalidGrant` when the user was
+    disabled, or the password changed, while it was being verified.
     """
     verified_hash = user.password_hash
     new_hash = hash_password(password) if needs_rehash(verified_hash) else verified_hash
     now = int(time.time())
-    # The row is locked until the commit: whoever disables the user meanwhile then finds this session too.
-    claimed = db.session.scalar(
-        _CLAIM, {"user": user.id, "verified": verified_hash, "hash": new_hash, "now": now}
-    )
-    if claimed is None:
+    # The row is locked until the commit: whoever ends the user's sessions meanwhile ends this one too.
+    claim = {
+        "user": user.id,
+        "verified": verified_hash,
+        "hash": new_hash,
+        "parameters": parameters_of(new_hash),
+        "now": now,
+    }
+    generation = db.session.scalar(_CLAIM, claim)
+    if generation is None:
         raise InvalidGrant
     # A revoked token is still known as such for as long as a verifier's clock may be behind.
     delete_expired(Session, Session.expires_at, now - LEEWAY)
-    status_list_id, status_index = take_place(now)
+    end_oldest_sessions(user.id, keep=current_settings().sessions_per_user - 1)
     refresh_token = secrets.token_urlsafe(32) + secrets.token_urlsafe(32)
-    session = Session(
-        user_id=claimed,
+    session = _add_session(
+        now,
+        refresh_token,
+        user_id=user.id,
         client_id=client_id,
         scope=scope,
         resources=resources,
-        family_hash=_hash_family(refresh_token),
+        generation=generation,
+    )
+    return session, refresh_token
+
+
+def start_client_session(client: Client) -> Session:
+    """Return the session that a client's own tokens belong to, a new one if the last has ended.
+
+    The caller commits.
+    """
+    now = int(time.time())
+    session = find_live_session(client.session_id)
+    # No token outlives its session, so one that is about to expire is of no use.
+    if session and session.expires_at - now >= current_settings().access_token_lifetime:
+        return session
+    delete_expired(Session, Session.expires_at, now - LEEWAY)
+    unused = secrets.token_urlsafe(32)  # there is no refresh token (RFC 6749 section 4.4.3)
+    session = _add_session(now, unused, user_id=None, client_id=client.id, scope="", resources=[])
+    db.session.execute(update(Client).where(Client.id == client.id).values(session_id=session.id))
+    return session
+
+
+def _add_session(now: int, refresh_token: str, **owner: Any) -> Session:
+    status_list_id, status_index = reserve_index(now)
+    session = Session(
+        family_hash=hash_secret(refresh_token[:FAMILY_LENGTH]),
         refresh_token_hash=hash_secret(refresh_token),
         created_at=now,
         expires_at=now + current_settings().refresh_token_lifetime,
         status_list_id=status_list_id,
         status_index=status_index,
+        **owner,
     )
     db.session.add(session)
-    db.session.commit()
-    return session, refresh_token
+    db.session.flush()
+    return session
 
 
-def rotate_refresh_token(refresh_token: str, client_id: str) -> tuple[Session, str]:
-    """Spend a refresh token and return its session and the next one (RFC 9700 section 4.14.2).
-
-    The caller commits, or gives the token back by not doing so. A token that was spent before revokes its
-    session, for one of the two who used it is a thief. Raises `InvalidGrant`.
-    """
-    successor = refresh_token[:_FAMILY_LENGTH] + secrets.token_urlsafe(32)
-    session = db.session.scalar(
-        _SPEND,
-        {
-            "family": _hash_family(refresh_token),
-            "spent": hash_secret(refresh_token),
-            "successor": hash_secret(successor),
-            "client": client_id,
-        },
-    )
-    if session is None:
-        _revoke_if_reused(refresh_token, client_id)
-    if session is None or not session.is_live:
-        raise InvalidGrant("The refresh token is unknown, expired, revoked or spent.")
-    return session, successor
-
-
-def _revoke_if_reused(refresh_token: str, client_id: str) -> None:
-    session = find_session_of_token(refresh_token)
-    if session and session.client_id == client_id and session.is_live:
-        audit.record("refresh_token_reused", actor=session.user_id, client=client_id, session=session.id)
-        revoke_sessions(Session.id == session.id)
-
-
-def find_session_of_token(refresh_token: str) -> Session | None:
-    """Return the session that a refresh token belongs to, be it spent or not."""
-    return db.session.scalar(select(Session).where(_is_family_of(refresh_token)))
-
-
-def is_newest(refresh_token: str, session: Session) -> bool:
-    """Tell whether a refresh token of a session is the one that can be spent next."""
-    return secrets.compare_digest(session.refresh_token_hash, hash_secret(refresh_token))
-
-
-def revoke_sessions(*which: ColumnElement[bool]) -> int:
-    """Revoke the live sessions that fulfil every condition, and commit; return how many there were."""
-    ended = db.session.execute(
-        update(Session)
-        .where(Session.revoked_at.is_(None), *which)
-        .values(revoked_at=int(time.time()))
-        .returning(Session.id, Session.user_id, Session.client_id, Session.status_list_id)
-    ).all()
-    if ended:
-        mark_changed(status_list_id for *_, status_list_id in ended)
-    db.session.commit()
-    for session_id, user_id, client_id, _ in ended:
-        audit.record("session_revoked", session=session_id, user=user_id, client=client_id)
-    return len(ended)
-
-
-def is_revoked(claims: dict[str, Any]) -> bool:
-    """Tell whether the session of an access token has ended, or the client that it was issued to is gone."""
-    if "sid" not in claims:
-        return db.session.get(Client, claims["sub"]) is None
-    session = find_session(claims["sid"])
-    return session is None or not session.is_live or str(session.user_id) != claims["sub"]
-
-
-def find_session(session_id: object) -> Session | None:
-    """Return the session of an ID, None also for what is no ID."""
+def find_live_session(session_id: object) -> Session | None:
+    """Return the session of an ID if it is live, None also for what is no ID."""
     try:
         key = uuid.UUID(str(session_id))
     except ValueError:
         return None
-    return db.session.get(Session, key)
+    return db.session.scalar(_LIVE_SESSION, {"session": key, "now": int(time.time())})
 
 
-def _is_family_of(refresh_token: str) -> ColumnElement[bool]:
-    return Session.family_hash == _hash_family(refresh_token)
+def find_session_of(claims: dict[str, Any]) -> Session | None:
+    """Return the live session that an access token belongs to, by its verified claims."""
+    session = find_live_session(claims["sid"]) if "sid" in claims else _find_client_session(claims)
+    if session is None:
+        return None
+    owner = session.client_id if session.user_id is None else str(session.user_id)
+    return session if owner == claims["sub"] else None
 
 
-def _hash_family(refresh_token: str) -> str:
-    return hash_secret(refresh_token[:_FAMILY_LENGTH])
+def _find_client_session(claims: dict[str, Any]) -> Session | None:
+    """Return the live session of a client's own token, which has no `sid`: by its index in a status list."""
+    try:
+        uri, index = read_reference(claims)
+        list_id = int(uri.rpartition("/")[2])
+    except ValueError:
+        return None
+    return db.session.scalar(_LIVE_BY_INDEX, {"list": list_id, "index": index, "now": int(time.time())})
+
+
+def is_revoked(claims: dict[str, Any]) -> bool:
+    """Tell whether the session that an access token belongs to has ended."""
+    return find_session_of(claims) is None
 
 
 def hash_secret(secret: str) -> str:

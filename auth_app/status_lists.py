@@ -9,6 +9,7 @@ import math
 import time
 import zlib
 from base64 import urlsafe_b64encode
+from dataclasses import dataclass
 
 from flask import Blueprint, Flask, Response, current_app, request
 from sqlalchemy import bindparam, select
@@ -19,20 +20,34 @@ from auth_app.access_tokens import sign_jwt
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Session, StatusList
+from auth_app.session_ends import set_pending_bits
 from auth_app.signing_key import SigningKey
-from auth_app.status_places import list_ids
+from auth_app.status_indexes import list_ids
 from shared.status_list import LIST_TYPE, MEDIA_TYPE, PATH
 
 blueprint = Blueprint("status_lists", __name__, url_prefix=PATH)
 
-_REVOKED = select(Session.status_index).where(
-    Session.status_list_id == bindparam("list"), Session.revoked_at.is_not(None)
+_REVOKED_SINCE = select(Session.status_index).where(
+    Session.status_list_id == bindparam("list"),
+    Session.revoked_at.is_not(None),
+    Session.revocation_mark > bindparam("since"),
 )
+
+
+@dataclass(frozen=True)
+class _SignedList:
+    """A list as it was signed last, to go on from when it changes."""
+
+    signed_for: tuple[str, float, str]  # version, time of issue, key
+    period: int  # in which all of its bits were read
+    up_to: float  # the time of the last change that it holds
+    bits: bytearray
+    token: str
 
 
 def init_app(app: Flask) -> None:
     """Serve the lists from `app`."""
-    app.extensions["signed_status_lists"] = {}  # by ID: what a list was signed for, and the JWT
+    app.extensions["signed_status_lists"] = {}
     app.register_blueprint(blueprint)
 
 
@@ -43,7 +58,8 @@ def uri_of(list_id: int) -> str:
 
 @blueprint.get("")
 def show_status_lists() -> tuple[dict[str, object], dict[str, str]]:
-    """Return the lists in which a token may have its place (section 9)."""
+    """Return the lists to which a token may refer (section 9)."""
+    set_pending_bits()
     uris = [uri_of(list_id) for list_id in list_ids(int(time.time()))]
     return {"status_lists": uris}, _cache_control()
 
@@ -51,6 +67,7 @@ def show_status_lists() -> tuple[dict[str, object], dict[str, str]]:
 @blueprint.get("/<int(max=999999999):list_id>")
 def show_status_list(list_id: int) -> AnyResponse:
     """Return a signed list (section 8.1), or 304 to whoever has it already."""
+    set_pending_bits()
     status_list = db.session.get(StatusList, list_id)
     if status_list is None:
         raise NotFound
@@ -64,31 +81,49 @@ def show_status_list(list_id: int) -> AnyResponse:
 
 
 def _sign_list(status_list: StatusList) -> str:
-    """Return the JWT of a list: signed anew when it or the key has changed, or half of its life is over."""
+    """Return the JWT of a list: signed anew when it or the key has changed, or half of its life is over.
+
+    It is issued at the time of its last change, so that verifiers can tell which of two lists is newer.
+    """
     settings, signed = current_settings(), current_app.extensions["signed_status_lists"]
     signing_key: SigningKey = current_app.extensions["signing_key"]
-    key = signing_key.get()
-    half = settings.status_list_lifetime // 2
-    issued_at = int(time.time()) // half * half
-    state = status_list.version, issued_at, key.kid
-    if signed.get(status_list.id, ("", ""))[0] != state:
+    key, now, half = signing_key.get(), time.time(), settings.status_list_lifetime // 2
+    period = int(now) // half * half
+    # No later than now, even if a replica whose clock was ahead has made the last change.
+    issued_at = min(max(period, status_list.changed_at), now)
+    signed_for = status_list.version, issued_at, key.kid
+    known: _SignedList | None = signed.get(status_list.id)
+    if known is None or known.signed_for != signed_for:
+        bits = _read_bits(status_list, known if known and known.period == period else None)
         claims = {
             "sub": uri_of(status_list.id),
             "iat": issued_at,
-            "exp": issued_at + settings.status_list_lifetime,
+            "exp": period + settings.status_list_lifetime,
             "ttl": settings.status_list_ttl,
-            "status_list": {"bits": 1, "lst": _pack(status_list)},
+            "status_list": {"bits": 1, "lst": _pack(bits)},
         }
-        signed[status_list.id] = state, sign_jwt(claims, LIST_TYPE, key)
-    token: str = signed[status_list.id][1]
-    return token
+        token = sign_jwt(claims, LIST_TYPE, key)
+        known = _SignedList(signed_for, period, status_list.changed_at, bits, token)
+        signed[status_list.id] = known
+    return known.token
 
 
-def _pack(status_list: StatusList) -> str:
-    """Return one bit for each place, 1 where the session was revoked (sections 4.1, 4.2, 7.1)."""
-    bits = bytearray(math.ceil(status_list.size / 8))
-    for index in db.session.scalars(_REVOKED, {"list": status_list.id}):
+def _read_bits(status_list: StatusList, known: _SignedList | None) -> bytearray:
+    """Return one bit for each index, 1 where the session was revoked (sections 4.1, 7.1).
+
+    What is known already is not read again, so that a revocation costs as little in a long list.
+    """
+    size = math.ceil(status_list.size / 8)
+    if status_list.is_revoked:
+        return bytearray(b"\xff") * size
+    is_older = known is not None and known.up_to <= status_list.changed_at
+    bits, since = (known.bits.copy(), known.up_to) if known and is_older else (bytearray(size), -1.0)
+    for index in db.session.scalars(_REVOKED_SINCE, {"list": status_list.id, "since": since}):
         bits[index >> 3] |= 1 << (index & 7)
+    return bits
+
+
+def _pack(bits: bytearray) -> str:
     return urlsafe_b64encode(zlib.compress(bits, 9)).rstrip(b"=").decode()
 
 

@@ -6,7 +6,7 @@ import time
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import request
-from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, select, union_all
 
 from auth_app import audit
 from auth_app.database import db, delete_expired
@@ -21,13 +21,16 @@ MAXIMUM_DELAY = 300  # seconds: nobody is locked out for longer by what others d
 MEMORY = 3600  # seconds after which a failure counts no longer
 SKEW = 60  # seconds: a failure later than that is of a replica with a wrong clock, and would lock people out
 
-_RECENT = (
-    select(LoginFailure.key, func.count(), func.max(LoginFailure.failed_at))
-    .where(
-        LoginFailure.key.in_(bindparam("keys", expanding=True)),
-        LoginFailure.failed_at.between(bindparam("since"), bindparam("until")),
+_RECENT = union_all(
+    *(
+        select(column, func.count(), func.max(LoginFailure.failed_at))
+        .where(
+            column == bindparam(name),
+            LoginFailure.failed_at.between(bindparam("since"), bindparam("until")),
+        )
+        .group_by(column)
+        for name, column in (("account", LoginFailure.account), ("address", LoginFailure.address))
     )
-    .group_by(LoginFailure.key)
 )
 
 
@@ -39,7 +42,8 @@ def check_throttle(username: str) -> bool:
     allowances = {_account(username): ACCOUNT_ALLOWANCE, _address(): ADDRESS_ALLOWANCE}
     now = time.time()
     period = {"since": now - MEMORY, "until": now + SKEW}
-    rows = db.session.execute(_RECENT, {"keys": list(allowances), **period}).all()
+    keys = {"account": _account(username), "address": _address()}
+    rows = db.session.execute(_RECENT, {**keys, **period}).all()
     wait = max(
         (latest + delay_after(count - allowances[key]) - now for key, count, latest in rows), default=0
     )
@@ -59,14 +63,14 @@ def record_failure(username: str) -> None:
     """Count a failed login against the account and the address."""
     now = time.time()
     delete_expired(LoginFailure, LoginFailure.failed_at, now - MEMORY)
-    keys = (_account(username), _address())
-    db.session.execute(insert(LoginFailure), [{"key": key, "failed_at": now} for key in keys])
+    failure = {"account": _account(username), "address": _address(), "failed_at": now}
+    db.session.execute(insert(LoginFailure), [failure])
     db.session.commit()
 
 
 def forget_failures(username: str) -> None:
     """Let an account start anew; the address does not, or one good account would pay for attacks on all."""
-    db.session.execute(delete(LoginFailure).where(LoginFailure.key == _account(username)))
+    db.session.execute(delete(LoginFailure).where(LoginFailure.account == _account(username)))
     db.session.commit()
 
 

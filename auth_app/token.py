@@ -9,7 +9,7 @@ from flask import Blueprint, request
 from auth_app import audit
 from auth_app.access_tokens import sign_access_token
 from auth_app.accounts import authenticate_user
-from auth_app.clients import FIRST_PARTY, authenticate_client
+from auth_app.clients import authenticate_client
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import (
@@ -20,9 +20,10 @@ from auth_app.errors import (
     UnsupportedGrantType,
 )
 from auth_app.metrics import LOGINS, TOKENS
-from auth_app.models import Client, Session
+from auth_app.models import FIRST_PARTY, Client, Session, User
+from auth_app.refresh_tokens import rotate_refresh_token
 from auth_app.roles import scopes_of
-from auth_app.sessions import rotate_refresh_token, start_session
+from auth_app.sessions import start_client_session, start_session
 from auth_app.status_lists import uri_of
 from shared.contract import read_body
 from shared.errors import InvalidRequest
@@ -43,6 +44,7 @@ def issue_token() -> tuple[Answer, dict[str, str]]:
     if answer_grant is None:
         raise UnsupportedGrantType
     answer = answer_grant(authenticate_client(body), body)
+    db.session.commit()
     TOKENS.labels(grant).inc()
     return answer, {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
@@ -59,21 +61,21 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
         user, body["password"], client_id, " ".join(sorted(scopes)), resources
     )
     LOGINS.labels("succeeded").inc()
-    audit.record("login", actor=user.id, client=client_id, session=session.id)
-    return _present_session(session, scopes, resources, refresh_token)
+    audit.record_on_commit("login", actor=user.id, client=client_id, session=session.id)
+    return _present_login(session, user, scopes, resources, refresh_token)
 
 
 def _answer_refresh(client: Client | None, body: dict[str, Any]) -> Answer:
     """Give the next access token of a session, and its next refresh token (RFC 6749 section 6)."""
     client_id = client.id if client else FIRST_PARTY
     session, refresh_token = rotate_refresh_token(body["refresh_token"], client_id)
+    assert session.user, "a client's own session has no refresh token"
     # What the user and the client have lost since the login is lost; what they have won needs a new login.
     allowed = frozenset(session.scope.split()) & _limit(scopes_of(session.user.roles), client)
     scopes = _narrow_scope(allowed, body)
     resources = _narrow_audience(session.resources, body)
-    db.session.commit()
-    audit.record("token_refreshed", actor=session.user_id, client=client_id, session=session.id)
-    return _present_session(session, scopes, resources, refresh_token)
+    audit.record_on_commit("token_refreshed", actor=session.user_id, client=client_id, session=session.id)
+    return _present_login(session, session.user, scopes, resources, refresh_token)
 
 
 def _answer_client_credentials(client: Client | None, body: dict[str, Any]) -> Answer:
@@ -82,12 +84,9 @@ def _answer_client_credentials(client: Client | None, body: dict[str, Any]) -> A
         raise UnauthorizedClient
     scopes = _narrow_scope(frozenset(client.scopes), body)
     resources = _narrow_audience(client.resources, body)
-    lifetime = current_settings().access_token_lifetime
-    access_token = sign_access_token(
-        subject=client.id, client_id=client.id, scopes=scopes, audience=resources, lifetime=lifetime
-    )
-    audit.record("client_token_issued", actor=client.id, client=client.id)
-    return _present(access_token, lifetime, scopes)
+    session = start_client_session(client)
+    audit.record_on_commit("client_token_issued", actor=client.id, client=client.id)
+    return _present_token(session, client.id, scopes, resources)
 
 
 GRANTS = {
@@ -97,25 +96,28 @@ GRANTS = {
 }
 
 
-def _present_session(
-    session: Session, scopes: Iterable[str], audience: list[str], refresh_token: str
+def _present_login(
+    session: Session, user: User, scopes: Iterable[str], audience: list[str], refresh_token: str
+) -> Answer:
+    claims = {"sid": str(session.id), "username": user.username}
+    answer = _present_token(session, str(user.id), scopes, audience, **claims)
+    return answer | {"refresh_token": refresh_token}
+
+
+def _present_token(
+    session: Session, subject: str, scopes: Iterable[str], audience: list[str], **claims: object
 ) -> Answer:
     # No token outlives its session, so that what is known of a session need not outlive it either.
     lifetime = min(current_settings().access_token_lifetime, session.expires_at - int(time.time()))
     access_token = sign_access_token(
-        subject=str(session.user_id),
+        subject=subject,
         client_id=session.client_id,
         scopes=scopes,
         audience=audience,
         lifetime=lifetime,
-        sid=str(session.id),
-        username=session.user.username,
         status={"status_list": {"idx": session.status_index, "uri": uri_of(session.status_list_id)}},
+        **claims,
     )
-    return _present(access_token, lifetime, scopes) | {"refresh_token": refresh_token}
-
-
-def _present(access_token: str, lifetime: int, scopes: Iterable[str]) -> Answer:
     return {
         "access_token": access_token,
         "token_type": "Bearer",

@@ -8,13 +8,13 @@ from flask_jwt_extended import get_jwt, jwt_required
 from sqlalchemy import select
 from werkzeug.exceptions import NotFound
 
-from auth_app.accounts import authenticate_user, create_user, set_disabled, set_password, set_roles
+from auth_app.accounts import change_password, create_user, set_disabled, set_roles
 from auth_app.current import current_settings
 from auth_app.database import db
-from auth_app.errors import InvalidPassword
-from auth_app.models import User
+from auth_app.models import Session, User
 from auth_app.roles import DEFAULT_ROLE
-from auth_app.sessions import find_session
+from auth_app.session_ends import set_pending_bits
+from auth_app.sessions import find_live_session
 from shared.contract import read_body, read_query
 from shared.errors import InsufficientScope, InvalidToken, Unauthorized
 from shared.scopes import require_scope
@@ -29,17 +29,17 @@ SCOPE = "users:manage"
 @jwt_required()
 def read_me() -> dict[str, object]:
     """Return the user whose token this is."""
-    return _present(_current_user())
+    return _present(_current_session()[1])
 
 
 @blueprint.put("/me/password")
 @jwt_required()
-def change_password() -> tuple[str, int]:
+def change_own_password() -> tuple[str, int]:
     """Give the user another password, and end all other sessions."""
-    user, body = _current_user(), read_body()
-    if authenticate_user(user.username, body["current_password"]) is None:
-        raise InvalidPassword
-    set_password(user, body["new_password"], find_session(verified_claims().session_id))
+    (session, user), body = _current_session(), read_body()
+    change_password(user, session, body["current_password"], body["new_password"])
+    db.session.commit()
+    set_pending_bits()
     return "", 204
 
 
@@ -70,7 +70,9 @@ def add_user() -> tuple[dict[str, object], int]:
     roles = body.get("roles", [DEFAULT_ROLE])
     if not is_manager and roles != [DEFAULT_ROLE]:
         raise InsufficientScope(SCOPE)
-    return _present(create_user(body["username"], body["password"], roles)), 201
+    user = create_user(body["username"], body["password"], roles)
+    db.session.commit()
+    return _present(user), 201
 
 
 @blueprint.get("/<uuid:user_id>")
@@ -91,14 +93,16 @@ def change_user(user_id: uuid.UUID) -> dict[str, object]:
         set_roles(user, body["roles"])
     if "is_disabled" in body:
         set_disabled(user, body["is_disabled"])
+    db.session.commit()
+    set_pending_bits()
     return _present(user)
 
 
-def _current_user() -> User:
-    session = find_session(verified_claims().session_id)
-    if session is None:  # a client's own token
+def _current_session() -> tuple[Session, User]:
+    session = find_live_session(verified_claims().session_id)
+    if session is None or session.user is None:  # it has ended this moment, or is a client's own
         raise InvalidToken
-    return session.user
+    return session, session.user
 
 
 def _find_user(user_id: uuid.UUID) -> User:

@@ -1,16 +1,18 @@
 """Manage clients from the command line: `flask --app wsgi_auth clients ...`."""
 
 import json
+import math
 
 import click
 from sqlalchemy import select
 
 from auth_app.cli.console import Group, as_json, found, show
-from auth_app.clients import add_client, remove_client
+from auth_app.clients import add_client, find_client, remove_client
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Client
 from auth_app.roles import SCOPES
+from auth_app.session_ends import set_pending_bits
 
 COLUMNS = ("id", "scopes", "resources")
 
@@ -33,6 +35,7 @@ def add(client_id: str, scopes: tuple[str, ...], resources: tuple[str, ...], as_
             f"{min(unknown)} is not one of {' '.join(audience)}: add it to RESOURCES first"
         )
     secret = add_client(client_id, list(scopes), list(resources or audience))
+    db.session.commit()
     if as_json:
         click.echo(json.dumps({"client_id": client_id, "client_secret": secret}))
     else:
@@ -43,7 +46,7 @@ def add(client_id: str, scopes: tuple[str, ...], resources: tuple[str, ...], as_
 @as_json
 def list_(as_json: bool) -> None:
     """List the clients."""
-    clients = db.session.scalars(select(Client).order_by(Client.id))
+    clients = db.session.scalars(select(Client).where(Client.removed_at.is_(None)).order_by(Client.id))
     show(({column: getattr(client, column) for column in COLUMNS} for client in clients), COLUMNS, as_json)
 
 
@@ -51,5 +54,7 @@ def list_(as_json: bool) -> None:
 @click.argument("client_id")
 def remove(client_id: str) -> None:
     """Remove a client, and end the sessions that it holds."""
-    remove_client(found(db.session.get(Client, client_id), f"client {client_id}"))
+    remove_client(found(find_client(client_id), f"client {client_id}"))
+    db.session.commit()
+    set_pending_bits(seconds=math.inf)
     click.echo(f"removed {client_id}")

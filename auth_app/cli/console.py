@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from flask.cli import AppGroup
+from flask.cli import AppGroup, ScriptInfo
 from sqlalchemy.exc import SQLAlchemyError
 
+from auth_app.database import db
+from shared.database import lift_statement_timeout
 from shared.errors import ApiError
 from shared.startup import StartupError
 
@@ -25,6 +27,8 @@ class Group(AppGroup):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
         try:
+            with ctx.ensure_object(ScriptInfo).load_app().app_context():
+                lift_statement_timeout(db.engine)
             return super().invoke(ctx)
         except ApiError as error:
             raise click.ClickException(error.description) from None

@@ -4,6 +4,7 @@ import click
 from flask.cli import with_appcontext
 
 from auth_app.accounts import add_user, find_user
+from auth_app.database import db
 from auth_app.passwords import hash_password
 
 # Their passwords break the rules for new ones, so that nobody takes them for more than they are.
@@ -21,3 +22,4 @@ def add_demo_users() -> None:
     for username, (password, role) in DEMO_USERS.items():
         if find_user(username) is None:
             add_user(username, hash_password(password), [role])
+    db.session.commit()

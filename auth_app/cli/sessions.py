@@ -1,16 +1,18 @@
 """Manage sessions from the command line: `flask --app wsgi_auth sessions ...`."""
 
+import math
 import time
 import uuid
 
 import click
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 
 from auth_app.accounts import find_user
 from auth_app.cli.console import Group, as_json, found, show
 from auth_app.database import db
 from auth_app.models import Session
-from auth_app.sessions import revoke_sessions
+from auth_app.session_ends import end_all_sessions, end_session, end_user_sessions, set_pending_bits
+from auth_app.sessions import LIVE
 
 COLUMNS = ("id", "username", "client_id", "scope", "created_at", "expires_at")
 
@@ -22,10 +24,10 @@ group = Group("sessions", help="See and end logins.")
 @as_json
 def list_(username: str | None, as_json: bool) -> None:
     """List the live sessions, oldest first."""
-    live = select(Session).where(Session.revoked_at.is_(None), Session.expires_at > int(time.time()))
+    live = select(Session).where(LIVE)
     if username:
         live = live.where(Session.user_id == found(find_user(username), f"user {username}").id)
-    sessions = db.session.scalars(live.order_by(Session.created_at, Session.id))
+    sessions = db.session.scalars(live.order_by(Session.created_at, Session.id), {"now": int(time.time())})
     show(map(_row, sessions), COLUMNS, as_json)
 
 
@@ -37,14 +39,31 @@ def revoke(session_id: uuid.UUID | None, username: str | None, is_all: bool) -> 
     """End one session, all of a user, or all."""
     if (session_id is not None) + (username is not None) + is_all != 1:
         raise click.UsageError("Give either a session's ID, --user or --all.")
-    if is_all:
-        ended = revoke_sessions()
+    now = {"now": int(time.time())}
+    if session_id:
+        session = found(
+            db.session.scalar(select(Session).where(Session.id == session_id, LIVE), now),
+            f"live session {session_id}",
+        )
+        end_session(session.id, user=session.user_id, client=session.client_id)
+        count = 1
     elif username:
-        ended = revoke_sessions(Session.user_id == found(find_user(username), f"user {username}").id)
+        user = found(find_user(username), f"user {username}")
+        count = _count(Session.user_id == user.id)
+        end_user_sessions(user)
     else:
-        ended = found(revoke_sessions(Session.id == session_id) or None, f"live session {session_id}")
-    click.echo(f"ended {ended} session{'' if ended == 1 else 's'}")
+        count = _count()
+        end_all_sessions()
+    db.session.commit()
+    set_pending_bits(seconds=math.inf)
+    click.echo(f"ended {count} session{'' if count == 1 else 's'}")
+
+
+def _count(*which: ColumnElement[bool]) -> int:
+    live = select(func.count(Session.id)).where(LIVE, *which)
+    return db.session.scalars(live, {"now": int(time.time())}).one()
 
 
 def _row(session: Session) -> dict[str, object]:
-    return {column: getattr(session.user if column == "username" else session, column) for column in COLUMNS}
+    username = session.user.username if session.user else None
+    return {column: username if column == "username" else getattr(session, column) for column in COLUMNS}

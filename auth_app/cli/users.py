@@ -1,14 +1,17 @@
 """Manage users from the command line: `flask --app wsgi_auth users ...`."""
 
+import math
+
 import click
 from sqlalchemy import select
 
-from auth_app.accounts import add_user, create_user, find_user, set_disabled, set_password, set_roles
+from auth_app.accounts import add_user, create_user, find_user, reset_password, set_disabled, set_roles
 from auth_app.cli.console import Group, as_json, found, read_secret, show
 from auth_app.database import db
 from auth_app.models import User
 from auth_app.passwords import is_password_hash
 from auth_app.roles import DEFAULT_ROLE, ROLES
+from auth_app.session_ends import set_pending_bits
 
 COLUMNS = ("id", "username", "roles", "is_disabled", "last_login_at")
 
@@ -28,6 +31,7 @@ def add(username: str, roles: tuple[str, ...], hashed: bool) -> None:
             "this is no hash of argon2, scrypt or pbkdf2 that a login could be checked with"
         )
     user = (add_user if hashed else create_user)(username, secret, list(roles))
+    db.session.commit()
     click.echo(f"added {username}, {user.id}")
 
 
@@ -50,7 +54,8 @@ def show_user(username: str, as_json: bool) -> None:
 @click.argument("username")
 def change_password(username: str) -> None:
     """Give a user a new password, and end all sessions. It is asked for, or read from standard input."""
-    set_password(_find(username), read_secret("New password"))
+    reset_password(_find(username), read_secret("New password"))
+    _commit()
     click.echo(f"changed the password of {username} and ended all sessions")
 
 
@@ -60,6 +65,7 @@ def change_password(username: str) -> None:
 def change_roles(username: str, roles: tuple[str, ...]) -> None:
     """Give a user these roles and no others."""
     set_roles(_find(username), list(roles))
+    _commit()
     click.echo(f"{username} has {'the roles ' + ' '.join(roles) if roles else 'no role'} now")
 
 
@@ -68,6 +74,7 @@ def change_roles(username: str, roles: tuple[str, ...]) -> None:
 def disable(username: str) -> None:
     """Let a user log in no longer, and end all sessions."""
     set_disabled(_find(username), True)
+    _commit()
     click.echo(f"disabled {username} and ended all sessions")
 
 
@@ -76,7 +83,14 @@ def disable(username: str) -> None:
 def enable(username: str) -> None:
     """Let a user log in again."""
     set_disabled(_find(username), False)
+    _commit()
     click.echo(f"enabled {username}")
+
+
+def _commit() -> None:
+    """Commit, and set the status bits of whatever sessions ended."""
+    db.session.commit()
+    set_pending_bits(seconds=math.inf)
 
 
 def _find(username: str) -> User:

@@ -11,5 +11,9 @@ with extension.db.engine.connect() as connection:
     if connection.dialect.name == "postgresql":  # a migration may take longer than a request
         connection.execute(text("SET statement_timeout = 0"))
         connection.commit()
+    else:  # SQLite changes a table by making a new one, whose rows others may refer to
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     with context.begin_transaction():
         context.run_migrations()
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA foreign_keys = ON")

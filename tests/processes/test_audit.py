@@ -119,6 +119,7 @@ def test_clients_are_recorded(auth: FlaskClient, events: Callable[[], list[dict[
         ("client_token_issued", "reports"),
         ("client_refused", "reports"),
         ("client_refused", None),
+        ("sessions_revoked", "reports"),
         ("client_removed", "reports"),
     ]
 
@@ -154,7 +155,7 @@ def test_command_is_recorded_with_who_ran_it(
 
     revoked, disabled = events()
 
-    assert (revoked["event"], disabled["event"]) == ("session_revoked", "user_disabled")
+    assert (revoked["event"], disabled["event"]) == ("sessions_revoked", "user_disabled")
     for event in (revoked, disabled):
         assert event["actor"].startswith("command line, uid ")
         assert (event["address"], event["request_id"]) == (None, None)

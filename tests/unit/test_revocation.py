@@ -90,13 +90,23 @@ def test_token_of_another_client_is_not_revoked(
     assert introspect(auth, other["refresh_token"], inspector) == {"active": False}
 
 
-def test_own_token_of_a_client_cannot_be_revoked(auth: FlaskClient, inspector: tuple[str, str]) -> None:
-    answer = auth.post("/token", data={"grant_type": "client_credentials"}, auth=inspector).json
-    assert answer
+def test_own_token_of_a_client_can_be_revoked(auth: FlaskClient, inspector: tuple[str, str]) -> None:
+    def get_token() -> str:
+        answer = auth.post("/token", data={"grant_type": "client_credentials"}, auth=inspector).json
+        assert answer
+        return str(answer["access_token"])
 
-    response = auth.post("/revoke", data={"token": answer["access_token"]}, auth=inspector)
+    def is_active(token: str) -> bool:
+        answer = auth.post("/introspect", data={"token": token}, auth=inspector).json
+        assert answer
+        return bool(answer["active"])
 
-    assert (response.status_code, response.json and response.json["error"]) == (400, "unsupported_token_type")
+    first, second = get_token(), get_token()
+    assert auth.post("/revoke", data={"token": first}, auth=inspector).status_code == 200
+
+    assert not is_active(first)
+    assert not is_active(second), "all tokens of a client's session end together"
+    assert is_active(get_token())
 
 
 @pytest.mark.parametrize(
