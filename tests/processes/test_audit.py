@@ -142,6 +142,7 @@ def test_changes_to_users_are_recorded_with_who_made_them(
         ("roles_changed", admin, ada),
         ("user_disabled", admin, ada),
         ("user_enabled", admin, ada),
+        ("sessions_revoked", student, student),
         ("password_changed", student, student),
     ]
 
