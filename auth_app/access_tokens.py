@@ -10,8 +10,9 @@ from flask import current_app
 
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import PrivateKey, SigningKey
+from auth_app.signing_key import PrivateKey, current_signing_key
 from shared.keys import ALGORITHM
+from shared.public_keys import current_public_keys
 from shared.verification import LEEWAY, TOKEN_TYPE, check_claims, choose_key
 
 
@@ -23,7 +24,6 @@ def sign_access_token(
     `lifetime` is in seconds.
     """
     settings: AuthSettings = current_app.extensions["settings"]
-    signing_key: SigningKey = current_app.extensions["signing_key"]
     now = int(time.time())
     all_claims = {
         "iss": settings.issuer,
@@ -36,7 +36,7 @@ def sign_access_token(
         "jti": str(uuid.uuid4()),
         **claims,
     }
-    return sign_jwt(all_claims, TOKEN_TYPE, signing_key.get())
+    return sign_jwt(all_claims, TOKEN_TYPE, current_signing_key().get())
 
 
 def sign_jwt(claims: dict[str, Any], kind: str, private_key: PrivateKey) -> str:
@@ -49,7 +49,7 @@ def read_access_token(token: str) -> dict[str, Any] | None:
     """Return the claims of an access token that is good now, whichever server it is for, or None."""
     settings: AuthSettings = current_app.extensions["settings"]
     try:
-        key = choose_key(jwt.get_unverified_header(token), current_app.extensions["public_keys"])
+        key = choose_key(jwt.get_unverified_header(token), current_public_keys())
         claims: dict[str, Any] = jwt.decode(
             token,
             key,

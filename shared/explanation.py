@@ -13,6 +13,7 @@ from flask import Flask
 from shared.errors import ApiError
 from shared.keys import ALGORITHM
 from shared.public_keys import PublicKeys
+from shared.startup import StartupError
 from shared.verification import LEEWAY, MAXIMUM_LENGTH, MAXIMUM_LIFETIME, TOKEN_TYPE, WELL_FORMED, IsRevoked
 
 # What is looked at, whether it is good, and what to do if not. Values of a token are quoted in ASCII: whoever
@@ -27,6 +28,10 @@ def init_app(
 
     def explain_token() -> None:
         token = sys.stdin.read().strip()
+        try:
+            public_keys.read()
+        except (ApiError, StartupError) as error:
+            raise click.ClickException(str(error)) from None
         is_accepted = True
         for name, is_good, advice in explain(token, issuer, audience, public_keys):
             is_accepted = _show(name, is_good, advice, is_accepted)

@@ -5,7 +5,7 @@ from click.testing import Result
 from flask.testing import FlaskClient
 
 from shared.explanation import explain
-from shared.public_keys import PublicKeys
+from shared.public_keys import FixedKeys, PublicKeys
 from tests.conftest import KeyPair, run_command
 from tests.forger import COURSES, ISSUER, Forger
 from tests.unit.test_refused_tokens import ACCEPTED, REFUSED, Make, now
@@ -16,7 +16,7 @@ def public_keys(key_pair: KeyPair) -> PublicKeys:
     from shared.keys import read_key_file
 
     keys = read_key_file(key_pair.public_file)
-    return PublicKeys(lambda: keys)
+    return FixedKeys(keys)
 
 
 @pytest.mark.parametrize("make", ACCEPTED.values(), ids=ACCEPTED)

@@ -269,7 +269,7 @@ def test_change_for_the_worse_leaves_the_last_good_keys_in_force(
 def test_private_key_that_is_not_published_does_not_sign(
     auth: FlaskClient, pair: KeyPair, other_key_pair: KeyPair
 ) -> None:
-    old = pair.kid
+    old = kid_of(get_token(auth))
     shutil.copy(other_key_pair.private_file, pair.private_file)
 
     assert kid_of(get_token(auth)) == old
