@@ -20,7 +20,7 @@ from auth_app.settings import AuthSettings
 from auth_app.signing_key import NOT_PUBLISHED, read_private_key
 from shared.files import lock, replace_file, sync_folder
 from shared.keys import MINIMUM_BITS, UnusableKey, read_key_file
-from shared.verification import LEEWAY
+from shared.token_checks import LEEWAY
 
 NEXT, ACTIVE, RETIRING = "next", "active", "retiring"
 PROPAGATION = 3  # seconds until every replica has seen a file that changed, and a fetch under way has ended

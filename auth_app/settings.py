@@ -8,7 +8,7 @@ from pydantic_settings import NoDecode
 
 from shared.settings import Settings, Url
 from shared.status_list import MAXIMUM_BYTES
-from shared.verification import MAXIMUM_LIFETIME
+from shared.token_checks import MAXIMUM_LIFETIME
 
 # OWASP's equivalent choices for argon2id, weakest memory last: passes, and the KiB that they need.
 ARGON2_MINIMA = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
