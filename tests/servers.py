@@ -184,10 +184,12 @@ def make_homes() -> dict[str, tuple[bytes, int]]:
 
 
 @contextmanager
-def serve_replicas(folder: Path, database_url: str, count: int = 2) -> Iterator[list[Server]]:
+def serve_replicas(
+    folder: Path, database_url: str, count: int = 2, settings: dict[str, str] | None = None
+) -> Iterator[list[Server]]:
     """Serve auth_app several times over one database, with two workers each, until the block ends."""
     (folder / "keys").mkdir(parents=True)
-    environment = {"AUTH_DATABASE_URL": database_url}
+    environment = {"AUTH_DATABASE_URL": database_url} | (settings or {})
     for command in ("keys generate", "db upgrade", "demo-data"):
         run_flask("wsgi_auth", command, environment, folder)
     with ExitStack() as stack:
