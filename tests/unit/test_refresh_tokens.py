@@ -377,12 +377,3 @@ def test_spent_refresh_token_of_the_first_edition_is_reuse(auth: FlaskClient) ->
     assert is_refused(refresh(auth, first))
 
     assert is_refused(refresh(auth, newest))
-
-
-def test_successor_that_a_replica_of_the_first_edition_spent_is_not_live_again(auth: FlaskClient) -> None:
-    first = log_in(auth)["refresh_token"]
-    rotate_as_before(auth, refreshed(auth, first)["refresh_token"])
-
-    assert is_refused(refresh(auth, first))
-
-    assert not is_live(auth)
