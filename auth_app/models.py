@@ -121,8 +121,7 @@ class Session(Base):
     generation: Mapped[int] = mapped_column(default=0)  # of the user's sessions when it began
     family_hash: Mapped[str] = mapped_column(String(64), unique=True)
     refresh_token_hash: Mapped[Digest]
-    # What the last rotation needs to give the same successor to a client that lost the answer.
-    spent_token_hash: Mapped[Digest | None]
+    # What it takes to derive the refresh token once more from the one before it, for a client that retries.
     rotation_nonce: Mapped[str | None] = mapped_column(String(64))
     rotated_at: Mapped[Moment | None]
     created_at: Mapped[Seconds]

@@ -29,6 +29,9 @@ class AuthSettings(Settings):
     # From the login, however often the token is refreshed. NIST SP 800-63B section 2.1.3 asks for a new login
     # after 30 days at the latest.
     refresh_token_lifetime: int = Field(default=30 * 86400, gt=0, description="In seconds.")
+    refresh_token_grace: int = Field(
+        default=10, ge=0, le=300, description="Seconds in which a client may retry a refresh; 0: none."
+    )
     sessions_per_user: int = Field(
         default=100, gt=0, description="Live sessions of one user; a login beyond ends the oldest."
     )

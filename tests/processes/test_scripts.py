@@ -129,7 +129,7 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
         assert demo.returncode == 0, demo
         assert re.findall(r"^\d{3}(?=  )", demo.stdout, re.MULTILINE) == [
             *("200", "200", "401", "401"),
-            *("200", "200", "400", "400", "200", "200", "400", "200", "200"),
+            *("200", "200", "200", "400", "400", "200", "200", "400", "200", "200"),
         ]
         refreshed = run(refresh + revoke, clone).stdout
         assert re.fullmatch(r'\{"access_token":.*"refresh_token":"[^"]{86}"\}\n\{\}\n', refreshed), refreshed

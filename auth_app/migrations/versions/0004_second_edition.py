@@ -110,7 +110,6 @@ def _change_sessions() -> None:
     with op.batch_alter_table("sessions") as batch:
         batch.alter_column("user_id", existing_type=sa.Uuid(), nullable=True)
         batch.add_column(sa.Column("generation", sa.Integer(), nullable=False, server_default="0"))
-        batch.add_column(sa.Column("spent_token_hash", sa.String(64)))
         batch.add_column(sa.Column("rotation_nonce", sa.String(64)))
         batch.add_column(sa.Column("rotated_at", sa.Double()))
         batch.add_column(sa.Column("revocation_mark", sa.Double()))
@@ -192,7 +191,7 @@ def _restore_sessions() -> None:
     )
     with op.batch_alter_table("sessions") as batch:
         batch.alter_column("user_id", existing_type=sa.Uuid(), nullable=False)
-        for name in ("generation", "spent_token_hash", "rotation_nonce", "rotated_at", "revocation_mark"):
+        for name in ("generation", "rotation_nonce", "rotated_at", "revocation_mark"):
             batch.drop_column(name)
     op.create_index("ix_sessions_user_id", "sessions", ["user_id"])
     condition = sa.text("revoked_at IS NOT NULL")
