@@ -119,6 +119,14 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
     assert tests == "scripts/test\n", "which is what runs here"
 
     with running(clone, auth_port, course_port) as (_, course):
+        greeting = course.log.read_text().partition("\n\n")[0]
+        assert greeting.splitlines()[-3:] == [
+            "Creating a signing key in keys/.",
+            "Preparing the databases in instance/.",
+            "Starting auth_app and course_app.",
+        ]
+        assert "{" not in greeting, "what is logged is not for newcomers"
+        assert all(path.stat().st_mode & 0o077 == 0 for path in (clone / "instance").glob("*.db"))
         answer = run(flow, clone)
         token = flow.splitlines()[0]
         urls = {"ISSUER": f"http://127.0.0.1:{auth_port}", "RESOURCE": f"http://127.0.0.1:{course_port}"}
