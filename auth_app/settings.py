@@ -24,6 +24,9 @@ class AuthSettings(Settings):
     resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)] = ("http://127.0.0.1:8082",)
     jwt_private_key: SecretStr | None = None
     jwt_private_key_file: Path = Path("keys/private_key.pem")
+    revoked_keys_file: Path = Field(
+        default=Path("instance/revoked_keys"), description="Never restored from a backup."
+    )
     auth_database_url: SecretStr = SecretStr("sqlite:///auth.db")
     access_token_lifetime: int = Field(default=900, gt=0, le=MAXIMUM_LIFETIME, description="In seconds.")
     # From the login, however often the token is refreshed. NIST SP 800-63B section 2.1.3 asks for a new login

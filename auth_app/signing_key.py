@@ -11,6 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from auth_app.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
 from shared.errors import Unavailable
 from shared.files import FollowedFile
@@ -22,6 +23,8 @@ NOT_PUBLISHED = (
     "{} does not match the public key: make that anew with `openssl rsa -in private_key.pem -pubout -out "
     "public_key.pem`"
 )
+NEW_FILES = "run `flask --app wsgi_auth keys revoke {}`, which puts a new key in its place"
+NEW_VARIABLES = "put a new key pair into JWT_PRIVATE_KEY and JWT_PUBLIC_KEY, and restart auth_app"
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,23 +36,30 @@ class PrivateKey:
 
 
 class SigningKey:
-    """The key that signs now: the newest one whose public half is published.
+    """The key that signs now: the newest one whose public half is published, and never a revoked one.
 
     It follows the private key's file. Raises `UnusableKey` where there is none at the start.
     """
 
-    def __init__(self, settings: AuthSettings, public_keys: PublicKeys) -> None:
+    def __init__(self, settings: AuthSettings, public_keys: PublicKeys, revoked: RevokedKeys) -> None:
         self._public_keys = public_keys
         if settings.jwt_private_key:
             source = "JWT_PRIVATE_KEY"
             pem = settings.jwt_private_key.get_secret_value().replace("\\n", "\n").encode()
             fixed = _parse_private_key(pem, source)
+            revoked.refuse(fixed.kid, source, NEW_VARIABLES)
             self._read: Callable[[], PrivateKey] = lambda: fixed
             self._problem: Callable[[], str | None] = lambda: None
             self.age: Callable[[], float | None] = lambda: None
         else:
             source = str(settings.jwt_private_key_file)
-            file = FollowedFile(settings.jwt_private_key_file, read_private_key)
+
+            def read(path: Path) -> PrivateKey:
+                key = read_private_key(path)
+                revoked.refuse(key.kid, source, NEW_FILES.format(key.kid))
+                return key
+
+            file = FollowedFile(settings.jwt_private_key_file, read)
             self._read = lambda: file.value
             self._problem = lambda: file.problem
             self.age = lambda: _age_of(settings.jwt_private_key_file)

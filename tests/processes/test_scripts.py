@@ -224,12 +224,12 @@ def test_readme_names_every_role_with_its_scopes_and_every_demo_user() -> None:
 
 
 def test_readme_names_every_command() -> None:
-    from auth_app.cli import clients, sessions, users
+    from auth_app.cli import clients, keys, log, sessions, users
 
-    rows = dict(re.findall(r"^\| `(users|clients|sessions)` \| (.*) \|$", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(users|clients|keys|log|sessions)` \| (.*) \|$", README, re.MULTILINE))
 
     assert {group: set(re.findall(r"`([\w-]+)`", commands)) for group, commands in rows.items()} == {
-        module.group.name: set(module.group.commands) for module in (clients, sessions, users)
+        module.group.name: set(module.group.commands) for module in (clients, keys, log, sessions, users)
     }
 
 

@@ -22,6 +22,7 @@ from jwt.algorithms import RSAAlgorithm
 
 import auth_app
 import course_app
+from auth_app.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import SigningKey
 from shared.keys import UnusableKey
@@ -224,7 +225,7 @@ def test_owner_and_mode_of_the_private_key(
     os.seteuid(reader)
     try:
         with pytest.raises(UnusableKey, match=refusal) if refusal else contextlib.nullcontext():
-            SigningKey(settings, public_keys)
+            SigningKey(settings, public_keys, RevokedKeys(settings.revoked_keys_file))
     finally:
         os.seteuid(0)
 
