@@ -15,15 +15,16 @@ from auth_app.passwords import hash_password, normalise, parameters_of, verify_p
 from auth_app.roles import ROLES
 from auth_app.session_ends import end_user_sessions
 from auth_app.throttle import check_throttle, forget_failures, record_failure
+from auth_app.usernames import normalise_username
 from shared.errors import InvalidRequest, InvalidToken
 
-# Small letters only, so that nobody passes for somebody else by an O or a zero of another alphabet.
+# ASCII only: a letter of another alphabet that looks the same would let one user pass for another.
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 
 
 def find_user(username: str) -> User | None:
-    """Return the user of a name."""
-    return db.session.scalar(select(User).where(User.username == username))
+    """Return the user of a name, in any spelling of it."""
+    return db.session.scalar(select(User).where(User.username == normalise_username(username)))
 
 
 def authenticate_user(username: str, password: str) -> User | None:
@@ -53,6 +54,7 @@ def create_user(username: str, password: str, roles: list[str]) -> User:
 
 def add_user(username: str, password_hash: str, roles: list[str]) -> User:
     """Add a user by a hash that is known already. Raises `InvalidRequest` and `UsernameTaken`."""
+    username = normalise_username(username)
     if not _USERNAME.fullmatch(username):
         raise InvalidRequest(
             "A user name is 1 to 128 of a-z 0-9 . _ @ + - and begins with a letter or digit."

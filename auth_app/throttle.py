@@ -13,6 +13,7 @@ from auth_app.database import db, delete_expired
 from auth_app.errors import TooManyAttempts
 from auth_app.metrics import LOGINS
 from auth_app.models import LoginFailure
+from auth_app.usernames import normalise_username
 
 # How many failures cost no time. Many people may share an address, so that more is allowed there.
 ACCOUNT_ALLOWANCE = 5
@@ -75,7 +76,7 @@ def forget_failures(username: str) -> None:
 
 
 def _account(username: str) -> str:
-    return _hash(f"account {username}")
+    return _hash(f"account {normalise_username(username)}")
 
 
 def _address() -> str:
