@@ -34,8 +34,9 @@ def authenticate_user(username: str, password: str) -> User | None:
     """
     has_failed = check_throttle(username)
     user = find_user(username)
-    matches = verify_password(user.password_hash if user else None, password)
-    if user is None or user.is_disabled or not matches:
+    # A disabled user with the right password costs what a wrong password does.
+    matches = verify_password(user.password_hash if user and not user.is_disabled else None, password)
+    if user is None or not matches:
         # The name that was typed is not recorded where there is no such user: it may be a password.
         LOGINS.labels("failed").inc()
         audit.record("login_failed", actor=user and user.id)

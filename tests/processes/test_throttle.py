@@ -21,7 +21,7 @@ from auth_app.throttle import (
 from tests.conftest import KeyPair, both_databases, change_row, open_auth
 from tests.databases import create_database
 from tests.servers import call, serve_replicas
-from tests.unit.test_passwords import no_turn_left
+from tests.unit.test_passwords import no_place_left
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 
@@ -166,7 +166,7 @@ def test_failure_is_forgotten_after_an_hour_and_its_row_removed(auth: FlaskClien
 def test_refused_attempt_computes_no_hash(auth: FlaskClient) -> None:
     statuses(auth, ACCOUNT_ALLOWANCE)
 
-    with no_turn_left(auth):
+    with no_place_left(auth):
         assert try_login(auth, password="password123").status_code == 429
         assert try_login(auth, "teacher1", "password456").status_code == 503, "which would need one"
 
@@ -219,7 +219,7 @@ def test_workers_and_replicas_count_together(new_database: Callable[[], str], tm
         after = [call(f"{replica.url}/token", form=right)[0] for replica in replicas]
 
     assert 1 <= found.count(400) <= together, "those that are under way at the same time"
-    assert set(found) <= {400, 429, 503}, "some may find all turns to hash taken"
+    assert set(found) <= {400, 429, 503}, "some may find the semaphore taken"
     assert after == [429, 429]
 
 
