@@ -19,7 +19,7 @@ from auth_app.database import db
 from auth_app.key_life import generate_key_pair
 from auth_app.models import LoginFailure, User
 from auth_app.settings import AuthSettings
-from auth_app.throttle import ACCOUNT_ALLOWANCE
+from auth_app.throttle import PAIR_ALLOWANCE
 
 ROUNDS = 300
 KINDS = {
@@ -44,7 +44,7 @@ def measure(client: FlaskClient) -> dict[str, list[float]]:
         with client.application.app_context():
             db.session.execute(delete(LoginFailure))
             db.session.commit()
-        for _ in range(ACCOUNT_ALLOWANCE):
+        for _ in range(PAIR_ALLOWANCE):
             attempt(client, KINDS["throttled account"])
         for kind in random.sample(list(KINDS), len(KINDS)):
             times[kind].append(attempt(client, KINDS[kind]))
