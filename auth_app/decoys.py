@@ -21,15 +21,15 @@ _ARGON2 = re.compile(r"\$argon2(?:id|i|d)(?:\$v=\d+)?\$m=\d+,t=\d+,p=\d+")
 _WERKZEUG = re.compile(r"(?:scrypt|pbkdf2)(?::[\w-]+)*")
 
 # The distinct values of an indexed column: each is one look into the index, however many users there are.
-_least = select(func.min(User.password_parameters).label("parameters")).cte("kinds", recursive=True)
-_next = (
+_LEAST = select(func.min(User.password_parameters).label("parameters")).cte("kinds", recursive=True)
+_NEXT = (
     select(func.min(User.password_parameters))
-    .where(User.password_parameters > _least.c.parameters)
-    .correlate(_least)
+    .where(User.password_parameters > _LEAST.c.parameters)
+    .correlate(_LEAST)
     .scalar_subquery()
 )
-_kinds = _least.union_all(select(_next).where(_least.c.parameters.is_not(None)))
-IN_USE = select(_kinds.c.parameters).where(_kinds.c.parameters.is_not(None)).limit(50)
+_KINDS = _LEAST.union_all(select(_NEXT).where(_LEAST.c.parameters.is_not(None)))
+IN_USE = select(_KINDS.c.parameters).where(_KINDS.c.parameters.is_not(None)).limit(50)
 
 
 def find_decoys(current: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 from flask import Flask, current_app
 from werkzeug.security import check_password_hash
 
-from auth_app.decoys import find_decoys
+from auth_app.decoys import find_decoys, make_decoy
 from auth_app.metrics import HASHES_IN_FLIGHT, PASSWORD_HASHES
 from auth_app.settings import AuthSettings
 from shared.errors import Unavailable
@@ -64,13 +64,12 @@ def verify_password(password_hash: str | None, password: str) -> bool:
     Raises `Unavailable` when a hash could not be computed, for want of memory or because it is damaged.
     """
     hashing = _hashing()
-    decoys = find_decoys(hashing.parameters)
     # An unknown user is treated like most users are, errors included.
-    first = password_hash or decoys[hashing.parameters]
+    first = password_hash or make_decoy(hashing.parameters)
     with _acquire_semaphore(hashing):
         if _matches(first, password) and password_hash:
             return True
-        for parameters, decoy in decoys.items():
+        for parameters, decoy in find_decoys(hashing.parameters).items():
             if parameters != parameters_of(first):
                 # The password is known to be wrong, and counts as such even if a decoy cannot be computed.
                 with suppress(Unavailable):

@@ -38,22 +38,22 @@ def _count(name: str, rows: Select[Any], limit: int) -> Select[str, int, Any]:
     return select(literal(name), func.count(), func.max(read.c.at)).select_from(read)
 
 
-_failures = select(LoginFailure.failed_at.label("at")).where(
+_FAILURES = select(LoginFailure.failed_at.label("at")).where(
     LoginFailure.failed_at.between(bindparam("since"), bindparam("until")),
     LoginFailure.id != bindparam("own"),
 )
-_of_account = LoginFailure.account == bindparam("account")
-_from_address = LoginFailure.address == bindparam("address")
-_logins = select(KnownAddress.last_login_at.label("at")).where(KnownAddress.address == bindparam("address"))
-_of_user = KnownAddress.user_id == bindparam("user", type_=KnownAddress.user_id.type)
-_is_known = KnownAddress.last_login_at > bindparam("known_since")
-_is_of_today = KnownAddress.last_login_at > bindparam("day_since")
+_OF_ACCOUNT = LoginFailure.account == bindparam("account")
+_FROM_ADDRESS = LoginFailure.address == bindparam("address")
+_LOGINS = select(KnownAddress.last_login_at.label("at")).where(KnownAddress.address == bindparam("address"))
+_OF_USER = KnownAddress.user_id == bindparam("user", type_=KnownAddress.user_id.type)
+_IS_KNOWN = KnownAddress.last_login_at > bindparam("known_since")
+_IS_OF_TODAY = KnownAddress.last_login_at > bindparam("day_since")
 COUNTS = union_all(
-    _count("pair", _failures.where(_of_account, _from_address), PAIR_ALLOWANCE + _FULL_DELAY),
-    _count("account", _failures.where(_of_account), ACCOUNT_ALLOWANCE + _FULL_DELAY),
-    _count("address", _failures.where(_from_address), MAXIMUM_ADDRESS_ALLOWANCE + _FULL_DELAY),
-    _count("known", _logins.where(_of_user, _is_known), 1),
-    _count("users", _logins.where(_is_of_today), MAXIMUM_ADDRESS_ALLOWANCE // ADDRESS_ALLOWANCE_PER_USER),
+    _count("pair", _FAILURES.where(_OF_ACCOUNT, _FROM_ADDRESS), PAIR_ALLOWANCE + _FULL_DELAY),
+    _count("account", _FAILURES.where(_OF_ACCOUNT), ACCOUNT_ALLOWANCE + _FULL_DELAY),
+    _count("address", _FAILURES.where(_FROM_ADDRESS), MAXIMUM_ADDRESS_ALLOWANCE + _FULL_DELAY),
+    _count("known", _LOGINS.where(_OF_USER, _IS_KNOWN), 1),
+    _count("users", _LOGINS.where(_IS_OF_TODAY), MAXIMUM_ADDRESS_ALLOWANCE // ADDRESS_ALLOWANCE_PER_USER),
 )
 
 
