@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from auth_app.models import User
-from auth_app.throttle import ACCOUNT_ALLOWANCE
+from auth_app.throttle import PAIR_ALLOWANCE
 from tests.conftest import bearer, both_databases, change_row, find_user, get_token, log_in, run_command
 
 GOOD_PASSWORD = "correct horse battery"
@@ -49,7 +49,7 @@ def test_other_name_is_not_taken_for_the_users(name: str, auth: FlaskClient) -> 
 
 def test_all_spellings_count_against_one_account(auth: FlaskClient) -> None:
     spellings = ["student1", "Student1", "STUDENT1", "student1 ", "\u017ftudent1"]
-    assert len(spellings) == ACCOUNT_ALLOWANCE
+    assert len(spellings) == PAIR_ALLOWANCE
     for spelling in spellings:
         assert auth.post("/token", data={"username": spelling, "password": "wrong"}).status_code == 400
 
