@@ -149,6 +149,7 @@ class LoginFailure(Base):
 
     __tablename__ = "login_failures"
     __table_args__ = (
+        Index("ix_login_failures_pair", "account", "address", "failed_at"),
         Index("ix_login_failures_account", "account", "failed_at"),
         Index("ix_login_failures_address", "address", "failed_at"),
     )
@@ -161,7 +162,7 @@ class LoginFailure(Base):
 
 
 class KnownAddress(Base):
-    """An address from which a user has logged in lately: the failures of strangers do not hold it up."""
+    """An address from which a user has logged in lately, so that others' failures do not count there."""
 
     __tablename__ = "known_addresses"
     __table_args__ = (Index("ix_known_addresses_address", "address", "last_login_at"),)

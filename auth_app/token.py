@@ -19,6 +19,7 @@ from auth_app.errors import (
     UnauthorizedClient,
     UnsupportedGrantType,
 )
+from auth_app.known_addresses import remember_address
 from auth_app.metrics import LOGINS, TOKENS
 from auth_app.models import FIRST_PARTY, Client, Session, User
 from auth_app.refresh_tokens import rotate_refresh_token
@@ -60,6 +61,7 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
     session, refresh_token = start_session(
         user, body["password"], client_id, " ".join(sorted(scopes)), resources
     )
+    remember_address(user)
     LOGINS.labels("succeeded").inc()
     audit.record_on_commit("login", actor=user.id, client=client_id, session=session.id)
     return _present_login(session, user, scopes, resources, refresh_token)

@@ -235,13 +235,17 @@ def test_readme_names_every_command() -> None:
 
 def test_readme_tells_the_limits_of_the_throttle() -> None:
     from auth_app import throttle
+    from auth_app.known_addresses import KNOWN_FOR
 
+    text = README.replace("\n", " ")
     assert (
-        f"After {throttle.ACCOUNT_ALLOWANCE} failed logins an account has to wait, after "
-        f"{throttle.ADDRESS_ALLOWANCE} an address"
-    ) in README
-    assert f"{throttle.MAXIMUM_DELAY // 60}\nminutes at most" in README
-    assert (throttle.MEMORY, "What failed an hour ago is forgotten." in README) == (3600, True)
+        f"after {throttle.PAIR_ALLOWANCE} for an account from one address, "
+        f"after {throttle.ACCOUNT_ALLOWANCE} for an account from anywhere, "
+        f"and after {throttle.ADDRESS_ALLOWANCE} from one address"
+    ) in text
+    assert f"{throttle.MAXIMUM_DELAY // 60} minutes at most" in text
+    assert f"logged in within {KNOWN_FOR // 86400} days" in text
+    assert (throttle.MEMORY, "what failed an hour ago is forgotten." in text) == (3600, True)
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:

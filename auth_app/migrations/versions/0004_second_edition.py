@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("failed_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_login_failures"),
     )
+    op.create_index("ix_login_failures_pair", "login_failures", ["account", "address", "failed_at"])
     op.create_index("ix_login_failures_account", "login_failures", ["account", "failed_at"])
     op.create_index("ix_login_failures_address", "login_failures", ["address", "failed_at"])
     op.create_index("ix_login_failures_failed_at", "login_failures", ["failed_at"])
