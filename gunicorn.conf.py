@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from typing import Any
 
@@ -16,6 +17,22 @@ def _remove(folder: str, process: int) -> None:
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-")
     atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Remember where signals go that reach a worker before it handles them itself."""
+    worker.early_signals = server.SIG_QUEUE
+
+
+def post_worker_init(worker: Any) -> None:
+    """Stop a worker that was told to before it could notice.
+
+    Between the fork and here a worker still has its master's handlers, which put a signal into the copy of a
+    queue that nobody reads: without this, such a worker is waited for until `graceful_timeout`.
+    """
+    while not worker.early_signals.empty():
+        if worker.early_signals.get_nowait() in {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
+            worker.alive = False
 
 
 def child_exit(_server: object, worker: Any) -> None:

@@ -17,6 +17,7 @@ from auth_app import (
     well_known,
 )
 from auth_app.models import User
+from auth_app.revoked_keys import RevokedKeys, UnrevokedKeys
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import open_signing_key
@@ -53,12 +54,14 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
 
 def _add_keys(app: Flask, settings: AuthSettings) -> None:
     """Let `app` sign and verify; the keys are read when they are first needed."""
-    public_keys = open_public_keys(settings)
-    signing_key = open_signing_key(settings, public_keys)
+    revoked_keys = RevokedKeys(settings.revoked_keys_file)
+    public_keys = UnrevokedKeys(open_public_keys(settings), revoked_keys)
+    signing_key = open_signing_key(settings, public_keys, revoked_keys)
     app.extensions["signing_key"] = signing_key
     checks = {
         "keys": public_keys.check,
         "signing_key": signing_key.check,
+        "revoked_keys": revoked_keys.check,
         "database": lambda: database.db.session.scalar(select(User.id).limit(1)),
     }
     ages = {("signing_key_age_seconds", "Since the key that signs was put in place."): signing_key.age}

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import jwt
-from flask import current_app
 
+from auth_app.current import current_settings
+from auth_app.errors import InvalidTarget
 from auth_app.sessions import is_revoked
-from auth_app.settings import AuthSettings
 from auth_app.signing_key import PrivateKey, current_signing_key
 from shared.keys import ALGORITHM
 from shared.public_keys import current_public_keys
-from shared.verification import LEEWAY, TOKEN_TYPE, check_claims, choose_key
+from shared.token_checks import MAXIMUM_LENGTH, TOKEN_TYPE
+from shared.verifier import Claims, RefusedToken, Verifier
 
 
 def sign_access_token(
@@ -21,9 +22,9 @@ def sign_access_token(
 ) -> str:
     """Return a JWT that lets `subject` use `scopes` at the servers of `audience` (RFC 9068 section 2).
 
-    `lifetime` is in seconds.
+    `lifetime` is in seconds. Raises `InvalidTarget` for a token that is longer than verifiers accept.
     """
-    settings: AuthSettings = current_app.extensions["settings"]
+    settings = current_settings()
     now = int(time.time())
     all_claims = {
         "iss": settings.issuer,
@@ -36,7 +37,10 @@ def sign_access_token(
         "jti": str(uuid.uuid4()),
         **claims,
     }
-    return sign_jwt(all_claims, TOKEN_TYPE, current_signing_key().get())
+    token = sign_jwt(all_claims, TOKEN_TYPE, current_signing_key().get())
+    if len(token) > MAXIMUM_LENGTH:  # by the names of the servers, which are the only long claim
+        raise InvalidTarget("A token for so many services is too long. Name fewer with `resource`.")
+    return token
 
 
 def sign_jwt(claims: dict[str, Any], kind: str, private_key: PrivateKey) -> str:
@@ -45,19 +49,10 @@ def sign_jwt(claims: dict[str, Any], kind: str, private_key: PrivateKey) -> str:
     return jwt.encode(claims, private_key.key, ALGORITHM, headers)
 
 
-def read_access_token(token: str) -> dict[str, Any] | None:
+def read_access_token(token: str) -> Claims | None:
     """Return the claims of an access token that is good now, whichever server it is for, or None."""
-    settings: AuthSettings = current_app.extensions["settings"]
+    settings, public_keys = current_settings(), current_public_keys()
     try:
-        key = choose_key(jwt.get_unverified_header(token), current_public_keys())
-        claims: dict[str, Any] = jwt.decode(
-            token,
-            key,
-            [ALGORITHM],
-            audience=settings.audience,
-            issuer=settings.issuer,
-            leeway=LEEWAY,
-        )
-    except jwt.InvalidTokenError:
+        return Verifier(settings.issuer, settings.audience, public_keys, is_revoked).verify(token)
+    except RefusedToken:
         return None
-    return claims if check_claims(claims) and not is_revoked(claims) else None

@@ -14,34 +14,41 @@ from auth_app.password_rules import check_new_password
 from auth_app.passwords import hash_password, normalise, parameters_of, verify_password
 from auth_app.roles import ROLES
 from auth_app.session_ends import end_user_sessions
-from auth_app.throttle import check_throttle, forget_failures, record_failure
-from shared.errors import InvalidRequest, InvalidToken
+from auth_app.throttle import begin_attempt
+from auth_app.usernames import normalise_username
+from shared.errors import InvalidRequest, InvalidToken, Unavailable
 
-# Small letters only, so that nobody passes for somebody else by an O or a zero of another alphabet.
+# ASCII only: a letter of another alphabet that looks the same would let one user pass for another.
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 
 
 def find_user(username: str) -> User | None:
-    """Return the user of a name."""
-    return db.session.scalar(select(User).where(User.username == username))
+    """Return the user of a name, in any spelling of it."""
+    return db.session.scalar(select(User).where(User.username == normalise_username(username)))
 
 
 def authenticate_user(username: str, password: str) -> User | None:
-    """Return the user of a name and password, None if they are not so or the user is disabled.
+    """Return the user of a name and password, None if one of them is wrong or the user is disabled.
 
-    Raises `TooManyAttempts`, and `Unavailable`.
+    Commits what the throttle has to remember of a refused login. Raises `TooManyAttempts`, and `Unavailable`
+    if the password could not be verified.
     """
-    has_failed = check_throttle(username)
     user = find_user(username)
-    matches = verify_password(user.password_hash if user else None, password)
-    if user is None or user.is_disabled or not matches:
+    attempt = begin_attempt(username, user.id if user else None)
+    # A disabled user with the right password costs what a wrong password does.
+    password_hash = user.password_hash if user and not user.is_disabled else None
+    try:
+        matches = verify_password(password_hash, password)
+    except Unavailable:
+        attempt.withdraw()
+        raise
+    if not matches:
         # The name that was typed is not recorded where there is no such user: it may be a password.
         LOGINS.labels("failed").inc()
         audit.record("login_failed", actor=user and user.id)
-        record_failure(username)
+        attempt.record()
         return None
-    if has_failed:
-        forget_failures(username)
+    attempt.forget_failures()
     return user
 
 
@@ -53,6 +60,7 @@ def create_user(username: str, password: str, roles: list[str]) -> User:
 
 def add_user(username: str, password_hash: str, roles: list[str]) -> User:
     """Add a user by a hash that is known already. Raises `InvalidRequest` and `UsernameTaken`."""
+    username = normalise_username(username)
     if not _USERNAME.fullmatch(username):
         raise InvalidRequest(
             "A user name is 1 to 128 of a-z 0-9 . _ @ + - and begins with a letter or digit."

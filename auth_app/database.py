@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Executable, MetaData, bindparam, delete, inspect, select
+from sqlalchemy import Executable, MetaData, bindparam, delete, inspect, select, tuple_
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
 from shared import database
@@ -39,7 +39,7 @@ def delete_expired(model: type[Base], column: InstrumentedAttribute[Any], before
 
 @cache
 def _delete_up_to(model: type[Base], column: InstrumentedAttribute[Any]) -> Executable:
-    key = inspect(model).primary_key[0]
+    key = tuple_(*inspect(model).primary_key)
     # Rows that another worker is deleting are left to it: waiting for each other, both could stand still.
-    rows = select(key).where(column <= bindparam("before")).limit(100).with_for_update(skip_locked=True)
+    rows = select(*key).where(column <= bindparam("before")).limit(100).with_for_update(skip_locked=True)
     return delete(model).where(key.in_(rows)).execution_options(synchronize_session=False)

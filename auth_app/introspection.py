@@ -28,9 +28,16 @@ def introspect_token() -> dict[str, object]:
 def _read_access_token(token: str, client: Client) -> dict[str, Any] | None:
     claims = read_access_token(token)
     # A client learns only of tokens for the servers that it was registered with (section 2.2).
-    if claims is None or not set(claims["aud"]) & set(client.resources):
+    if claims is None:
         return None
-    return {"token_type": "Bearer"} | {name: claims[name] for name in _TOLD if name in claims}
+    audience = [claims["aud"]] if isinstance(claims["aud"], str) else claims["aud"]
+    if not set(audience) & set(client.resources):
+        return None
+    return (
+        {"token_type": "Bearer"}
+        | {name: claims[name] for name in _TOLD if name in claims}
+        | {"aud": audience}
+    )
 
 
 def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:

@@ -3,12 +3,13 @@
 The files tell it all. The private key's file holds the active key; beside it, in `.next.pem`, waits its
 successor; the public key's file holds every key that verifies, each below a line with its state and a time.
 The private files decide, so that a step takes effect with one rename. Killed at any moment, a command leaves
-what works, and run again it goes on from there.
+what works, and run again it goes on from there. Which keys were revoked is recorded in revoked_keys.py;
+the files only follow the record.
 """
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from auth_app.revoked_keys import describe, read_record
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import NOT_PUBLISHED, read_private_key
 from shared.files import lock, replace_file, sync_folder
 from shared.keys import MINIMUM_BITS, UnusableKey, read_key_file
-from shared.verification import LEEWAY
+from shared.token_checks import LEEWAY
 
 NEXT, ACTIVE, RETIRING = "next", "active", "retiring"
 PROPAGATION = 3  # seconds until every replica has seen a file that changed, and a fetch under way has ended
@@ -28,13 +30,14 @@ PROPAGATION = 3  # seconds until every replica has seen a file that changed, and
 
 @dataclass(frozen=True)
 class Key:
-    """A key that is published, by the state that the private keys' files give it."""
+    """A key of the key files, by the state that the private keys' files give it."""
 
     kid: str
     state: str
     recorded_state: str | None  # what its line in the file says: that of the step before, if one was cut off
     recorded_time: float | None
     public_key: rsa.RSAPublicKey
+    revoked_at: float | None = None  # of a key that is in the record and has come back, from a backup say
 
     @property
     def time(self) -> float | None:
@@ -42,7 +45,7 @@ class Key:
         return self.recorded_time if self.recorded_state == self.state else None
 
 
-def generate_key_pair(private_file: Path, public_file: Path) -> str:
+def generate_key_pair(private_file: Path, public_file: Path, revoked: Container[str] = ()) -> str:
     """Make the first key pair, as `openssl genrsa` and `openssl rsa -pubout` do, and return its `kid`.
 
     What is there is left as it is, but a private key alone is given its public half. Raises `UnusableKey`,
@@ -54,21 +57,33 @@ def generate_key_pair(private_file: Path, public_file: Path) -> str:
         if not private_file.exists():
             _make_private_key(private_file)
         key = read_private_key(private_file)
+        if key.kid in revoked:
+            raise UnusableKey(f"{private_file} holds a key that was revoked, {key.kid}: move it away first")
         replace_file(public_file, _spell(key.key.public_key()), 0o644)
         return key.kid
 
 
 def list_keys(settings: AuthSettings) -> list[Key]:
-    """Return every key that is published and not gone. Raises `UnusableKey`."""
+    """Return every key that is published and not gone, and every revoked key that a private file holds.
+
+    Raises `UnusableKey`, `UnusableRecord`.
+    """
     _require_files(settings)
-    states = {read_private_key(settings.jwt_private_key_file).kid: ACTIVE}
+    revoked = read_record(settings.revoked_keys_file)
+    private_keys = {ACTIVE: read_private_key(settings.jwt_private_key_file)}
     if _next_file(settings).exists():
-        states.setdefault(read_private_key(_next_file(settings)).kid, NEXT)
+        private_keys[NEXT] = read_private_key(_next_file(settings))
+    states = {key.kid: state for state, key in reversed(private_keys.items())}
     published = read_key_file(settings.jwt_public_key_file)
     keys = [
-        Key(kid, states.get(kid, RETIRING), key.state, key.time, key.key)
+        Key(kid, states.get(kid, RETIRING), key.state, key.time, key.key, revoked.get(kid))
         for kid, key in published.items()
         if not key.is_gone
+    ]
+    keys += [
+        Key(key.kid, state, None, None, key.key.public_key(), revoked[key.kid])
+        for state, key in private_keys.items()
+        if key.kid in revoked and key.kid not in published
     ]
     if not _find(keys, ACTIVE):
         raise UnusableKey(NOT_PUBLISHED.format(settings.jwt_private_key_file))
@@ -83,6 +98,7 @@ def rotate(settings: AuthSettings) -> str:
     """
     with lock(settings.jwt_private_key_file.parent):
         keys = list_keys(settings)
+        _refuse_revoked(settings, keys)
         successor = _find(keys, NEXT)
         if successor and successor.time:
             due = successor.time + settings.jwks_max_age + PROPAGATION
@@ -90,31 +106,34 @@ def rotate(settings: AuthSettings) -> str:
                 moment = _spell_time(due)
                 raise UnusableKey(f"not every service knows the next key yet: run this again after {moment}")
             _activate_successor(settings)
-        elif not any(key.state == ACTIVE and key.recorded_state == NEXT for key in keys):
+        elif not _was_cut_off(keys):
             _publish_successor(settings, keys)
             return NEXT
         _record(settings, list_keys(settings))
         return ACTIVE
 
 
-def revoke(settings: AuthSettings, kid: str) -> None:
-    """Drop a key at once, and all tokens that it has signed; a new one takes the place of the active one.
+def drop_revoked_keys(settings: AuthSettings) -> set[str]:
+    """Drop every revoked key from the key files, and return their IDs; a new key replaces the active one.
 
-    Raises `UnusableKey`, `OSError`.
+    Raises `UnusableKey`, `UnusableRecord` and `OSError`.
     """
+    if not (settings.jwt_private_key_file.exists() or settings.jwt_public_key_file.exists()):
+        return set()
     with lock(settings.jwt_private_key_file.parent):
         keys = list_keys(settings)
-        key = next((key for key in keys if key.kid == kid), None)
-        if key is None:
-            raise UnusableKey(f"there is no key {kid}: `keys list` shows them all")
-        if key.state == NEXT:
+        revoked = [key for key in keys if key.revoked_at]
+        if _find(revoked, NEXT):
             _next_file(settings).unlink()
             sync_folder(_next_file(settings).parent)
-        elif key.state == ACTIVE:
-            if not _find(keys, NEXT):
-                _publish_successor(settings, keys)
+        if _find(revoked, ACTIVE):
+            good = [key for key in keys if not key.revoked_at]
+            if not _find(good, NEXT):
+                _publish_successor(settings, good)
             _activate_successor(settings)
-        _record(settings, (key for key in list_keys(settings) if key.kid != kid))
+        if revoked or _was_cut_off(keys):
+            _record(settings, (key for key in list_keys(settings) if not key.revoked_at))
+        return {key.kid for key in revoked}
 
 
 def _publish_successor(settings: AuthSettings, keys: list[Key]) -> None:
@@ -155,6 +174,11 @@ def _next_file(settings: AuthSettings) -> Path:
     return settings.jwt_private_key_file.with_suffix(".next.pem")
 
 
+def _was_cut_off(keys: Iterable[Key]) -> bool:
+    """Tell whether a command activated a key and was killed before it recorded that."""
+    return any(key.state == ACTIVE and key.recorded_state == NEXT for key in keys)
+
+
 def _find(keys: Iterable[Key], state: str) -> Key | None:
     return next((key for key in keys if key.state == state), None)
 
@@ -168,6 +192,18 @@ def _spell_time(moment: float) -> str:
     return datetime.fromtimestamp(math.ceil(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _refuse_revoked(settings: AuthSettings, keys: Iterable[Key]) -> None:
+    for key in keys:
+        if key.revoked_at:
+            remedy = f"run `flask --app wsgi_auth keys revoke {key.kid}` first"
+            raise UnusableKey(describe(key.kid, key.revoked_at, str(settings.jwt_public_key_file), remedy))
+
+
+def are_variables(settings: AuthSettings) -> bool:
+    """Tell whether the keys are given as variables, which no command can change."""
+    return bool(settings.jwt_private_key or settings.jwt_public_key)
+
+
 def _require_files(settings: AuthSettings) -> None:
-    if settings.jwt_private_key or settings.jwt_public_key:
+    if are_variables(settings):
         raise UnusableKey("keys that are given as variables are changed where the variables are set")

@@ -121,8 +121,7 @@ class Session(Base):
     generation: Mapped[int] = mapped_column(default=0)  # of the user's sessions when it began
     family_hash: Mapped[str] = mapped_column(String(64), unique=True)
     refresh_token_hash: Mapped[Digest]
-    # What the last rotation needs to give the same successor to a client that lost the answer.
-    spent_token_hash: Mapped[Digest | None]
+    # What it takes to derive the refresh token once more from the one before it, for a client that retries.
     rotation_nonce: Mapped[str | None] = mapped_column(String(64))
     rotated_at: Mapped[Moment | None]
     created_at: Mapped[Seconds]
@@ -150,6 +149,7 @@ class LoginFailure(Base):
 
     __tablename__ = "login_failures"
     __table_args__ = (
+        Index("ix_login_failures_pair", "account", "address", "failed_at"),
         Index("ix_login_failures_account", "account", "failed_at"),
         Index("ix_login_failures_address", "address", "failed_at"),
     )
@@ -162,7 +162,7 @@ class LoginFailure(Base):
 
 
 class KnownAddress(Base):
-    """An address from which a user has logged in lately: the failures of strangers do not hold it up."""
+    """An address from which a user has logged in lately, so that others' failures do not count there."""
 
     __tablename__ = "known_addresses"
     __table_args__ = (Index("ix_known_addresses_address", "address", "last_login_at"),)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from auth_app.errors import InvalidPassword
 from auth_app.passwords import normalise
+from auth_app.usernames import normalise_username
 
 MINIMUM_LENGTH, MAXIMUM_LENGTH = 8, 128  # characters, after NFKC
 
@@ -16,7 +17,7 @@ def check_new_password(username: str, password: str) -> None:
         raise InvalidPassword(f"The new password must have {MINIMUM_LENGTH} characters or more.")
     if len(password) > MAXIMUM_LENGTH:
         raise InvalidPassword(f"The new password must have {MAXIMUM_LENGTH} characters or fewer.")
-    if password.casefold() == username.casefold():
+    if normalise_username(password) == normalise_username(username):
         raise InvalidPassword("The new password must not be the user name.")
     if password.casefold() in _common_passwords():
         raise InvalidPassword("The new password is one of the most common: choose another one.")

@@ -1,40 +1,48 @@
-"""Hash passwords with argon2id, and check them in the same time whether or not the user exists."""
+"""Hash passwords with argon2id, and verify them at the same cost for every failure."""
 
 import re
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Semaphore
 
 from argon2 import PasswordHasher, extract_parameters
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 from flask import Flask, current_app
 from werkzeug.security import check_password_hash
 
-from auth_app.metrics import HASHES_IN_FLIGHT
+from auth_app.decoys import find_decoys, make_decoy
+from auth_app.metrics import HASHES_IN_FLIGHT, PASSWORD_HASHES
 from auth_app.settings import AuthSettings
 from shared.errors import Unavailable
 
 # What `werkzeug.security.generate_password_hash` makes, and many a Flask application holds.
 _WERKZEUG = re.compile(r"(?:scrypt|pbkdf2)(?::[\w-]+)*\$[^$\s]+\$[0-9a-f]+")
-_WAIT = 0.5  # seconds for which a login may wait for its turn
+_WAIT = 0.5  # seconds for which a login may wait for the semaphore
+
+# What the libraries raise when they cannot compute a hash: no memory, a damaged hash, impossible costs.
+_ERRORS = (Argon2Error, ValueError, TypeError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Hashing:
-    """The parameters of new hashes, and how many may be computed at once."""
+    """How new hashes are made, and how many requests of this process may compute hashes at once."""
 
     hasher: PasswordHasher
-    turns: Semaphore
-    decoy: str  # a hash of no user's, verified where there is none so that the time tells nothing
+    semaphore: Semaphore
+
+    @property
+    def parameters(self) -> str:
+        """Return the algorithm and costs of new hashes, as `parameters_of` does."""
+        hasher = self.hasher
+        return f"$argon2id$v=19$m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
 
 
 def init_app(app: Flask, settings: AuthSettings) -> None:
     """Hash with the parameters that the settings say."""
     hasher = PasswordHasher(settings.argon2_passes, settings.argon2_memory, parallelism=1)
-    turns = Semaphore(settings.password_hashes_at_once)
-    app.extensions["hashing"] = Hashing(hasher, turns, decoy=hasher.hash(""))
+    app.extensions["hashing"] = Hashing(hasher, Semaphore(settings.password_hashes_at_once))
 
 
 def hash_password(password: str) -> str:
@@ -42,23 +50,31 @@ def hash_password(password: str) -> str:
 
     Raises `Unavailable`.
     """
-    with _turn() as hasher:
-        return hasher.hash(normalise(password))
+    hashing = _hashing()
+    with _acquire_semaphore(hashing), _report_errors():
+        password_hash = hashing.hasher.hash(normalise(password))
+    PASSWORD_HASHES.labels(hashing.parameters).inc()
+    return password_hash
 
 
 def verify_password(password_hash: str | None, password: str) -> bool:
-    """Tell whether a password is the one that was hashed; without a hash the same work is done for a no.
+    """Tell whether a password is the one that was hashed; `password_hash` is None where nobody can log in.
 
-    Takes hashes of argon2 and of werkzeug. Raises `Unavailable`.
+    Takes hashes of argon2 and of werkzeug. The answer False costs the same whatever the hash, or without one.
+    Raises `Unavailable` when a hash could not be computed, for want of memory or because it is damaged.
     """
-    with _turn() as hasher:
-        if password_hash and _WERKZEUG.fullmatch(password_hash):
-            return _verify_werkzeug(password_hash, password)
-        try:
-            matches = hasher.verify(password_hash or _hashing().decoy, normalise(password))
-        except (VerificationError, InvalidHashError):
-            return False
-        return matches and bool(password_hash)
+    hashing = _hashing()
+    # An unknown user is treated like most users are, errors included.
+    first = password_hash or make_decoy(hashing.parameters)
+    with _acquire_semaphore(hashing):
+        if _matches(first, password) and password_hash:
+            return True
+        for parameters, decoy in find_decoys(hashing.parameters).items():
+            if parameters != parameters_of(first):
+                # The password is known to be wrong, and counts as such even if a decoy cannot be computed.
+                with suppress(Unavailable):
+                    _matches(decoy, password)
+    return False
 
 
 def needs_rehash(password_hash: str) -> bool:
@@ -74,9 +90,12 @@ def parameters_of(password_hash: str) -> str:
 def is_password_hash(text: str) -> bool:
     """Tell whether a text is a hash that `verify_password` can work with, and the database can hold."""
     try:
-        return len(text) <= 255 and bool(_WERKZEUG.fullmatch(text) or extract_parameters(text))
-    except InvalidHashError:
+        is_hash = len(text) <= 255 and bool(_WERKZEUG.fullmatch(text) or extract_parameters(text))
+        if is_hash:
+            _compare(text, "")  # costs that cannot be had here are refused too
+    except _ERRORS:
         return False
+    return is_hash
 
 
 def normalise(password: str) -> str:
@@ -84,24 +103,46 @@ def normalise(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
-def _verify_werkzeug(password_hash: str, password: str) -> bool:
-    try:
+def _matches(password_hash: str, password: str) -> bool:
+    with _report_errors():
+        matches = _compare(password_hash, password)
+    PASSWORD_HASHES.labels(parameters_of(password_hash)).inc()
+    return matches
+
+
+def _compare(password_hash: str, password: str) -> bool:
+    """Tell whether a password has a hash. Raises `_ERRORS`; a mismatch is none."""
+    if _WERKZEUG.fullmatch(password_hash):
         return check_password_hash(password_hash, password)  # as it was typed: werkzeug normalises nothing
-    except (ValueError, TypeError):
+    try:
+        return _hashing().hasher.verify(password_hash, normalise(password))
+    except VerifyMismatchError:
         return False
 
 
 @contextmanager
-def _turn() -> Iterator[PasswordHasher]:
+def _report_errors() -> Iterator[None]:
+    """Turn what the libraries raise into `Unavailable`: nobody is to blame for it, least of all a user."""
+    try:
+        yield
+    except _ERRORS as error:
+        # A damaged hash may be a password, and is not quoted.
+        reason = "the hash is damaged" if isinstance(error, InvalidHashError) else str(error)
+        name = type(error).__name__
+        current_app.logger.error("cannot compute a password hash: %s: %s", name, reason)  # noqa: TRY400
+        raise Unavailable from None
+
+
+@contextmanager
+def _acquire_semaphore(hashing: Hashing) -> Iterator[None]:
     # Each hash takes memory of its own: a flood of logins must not take all that there is.
-    hashing = _hashing()
-    if not hashing.turns.acquire(timeout=_WAIT):
+    if not hashing.semaphore.acquire(timeout=_WAIT):
         raise Unavailable("Too many logins are under way. Try again in a moment.")
     try:
         with HASHES_IN_FLIGHT.track_inprogress():
-            yield hashing.hasher
+            yield
     finally:
-        hashing.turns.release()
+        hashing.semaphore.release()
 
 
 def _hashing() -> Hashing:

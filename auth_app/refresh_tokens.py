@@ -1,68 +1,143 @@
-"""Rotate refresh tokens, and take a second use of one for a theft (RFC 9700 section 4.14.2)."""
+"""Rotate refresh tokens, let a client retry, and revoke the session when a token is reused.
 
+A refresh token is 43 characters that name its family, which is the session, and 43 that are new with each
+rotation. A client that lost a response, or that has two tabs, presents a token that it has already spent: for
+`REFRESH_TOKEN_GRACE` seconds, and until the successor is used, it gets the same successor again. Any other
+second use is reuse: one of the token's two holders is an attacker (RFC 9700 section 4.14.2).
+"""
+
+import hmac
 import secrets
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, select, update
 
 from auth_app import audit
+from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import InvalidGrant
 from auth_app.models import Session
 from auth_app.session_ends import end_session
 from auth_app.sessions import FAMILY_LENGTH, LIVE, hash_secret
+from shared.token_checks import LEEWAY
 
-# One statement decides who spends a token: of those who come at the same time, one finds the row as it was.
+# One statement decides who spends a token: of several requests at the same time, one finds the row unchanged.
 _SPEND = (
     update(Session)
     .where(Session.family_hash == bindparam("family"), Session.refresh_token_hash == bindparam("spent"))
     .where(Session.client_id == bindparam("client"), LIVE)
-    .values(refresh_token_hash=bindparam("successor"))
+    .values(
+        refresh_token_hash=bindparam("successor"),
+        rotation_nonce=bindparam("nonce"),
+        rotated_at=bindparam("moment"),
+    )
     .returning(Session)
     .execution_options(synchronize_session=False)
 )
 _LIVE_SESSION = select(Session).where(Session.family_hash == bindparam("family"), LIVE)
 
 
-def rotate_refresh_token(refresh_token: str, client_id: str) -> tuple[Session, str]:
-    """Spend a refresh token and return its session and the next one.
+class Rotation(NamedTuple):
+    """What a refresh token is exchanged for; `is_retry` if the successor had been returned before."""
 
-    The caller commits, or gives the token back by not doing so. A token that was spent before ends its
-    session, for one of the two who used it is a thief. Raises `InvalidGrant`.
+    session: Session
+    successor: str
+    is_retry: bool
+
+
+def rotate_refresh_token(refresh_token: str, client_id: str) -> Rotation:
+    """Spend a refresh token, or repeat the rotation if the client retries.
+
+    The caller commits; a token whose rotation is not committed is not spent. Reuse ends the session, which is
+    committed here. Raises `InvalidGrant`.
     """
-    successor = refresh_token[:FAMILY_LENGTH] + secrets.token_urlsafe(32)
-    session = db.session.scalar(
-        _SPEND,
-        {
-            "family": _hash_family(refresh_token),
-            "spent": hash_secret(refresh_token),
-            "successor": hash_secret(successor),
-            "client": client_id,
-            "now": int(time.time()),
-        },
-    )
-    if session is None:
-        _end_if_reused(refresh_token, client_id)
-        raise InvalidGrant("The refresh token is unknown, expired, revoked or spent.")
-    return session, successor
-
-
-def _end_if_reused(refresh_token: str, client_id: str) -> None:
+    if rotation := _spend(refresh_token, client_id):
+        return rotation
     session = find_session_of_token(refresh_token)
     if session and session.client_id == client_id:
-        audit.record("refresh_token_reused", actor=session.user_id, client=client_id, session=session.id)
-        end_session(session.id, user=session.user_id, client=client_id)
-        db.session.commit()  # although the request is refused
+        if successor := _repeat_successor(refresh_token, session):
+            return Rotation(session, successor, is_retry=True)
+        _end_reused(session)
+    raise InvalidGrant("The refresh token is malformed, unknown, expired, revoked or spent.")
+
+
+def _spend(refresh_token: str, client_id: str) -> Rotation | None:
+    now, nonce = time.time(), secrets.token_urlsafe(32)
+    successor = _derive_successor(refresh_token, nonce)
+    parameters = {
+        "family": _hash_family(refresh_token),
+        "spent": hash_secret(refresh_token),
+        "successor": hash_secret(successor),
+        "nonce": nonce,
+        "moment": now,
+        "client": client_id,
+        "now": int(now),
+    }
+    session = db.session.scalar(_SPEND, parameters)
+    return Rotation(session, successor, is_retry=False) if session else None
+
+
+def _repeat_successor(refresh_token: str, session: Session) -> str | None:
+    """Return the successor of the token that was spent last, None if it is too late or another token."""
+    if session.rotation_nonce is None or session.rotated_at is None:
+        return None
+    grace = current_settings().refresh_token_grace
+    # The replica that rotated may have a clock that is ahead of this one's.
+    if grace == 0 or not -LEEWAY <= time.time() - session.rotated_at <= grace:
+        return None
+    successor = _derive_successor(refresh_token, session.rotation_nonce)
+    # Only the token that was spent last leads to the newest one, and no longer when that has been used.
+    return successor if is_newest(successor, session) else None
+
+
+def _end_reused(session: Session) -> None:
+    owner = {"client": session.client_id, "session": session.id}
+    audit.record("refresh_token_reused", actor=session.user_id, **owner)
+    end_session(session.id, user=session.user_id, client=session.client_id)
+    db.session.commit()  # although the request is refused
 
 
 def find_session_of_token(refresh_token: str) -> Session | None:
-    """Return the live session that a refresh token belongs to, be it spent or not."""
+    """Return the live session that a refresh token belongs to, spent or not, None if it is malformed."""
+    if not _is_well_formed(refresh_token):
+        return None
     return db.session.scalar(_LIVE_SESSION, {"family": _hash_family(refresh_token), "now": int(time.time())})
 
 
 def is_newest(refresh_token: str, session: Session) -> bool:
     """Tell whether a refresh token of a session is the one that can be spent next."""
     return secrets.compare_digest(session.refresh_token_hash, hash_secret(refresh_token))
+
+
+def _derive_successor(refresh_token: str, nonce: str) -> str:
+    """Return the next token of the family, which can be computed only from this one and the nonce.
+
+    The key is the second half alone: HMAC replaces a key of more than 64 bytes by its SHA-256, which for the
+    whole token was stored until it was spent.
+    """
+    family, secret = refresh_token[:FAMILY_LENGTH], refresh_token[FAMILY_LENGTH:]
+    return family + _encode(hmac.digest(secret.encode(), nonce.encode(), "sha256"))
+
+
+def _is_well_formed(refresh_token: str) -> bool:
+    """Tell whether a text can be a refresh token: one that was truncated on its way is not reuse."""
+    halves = refresh_token[:FAMILY_LENGTH], refresh_token[FAMILY_LENGTH:]
+    return all(map(_is_encoded, halves))
+
+
+def _is_encoded(half: str) -> bool:
+    """Tell whether a text is base64url of 32 bytes in the one spelling that has all unused bits zero."""
+    try:
+        secret = urlsafe_b64decode(half + "=")
+    except ValueError:
+        return False
+    return len(secret) == 32 and _encode(secret) == half
+
+
+def _encode(secret: bytes) -> str:
+    return urlsafe_b64encode(secret).rstrip(b"=").decode()
 
 
 def _hash_family(refresh_token: str) -> str:

@@ -16,7 +16,7 @@ from auth_app.passwords import hash_password, needs_rehash, parameters_of
 from auth_app.session_ends import end_oldest_sessions
 from auth_app.status_indexes import reserve_index
 from shared.status_list import read_reference
-from shared.verification import LEEWAY
+from shared.token_checks import LEEWAY
 
 FAMILY_LENGTH = 43  # characters of 256 bits in base64url
 

@@ -8,7 +8,7 @@ from pydantic_settings import NoDecode
 
 from shared.settings import Settings, Url
 from shared.status_list import MAXIMUM_BYTES
-from shared.verification import MAXIMUM_LIFETIME
+from shared.token_checks import MAXIMUM_LIFETIME
 
 # OWASP's equivalent choices for argon2id, weakest memory last: passes, and the KiB that they need.
 ARGON2_MINIMA = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
@@ -24,11 +24,17 @@ class AuthSettings(Settings):
     resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)] = ("http://127.0.0.1:8082",)
     jwt_private_key: SecretStr | None = None
     jwt_private_key_file: Path = Path("keys/private_key.pem")
+    revoked_keys_file: Path = Field(
+        default=Path("instance/revoked_keys"), description="Never restored from a backup."
+    )
     auth_database_url: SecretStr = SecretStr("sqlite:///auth.db")
     access_token_lifetime: int = Field(default=900, gt=0, le=MAXIMUM_LIFETIME, description="In seconds.")
     # From the login, however often the token is refreshed. NIST SP 800-63B section 2.1.3 asks for a new login
     # after 30 days at the latest.
     refresh_token_lifetime: int = Field(default=30 * 86400, gt=0, description="In seconds.")
+    refresh_token_grace: int = Field(
+        default=10, ge=0, le=300, description="Seconds in which a client may retry a refresh; 0: none."
+    )
     sessions_per_user: int = Field(
         default=100, gt=0, description="Live sessions of one user; a login beyond ends the oldest."
     )

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from flask import current_app
 
+from auth_app.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
 from shared.files import FollowedFile
 from shared.health import Degraded
@@ -22,6 +23,8 @@ NOT_PUBLISHED = (
     "{} does not match the public key: make the public key again with `openssl rsa -in private_key.pem "
     "-pubout -out public_key.pem`"
 )
+NEW_FILES = "run `flask --app wsgi_auth keys revoke {}`, which puts a new key in its place"
+NEW_VARIABLES = "put a new key pair into JWT_PRIVATE_KEY and JWT_PUBLIC_KEY, and restart auth_app"
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,11 +55,13 @@ class FixedPrivateKey:
 
     name = "JWT_PRIVATE_KEY"
 
-    def __init__(self, pem: str) -> None:
+    def __init__(self, pem: str, revoked: RevokedKeys) -> None:
+        self._revoked = revoked
         self._key = _parse_private_key(pem.replace("\\n", "\n").encode(), self.name)
 
     def read(self) -> PrivateKey:
-        """Return the key."""
+        """Return the key. Raises `UnusableKey` if it was revoked."""
+        self._revoked.refuse(self._key.kid, self.name, NEW_VARIABLES)
         return self._key
 
     def problem(self) -> str | None:
@@ -71,10 +76,11 @@ class FixedPrivateKey:
 class FollowedPrivateKey:
     """The private key of a PEM file, which is read again whenever it changes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, revoked: RevokedKeys) -> None:
         self.name = str(path)
         self._path = path
-        self._file = FollowedFile(path, read_private_key)
+        self._revoked = revoked
+        self._file = FollowedFile(path, self._read_unrevoked)
 
     def read(self) -> PrivateKey:
         """Return the key of the last good version of the file. Raises `UnusableKey`."""
@@ -91,9 +97,14 @@ class FollowedPrivateKey:
         except OSError:  # the last good key signs, and how old it is nobody knows
             return None
 
+    def _read_unrevoked(self, path: Path) -> PrivateKey:
+        key = read_private_key(path)
+        self._revoked.refuse(key.kid, self.name, NEW_FILES.format(key.kid))
+        return key
+
 
 class SigningKey:
-    """The key that signs now: the newest one whose public half is published."""
+    """The key that signs now: the newest one whose public half is published, and never a revoked one."""
 
     def __init__(self, source: PrivateKeySource, public_keys: PublicKeys) -> None:
         self._source = source
@@ -122,14 +133,15 @@ class SigningKey:
         self.get()
 
 
-def open_signing_key(settings: AuthSettings, public_keys: PublicKeys) -> SigningKey:
+def open_signing_key(settings: AuthSettings, public_keys: PublicKeys, revoked: RevokedKeys) -> SigningKey:
     """Return the signing key that the settings name.
 
     Text is parsed at once, for it is a setting; a file is read when it is first needed. Raises `UnusableKey`.
     """
     if settings.jwt_private_key:
-        return SigningKey(FixedPrivateKey(settings.jwt_private_key.get_secret_value()), public_keys)
-    return SigningKey(FollowedPrivateKey(settings.jwt_private_key_file), public_keys)
+        text = settings.jwt_private_key.get_secret_value()
+        return SigningKey(FixedPrivateKey(text, revoked), public_keys)
+    return SigningKey(FollowedPrivateKey(settings.jwt_private_key_file, revoked), public_keys)
 
 
 def current_signing_key() -> SigningKey:

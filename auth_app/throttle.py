@@ -1,94 +1,159 @@
-"""Slow down who guesses passwords: all workers and replicas count failed logins in one database."""
+"""Slow down who guesses passwords: all workers and replicas count failed logins in one database.
 
-import hashlib
+There are three limits. Failures of one account from one address count for everybody. Those of one account
+from all addresses, and those of all accounts from one address, do not hold up a user at an address where they
+have logged in lately: otherwise anybody could lock out anybody else.
+"""
+
 import math
 import time
-from ipaddress import IPv6Address, ip_address, ip_network
+import uuid
+from dataclasses import dataclass
+from typing import Any
 
-from flask import request
-from sqlalchemy import bindparam, delete, func, insert, select, union_all
+from sqlalchemy import Select, bindparam, delete, desc, func, insert, literal, select, union_all
 
 from auth_app import audit
 from auth_app.database import db, delete_expired
 from auth_app.errors import TooManyAttempts
+from auth_app.known_addresses import KNOWN_FOR, current_address, hash_key
 from auth_app.metrics import LOGINS
-from auth_app.models import LoginFailure
+from auth_app.models import KnownAddress, LoginFailure
+from auth_app.usernames import normalise_username
 
-# How many failures cost no time. Many people may share an address, so that more is allowed there.
-ACCOUNT_ALLOWANCE = 5
-ADDRESS_ALLOWANCE = 50
-MAXIMUM_DELAY = 300  # seconds: nobody is locked out for longer by what others do
-MEMORY = 3600  # seconds after which a failure counts no longer
+# How many failures cost no time: of an account from one address, of an account, and from an address.
+PAIR_ALLOWANCE, ACCOUNT_ALLOWANCE, ADDRESS_ALLOWANCE = 5, 20, 50
+# Many people may share an address: the more users log in from it in a day, the more may mistype.
+ADDRESS_ALLOWANCE_PER_USER, MAXIMUM_ADDRESS_ALLOWANCE = 10, 1000
+MAXIMUM_DELAY = 300  # seconds
+MEMORY = 3600  # seconds after which a failure no longer counts
 SKEW = 60  # seconds: a failure later than that is of a replica with a wrong clock, and would lock people out
 
-_RECENT = union_all(
-    *(
-        select(column, func.count(), func.max(LoginFailure.failed_at))
-        .where(
-            column == bindparam(name),
-            LoginFailure.failed_at.between(bindparam("since"), bindparam("until")),
-        )
-        .group_by(column)
-        for name, column in (("account", LoginFailure.account), ("address", LoginFailure.address))
-    )
+_FULL_DELAY = MAXIMUM_DELAY.bit_length()  # failures above an allowance that make the delay the longest
+
+
+def _count(name: str, rows: Select[Any], limit: int) -> Select[str, int, Any]:
+    """Count rows and find the latest; no more than `limit` are read, as more would change nothing."""
+    read = rows.order_by(desc("at")).limit(limit).subquery()
+    return select(literal(name), func.count(), func.max(read.c.at)).select_from(read)
+
+
+_FAILURES = select(LoginFailure.failed_at.label("at")).where(
+    LoginFailure.failed_at.between(bindparam("since"), bindparam("until")),
+    LoginFailure.id != bindparam("own"),
+)
+_OF_ACCOUNT = LoginFailure.account == bindparam("account")
+_FROM_ADDRESS = LoginFailure.address == bindparam("address")
+_LOGINS = select(KnownAddress.last_login_at.label("at")).where(KnownAddress.address == bindparam("address"))
+_OF_USER = KnownAddress.user_id == bindparam("user", type_=KnownAddress.user_id.type)
+_IS_KNOWN = KnownAddress.last_login_at > bindparam("known_since")
+_IS_OF_TODAY = KnownAddress.last_login_at > bindparam("day_since")
+COUNTS = union_all(
+    _count("pair", _FAILURES.where(_OF_ACCOUNT, _FROM_ADDRESS), PAIR_ALLOWANCE + _FULL_DELAY),
+    _count("account", _FAILURES.where(_OF_ACCOUNT), ACCOUNT_ALLOWANCE + _FULL_DELAY),
+    _count("address", _FAILURES.where(_FROM_ADDRESS), MAXIMUM_ADDRESS_ALLOWANCE + _FULL_DELAY),
+    _count("known", _LOGINS.where(_OF_USER, _IS_KNOWN), 1),
+    _count("users", _LOGINS.where(_IS_OF_TODAY), MAXIMUM_ADDRESS_ALLOWANCE // ADDRESS_ALLOWANCE_PER_USER),
 )
 
 
-def check_throttle(username: str) -> bool:
-    """Return whether logins by this name have failed lately.
+def begin_attempt(username: str, user_id: uuid.UUID | None) -> "Attempt":
+    """Return a login that may go on, by a name and from the address of this request.
 
-    Raises `TooManyAttempts` while one by this name, or from this address, would come too soon.
+    `user_id` is None if no user has the name. Raises `TooManyAttempts` if it comes too soon after others that
+    failed. The caller ends the attempt by one of its methods.
     """
-    allowances = {_account(username): ACCOUNT_ALLOWANCE, _address(): ADDRESS_ALLOWANCE}
-    now = time.time()
-    period = {"since": now - MEMORY, "until": now + SKEW}
-    keys = {"account": _account(username), "address": _address()}
-    rows = db.session.execute(_RECENT, {**keys, **period}).all()
-    wait = max(
-        (latest + delay_after(count - allowances[key]) - now for key, count, latest in rows), default=0
-    )
-    if wait > 0:
-        LOGINS.labels("throttled").inc()
-        audit.record("login_throttled")
-        raise TooManyAttempts(math.ceil(wait))
-    return any(key == _account(username) for key, _, _ in rows)
+    attempt = Attempt(hash_key(f"account {normalise_username(username)}"), current_address(), user_id)
+    if attempt.check():
+        # Several requests could pass together when a delay is over. So each is recorded as a failure before
+        # its password is verified, and then looks again: of those that find each other none goes on. While
+        # all allowances last, this is not worth a write, and would refuse a user's own parallel logins.
+        attempt.record()
+        try:
+            attempt.check()
+        except TooManyAttempts:
+            attempt.withdraw()
+            raise
+    return attempt
 
 
 def delay_after(excess: int) -> int:
     """Return how many seconds to wait after the last failure, with `excess` failures above the allowance."""
-    return 0 if excess < 0 else min(2 ** min(excess, 30), MAXIMUM_DELAY)
+    return 0 if excess < 0 else min(2 ** min(excess, _FULL_DELAY), MAXIMUM_DELAY)
 
 
-def record_failure(username: str) -> None:
-    """Count a failed login against the account and the address."""
-    now = time.time()
-    delete_expired(LoginFailure, LoginFailure.failed_at, now - MEMORY)
-    failure = {"account": _account(username), "address": _address(), "failed_at": now}
-    db.session.execute(insert(LoginFailure), [failure])
-    db.session.commit()
+def address_allowance(users: int) -> int:
+    """Return how many failures an address has free from which so many users have logged in within a day."""
+    return min(ADDRESS_ALLOWANCE + ADDRESS_ALLOWANCE_PER_USER * users, MAXIMUM_ADDRESS_ALLOWANCE)
 
 
-def forget_failures(username: str) -> None:
-    """Let an account start anew; the address does not, or one good account would pay for attacks on all."""
-    db.session.execute(delete(LoginFailure).where(LoginFailure.account == _account(username)))
-    db.session.commit()
+@dataclass
+class Attempt:
+    """A login that is under way: of an account, from an address."""
 
+    account: str
+    address: str
+    user_id: uuid.UUID | None
+    has_failures: bool = False  # of this account from this address
+    row: int = 0  # the ID of its own failure, if one was recorded
 
-def _account(username: str) -> str:
-    return _hash(f"account {username}")
+    def check(self) -> bool:
+        """Return whether an allowance is used up. Raises `TooManyAttempts` if a delay is not over."""
+        now = time.time()
+        counts = self._count(now)
+        self.has_failures = counts["pair"][0] > 0
+        allowances = {"pair": PAIR_ALLOWANCE}
+        if not counts["known"][0]:
+            users = counts["users"][0]
+            allowances |= {"account": ACCOUNT_ALLOWANCE, "address": address_allowance(users)}
+        used_up = {
+            name: counts[name][0] - free for name, free in allowances.items() if counts[name][0] >= free
+        }
+        wait = max(
+            (counts[name][1] + delay_after(excess) - now for name, excess in used_up.items()), default=0
+        )
+        if wait > 0:
+            LOGINS.labels("throttled").inc()
+            audit.record("login_throttled")
+            raise TooManyAttempts(math.ceil(wait))
+        return bool(used_up)
 
+    def record(self) -> None:
+        """Count the attempt as failed. Commits by itself: what the request does besides is rolled back."""
+        if not self.row:
+            now = time.time()
+            delete_expired(LoginFailure, LoginFailure.failed_at, now - MEMORY)
+            row = {"account": self.account, "address": self.address, "failed_at": now}
+            self.row = db.session.scalars(insert(LoginFailure).returning(LoginFailure.id), [row]).one()
+            db.session.commit()
 
-def _address() -> str:
-    text = request.remote_addr or ""
-    try:
-        address = ip_address(text)
-    except ValueError:  # a socket of the file system has none
-        return _hash(f"address {text}")
-    if isinstance(address, IPv6Address):
-        # Whoever has one address has the rest of its /64 too, but for those of IPv4 in the clothes of IPv6.
-        return _hash(f"address {address.ipv4_mapped or ip_network((address, 64), strict=False)}")
-    return _hash(f"address {address}")
+    def withdraw(self) -> None:
+        """Stop counting the attempt, which has not failed. Commits by itself, as `record` does."""
+        if self.row:
+            db.session.execute(delete(LoginFailure).where(LoginFailure.id == self.row))
+            db.session.commit()
 
+    def forget_failures(self) -> None:
+        """Forget the failures of this account from this address, now that the password was right.
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+        Others stay: those of the account are of strangers, and those of the address may be attacks on other
+        accounts. The caller commits.
+        """
+        self.withdraw()
+        if self.has_failures:
+            pair = (LoginFailure.account == self.account, LoginFailure.address == self.address)
+            db.session.execute(delete(LoginFailure).where(*pair))
+
+    def _count(self, now: float) -> dict[str, tuple[int, float]]:
+        """Return how many rows of each kind there are, as far as it matters, and the time of the latest."""
+        parameters = {
+            "account": self.account,
+            "address": self.address,
+            "user": self.user_id,
+            "own": self.row,
+            "since": now - MEMORY,
+            "until": now + SKEW,
+            "known_since": now - KNOWN_FOR,
+            "day_since": now - 86400,
+        }
+        return {name: (count, latest) for name, count, latest in db.session.execute(COUNTS, parameters)}

@@ -19,6 +19,7 @@ from auth_app.errors import (
     UnauthorizedClient,
     UnsupportedGrantType,
 )
+from auth_app.known_addresses import remember_address
 from auth_app.metrics import LOGINS, TOKENS
 from auth_app.models import FIRST_PARTY, Client, Session, User
 from auth_app.refresh_tokens import rotate_refresh_token
@@ -60,6 +61,7 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
     session, refresh_token = start_session(
         user, body["password"], client_id, " ".join(sorted(scopes)), resources
     )
+    remember_address(user)
     LOGINS.labels("succeeded").inc()
     audit.record_on_commit("login", actor=user.id, client=client_id, session=session.id)
     return _present_login(session, user, scopes, resources, refresh_token)
@@ -68,13 +70,15 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
 def _answer_refresh(client: Client | None, body: dict[str, Any]) -> Answer:
     """Give the next access token of a session, and its next refresh token (RFC 6749 section 6)."""
     client_id = client.id if client else FIRST_PARTY
-    session, refresh_token = rotate_refresh_token(body["refresh_token"], client_id)
+    session, refresh_token, is_retry = rotate_refresh_token(body["refresh_token"], client_id)
     assert session.user, "a client's own session has no refresh token"
     # What the user and the client have lost since the login is lost; what they have won needs a new login.
     allowed = frozenset(session.scope.split()) & _limit(scopes_of(session.user.roles), client)
     scopes = _narrow_scope(allowed, body)
     resources = _narrow_audience(session.resources, body)
-    audit.record_on_commit("token_refreshed", actor=session.user_id, client=client_id, session=session.id)
+    audit.record_on_commit(
+        "token_refreshed", actor=session.user_id, client=client_id, session=session.id, retry=is_retry
+    )
     return _present_login(session, session.user, scopes, resources, refresh_token)
 
 

@@ -15,6 +15,7 @@ from auth_app.models import Session, User
 from auth_app.roles import DEFAULT_ROLE
 from auth_app.session_ends import set_pending_bits
 from auth_app.sessions import find_live_session
+from auth_app.usernames import normalise_username
 from shared.contract import read_body, read_query
 from shared.errors import InsufficientScope, InvalidToken, Unauthorized
 from shared.scopes import require_scope
@@ -50,7 +51,8 @@ def list_users() -> dict[str, object]:
     """Return one page of the users in the order of their names, and where the next one is."""
     query = read_query()
     limit = query["limit"]
-    following = select(User).where(User.username > query["after"]).order_by(User.username)
+    after = normalise_username(query["after"])
+    following = select(User).where(User.username > after).order_by(User.username)
     users = db.session.scalars(following.limit(limit + 1)).all()
     page, has_next = users[:limit], len(users) > limit
     next_query = urlencode({"limit": limit, "after": page[-1].username}) if has_next else ""

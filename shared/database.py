@@ -1,12 +1,14 @@
 """Connect a service to its own database: SQLite, or PostgreSQL by its URL."""
 
+import contextlib
+import os
 import sqlite3
 from typing import Any
 
 from flask import Flask, Response, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -75,6 +77,7 @@ def init_app(app: Flask, db: SQLAlchemy, migrate: Migrate, *, url: str, setting:
     for failure in (OperationalError, InternalError, PoolTimeout):
         app.register_error_handler(failure, respond_to_failure)
     with app.app_context():
+        event.listen(db.engine, "do_connect", _create_private_file)
         event.listen(db.engine, "connect", _prepare_sqlite)
 
 
@@ -86,6 +89,13 @@ def lift_statement_timeout(engine: Engine) -> None:
 
 def _set_no_timeout(connection: Connection) -> None:
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+
+
+def _create_private_file(dialect: Dialect, _record: object, arguments: list[Any], _options: object) -> None:
+    """Create the file of an SQLite database so that only its owner can read it, its log included."""
+    if dialect.name == "sqlite" and arguments and arguments[0] != ":memory:":
+        with contextlib.suppress(OSError):  # SQLite says better what is wrong
+            os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepare_sqlite(connection: object, _record: object) -> None:

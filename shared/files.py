@@ -72,7 +72,8 @@ class FollowedFile(Generic[T]):
         """Read the file; `version` was taken before, so that a change in between is seen the next time."""
         if not self._is_due(version):  # another thread has read it
             return
-        known, known_problem = self._version, self._problem
+        is_first = self._value is None and self._problem is None
+        known_problem = self._problem
         try:
             self._value, self._problem = self._read(self._path), None
         except StartupError as error:
@@ -81,8 +82,8 @@ class FollowedFile(Generic[T]):
         if self._problem:
             if self._value is not None and str(self._problem) != str(known_problem):
                 _logger.warning("%s. The last good version of it stays in use until then.", self._problem)
-        elif known or known_problem:
-            _logger.warning("%s was read again", self._path)
+        elif not is_first:
+            _logger.warning("%s changed and was read again", self._path)
 
 
 def file_version(path: Path) -> tuple[int, ...] | None:

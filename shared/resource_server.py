@@ -23,6 +23,7 @@ from shared.public_keys import PublicKeys, open_public_keys
 from shared.revocation import Revocations
 from shared.settings import ResourceServerSettings, Settings, load_settings
 from shared.startup import StartupError, add_check, refusal
+from shared.verifier import IsRevoked, Verifier
 
 
 def create_resource_server(
@@ -81,23 +82,22 @@ def protect(
     issuer: str,
     audience: str,
     public_keys: PublicKeys,
-    is_revoked: verification.IsRevoked,
+    is_revoked: IsRevoked,
+    current_scopes: verification.CurrentScopes = verification.granted_scopes,
 ) -> None:
     """Let `app` verify access tokens, refuse them, and tell who issues them.
 
-    `audience` is the service's own URL; `is_revoked` tells from its claims whether a token was revoked.
+    `audience` is the service's own URL; from a token's claims `is_revoked` tells whether it was revoked, and
+    `current_scopes` which scopes it has now.
     """
     app.extensions["public_keys"] = public_keys
     add_check(app, public_keys.check_startup)
     app.register_error_handler(errors.ApiError, errors.respond)
     app.register_error_handler(StartupError, _respond_to_unfit_keys)
-    verification.init_app(
-        app, issuer=issuer, audience=audience, public_keys=public_keys, is_revoked=is_revoked
-    )
+    verifier = Verifier(issuer, [audience], public_keys, is_revoked)
+    verification.init_app(app, verifier, current_scopes)
     protected_resource.init_app(app, issuer=issuer, resource=audience)
-    explanation.init_app(
-        app, issuer=issuer, audience=audience, public_keys=public_keys, is_revoked=is_revoked
-    )
+    explanation.init_app(app, verifier)
 
 
 def _respond_to_unfit_keys(error: StartupError) -> Response:

@@ -27,7 +27,7 @@ from shared.status_list import (
     parse_status_list,
     read_reference,
 )
-from shared.verification import LEEWAY
+from shared.token_checks import LEEWAY
 
 DEFAULT_TTL = 30  # seconds between fetches while no list says how many
 COOLDOWN = 1  # seconds: only a token that the issuer has signed can cause a fetch

@@ -11,12 +11,10 @@ from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from typing import Any
 
-import jwt
-
-from shared.keys import ALGORITHM
+from shared.jws import UnverifiedJws, parse_jws
 from shared.public_keys import PublicKeys
 from shared.startup import StartupError
-from shared.verification import LEEWAY, choose_key
+from shared.token_checks import HEADER_CHECKS, LEEWAY, Expected, find_faults
 
 LIST_TYPE = "statuslist+jwt"  # section 5.1
 MEDIA_TYPE = f"application/{LIST_TYPE}"
@@ -83,20 +81,28 @@ def parse_status_list(token: str, uri: str, public_keys: PublicKeys) -> StatusLi
     Raises `UnusableStatusList`.
     """
     try:
-        header = jwt.get_unverified_header(token)
-        key = choose_key(header, public_keys, LIST_TYPE)
-        required = {"require": ["sub", "iat", "exp"], "verify_exp": False, "verify_aud": False}
-        claims = jwt.decode(token, key, [ALGORITHM], options=required, leeway=LEEWAY, subject=uri)  # type: ignore[arg-type]
-        return _read_claims(claims, header["kid"])
-    except (jwt.InvalidTokenError, LookupError, TypeError, ValueError, zlib.error) as error:
+        jws = parse_jws(token)
+        _check_header(jws, public_keys)
+        return _read_claims(jws.claims, uri, jws.header["kid"])
+    except (LookupError, TypeError, ValueError, zlib.error) as error:
         raise UnusableStatusList(f"the list at {uri} is not good ({type(error).__name__}: {error})") from None
 
 
-def _read_claims(claims: dict[str, Any], kid: str) -> StatusList:
+def _check_header(jws: UnverifiedJws, public_keys: PublicKeys) -> None:
+    for check, fault in find_faults(jws, Expected(public_keys, kind=LIST_TYPE), HEADER_CHECKS):
+        if fault:
+            raise ValueError(f"{check.name.format(kind=LIST_TYPE)}: {fault}")
+
+
+def _read_claims(claims: dict[str, Any], uri: str, kid: str) -> StatusList:
+    if claims["sub"] != uri:
+        raise ValueError("sub is not its address")
     bits, packed = claims["status_list"]["bits"], claims["status_list"]["lst"]
     iat, exp, ttl = claims["iat"], claims["exp"], claims["ttl"]
     if bits not in _BITS or not all(type(number) in {int, float} for number in (bits, iat, exp, ttl)):
         raise ValueError("bits, iat, exp or ttl")
+    if iat > time.time() + LEEWAY:
+        raise ValueError("iat is in the future")
     if not ttl > 0:
         raise ValueError("ttl")
     return StatusList(unpack(packed), bits, kid, iat, exp, ttl)

@@ -1,25 +1,22 @@
 """Remember tokens that were verified, so that the same one costs little when it comes again.
 
 Only what a verification has accepted gets in, so forged tokens cannot push good ones out. What may change
-meanwhile is looked at again at every use: the time, and whether the key is still in force. (So is revocation:
-flask-jwt-extended asks about it each time by itself.)
+meanwhile is looked at again at every use: the time, and whether the key is still in force. (Revocation is the
+verifier's affair.)
 """
 
 import threading
 import time
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from shared.public_keys import PublicKeys
-
 MAXIMUM_TOKENS = 1024  # in each worker; about 2 KiB each
-
-Claims = dict[str, Any]
 
 
 class _Verified(NamedTuple):
-    claims: Claims
+    payload: str
     kid: str
     key: RSAPublicKey
     begins_at: float
@@ -27,38 +24,36 @@ class _Verified(NamedTuple):
 
 
 class TokenCache:
-    """The claims of tokens by their text; the oldest entry goes when there are too many.
+    """The payloads of tokens by their text; the oldest entry goes when there are too many.
 
-    `leeway` is in seconds, and that of the verification.
+    A payload is text, parsed anew by whoever gets it: so nobody can change what the next one gets.
+    Safe for threads: reading takes no lock, and every change takes the same one.
     """
 
-    def __init__(self, public_keys: PublicKeys, leeway: int) -> None:
+    def __init__(self, public_keys: Mapping[str, RSAPublicKey]) -> None:
         self._public_keys = public_keys
-        self._leeway = leeway
         self._tokens: dict[str, _Verified] = {}
-        self._adding = threading.Lock()
+        self._changing = threading.Lock()
 
-    def get(self, token: str) -> Claims | None:
-        """Return a copy of the claims of a token that was accepted before and still would be, or None."""
-        found = self._tokens.get(token)
-        if found is None:
+    def get(self, token: str) -> str | None:
+        """Return the payload of a token that was accepted before and still would be, or None."""
+        known = self._tokens.get(token)
+        if known is None:
             return None
         # A key that was read anew is another object, even if it is the same key: then all is verified again.
-        is_in_force = self._public_keys.get(found.kid) is found.key
-        if is_in_force and found.begins_at <= time.time() < found.ends_at:
-            return found.claims.copy()
-        self._tokens.pop(token, None)
+        is_in_force = self._public_keys.get(known.kid) is known.key
+        if is_in_force and known.begins_at <= time.time() < known.ends_at:
+            return known.payload
+        with self._changing:
+            self._tokens.pop(token, None)
         return None
 
-    def add(self, token: str, kid: str, claims: Claims) -> None:
-        """Take in a token that has just been accepted."""
+    def add(self, token: str, payload: str, kid: str, begins_at: float, ends_at: float) -> None:
+        """Add a token that has just been accepted, good between two times in seconds since the epoch."""
         key = self._public_keys.get(kid)
         if key is None:  # it was dropped in this very moment
             return
-        # Cut to whole seconds, as PyJWT does.
-        begins_at = int(max(claims["iat"], claims.get("nbf", claims["iat"]))) - self._leeway
-        ends_at = int(claims["exp"]) + self._leeway
-        with self._adding:
+        with self._changing:
             while len(self._tokens) >= MAXIMUM_TOKENS:
-                self._tokens.pop(next(iter(self._tokens)), None)
-            self._tokens[token] = _Verified(claims.copy(), kid, key, begins_at, ends_at)
+                del self._tokens[next(iter(self._tokens))]
+            self._tokens[token] = _Verified(payload, kid, key, begins_at, ends_at)

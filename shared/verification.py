@@ -1,40 +1,27 @@
-"""Decide whether an access token is accepted: every check on a token stands in this file.
-
-In this order: the Authorization header (`_check_authorization`), the JOSE header (`choose_key`), what
-flask-jwt-extended does by itself: algorithm, signature, issuer, audience and times (`_jwt_options`), the
-claims that it leaves open (`check_claims`), and revocation. RFC 9068 section 4 and RFC 8725 decide what is
-checked.
-"""
+"""Let flask-jwt-extended accept what the verifier accepts: `@jwt_required()` guards a view with it."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from flask import Flask, Response, has_request_context, request
+from flask import Flask, Response, current_app, g, has_request_context, request
 from flask_jwt_extended import JWTManager, get_jwt
 
 from shared.errors import ApiError, InvalidToken, Unauthorized, respond
+from shared.jws import WELL_FORMED
 from shared.keys import ALGORITHM
 from shared.metrics import UNKNOWN_KIDS, count_refusal
-from shared.public_keys import PublicKeys
-from shared.token_cache import TokenCache
-
-TOKEN_TYPE = "at+jwt"  # noqa: S105  # RFC 9068 section 2.1
-LEEWAY = 10  # seconds that two clocks may differ
-MAXIMUM_LIFETIME = 3600  # seconds from `iat` to `exp`
-MAXIMUM_LENGTH = 4096  # characters of an encoded token
-
-WELL_FORMED = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+from shared.token_checks import MAXIMUM_LENGTH
+from shared.verifier import Claims, RefusedToken, Verifier
 
 _BEARER = re.compile(rf"bearer +({WELL_FORMED.pattern})", re.ASCII | re.IGNORECASE)
 _OWN_HEADER = "Checked-Bearer-Token"
 _OWN_HEADER_IN_WSGI = "HTTP_CHECKED_BEARER_TOKEN"
 _TOKEN_IN_WSGI = "shared.token"  # noqa: S105
 
-IsRevoked = Callable[[dict[str, Any]], bool]
+# Returns the scopes that a token has now, from its verified claims.
+CurrentScopes = Callable[[Claims], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -46,69 +33,63 @@ class VerifiedClaims:
     session_id: str | None  # the login that it came of; a client's own token has none
 
 
-def init_app(
-    app: Flask, *, issuer: str, audience: str, public_keys: PublicKeys, is_revoked: IsRevoked
-) -> None:
-    """Let `app` accept the access tokens that `issuer` made for `audience`, this service's own URL.
+def granted_scopes(claims: Claims) -> frozenset[str]:
+    """Return the scopes that a token was given when it was issued."""
+    return frozenset(claims.get("scope", "").split())
 
-    `is_revoked` is asked last, about the claims of a token that is good in every other respect.
-    """
-    app.config.update(_jwt_options(issuer, audience))
-    app.before_request(_check_authorization)
-    manager = _Manager(app, public_keys)
 
-    @manager.decode_key_loader
-    def choose_key_by_header(
-        unverified_header: dict[str, Any], _unverified_claims: dict[str, Any]
-    ) -> RSAPublicKey:
-        return choose_key(unverified_header, public_keys)
-
-    manager.token_verification_loader(lambda _header, claims: check_claims(claims))
-    manager.token_in_blocklist_loader(lambda _header, claims: is_revoked(claims))
+def init_app(app: Flask, verifier: Verifier, current_scopes: CurrentScopes = granted_scopes) -> None:
+    """Let the views of `app` accept the access tokens that `verifier` accepts."""
+    app.config.update(_jwt_options())
+    app.extensions["current_scopes"] = current_scopes
+    app.before_request(_take_token)
+    manager = _Manager(app, verifier)
     manager.unauthorized_loader(lambda _reason: _refuse("missing", Unauthorized()))
-    for reason, loader in (
-        ("expired", manager.expired_token_loader),
-        ("invalid", manager.invalid_token_loader),
-        ("invalid", manager.needs_fresh_token_loader),
-        ("revoked", manager.revoked_token_loader),
-        ("claims", manager.token_verification_failed_loader),
-        ("invalid", manager.user_lookup_error_loader),
+    manager.invalid_token_loader(lambda _reason: _refuse(g.pop("refusal", "invalid"), InvalidToken()))
+    for loader in (
+        manager.expired_token_loader,
+        manager.needs_fresh_token_loader,
+        manager.revoked_token_loader,
+        manager.token_verification_failed_loader,
+        manager.user_lookup_error_loader,
     ):
-        loader(lambda *_details, reason=reason: _refuse(reason, InvalidToken()))
+        loader(lambda *_details: _refuse("invalid", InvalidToken()))
 
 
 class _Manager(JWTManager):
-    """Decodes the token that `_check_authorization` has found, unless the cache knows it."""
+    """Has tokens verified by the verifier instead of flask-jwt-extended and PyJWT."""
 
-    def __init__(self, app: Flask, public_keys: PublicKeys) -> None:
+    def __init__(self, app: Flask, verifier: Verifier) -> None:
         super().__init__(app)
-        self._cache = TokenCache(public_keys, LEEWAY)
+        self._verifier = verifier
 
-    def _decode_jwt_from_config(self, encoded_token: str, *args: Any, **options: Any) -> dict[str, Any]:
+    def _decode_jwt_from_config(self, encoded_token: str, *_args: Any, **_options: Any) -> Claims:
         environ = request.environ if has_request_context() else {}
-        if environ.get(_OWN_HEADER_IN_WSGI) != f"Bearer {encoded_token}":
-            return super()._decode_jwt_from_config(encoded_token, *args, **options)  # a view's own affair
-        token = environ[_TOKEN_IN_WSGI]
-        claims = self._cache.get(token)
-        if claims is None:
-            claims = super()._decode_jwt_from_config(token)
-            if check_claims(claims):
-                self._cache.add(token, jwt.get_unverified_header(token)["kid"], claims)
-        return claims
+        is_of_request = environ.get(_OWN_HEADER_IN_WSGI) == f"Bearer {encoded_token}"
+        try:
+            claims = self._verifier.verify(environ[_TOKEN_IN_WSGI] if is_of_request else encoded_token)
+        except RefusedToken as error:
+            if error.reason == "unknown kid":
+                UNKNOWN_KIDS.inc()
+            if is_of_request:
+                g.refusal = "invalid" if error.reason == "unknown kid" else error.reason
+            raise
+        return {"type": "access", "fresh": False} | claims  # which flask-jwt-extended relies on
 
 
 def verified_claims() -> VerifiedClaims:
     """Return the claims of the token that `jwt_required` accepted for the current request."""
     claims = get_jwt()
-    return VerifiedClaims(claims["sub"], frozenset(claims.get("scope", "").split()), claims.get("sid"))
+    scopes = current_app.extensions["current_scopes"](claims)
+    return VerifiedClaims(claims["sub"], scopes, claims.get("sid"))
 
 
-def _check_authorization() -> None:
+def _take_token() -> None:
     """Take the token out of a Bearer header (RFC 6750 section 2.1), for flask-jwt-extended to find.
 
     It fails on some of what Authorization may hold, and would pick a token from among other things: so it
     looks into a header of our own, where what is not well-formed is marked as such, and what a client sends
-    under that name is dropped. It would parse a token three times: so the header holds only its first part.
+    under that name is dropped. It parses the token's header once more: so it sees only that part.
     """
     environ = request.environ
     environ.pop(_OWN_HEADER_IN_WSGI, None)
@@ -120,60 +101,20 @@ def _check_authorization() -> None:
         environ[_OWN_HEADER_IN_WSGI] = f"Bearer {token.partition('.')[0]}.."
 
 
-def choose_key(
-    unverified_header: dict[str, Any], public_keys: PublicKeys, kind: str = TOKEN_TYPE
-) -> RSAPublicKey:
-    """Check the JOSE header of a `kind` of JWT, but for `alg`, and return the key that must have signed.
-
-    Keys that the token brings or names itself (`jwk`, `jku`, `x5c`, `x5u`) are never looked at.
-    Raises `jwt.InvalidTokenError`.
-    """
-    unverified_type = unverified_header.get("typ")  # RFC 8725 section 3.11
-    if not isinstance(unverified_type, str):
-        raise jwt.InvalidTokenError("typ")
-    if unverified_type.lower() not in {kind, f"application/{kind}"}:
-        raise jwt.InvalidTokenError("typ")
-    if "crit" in unverified_header:  # no extension is understood here (RFC 7515 section 4.1.11)
-        raise jwt.InvalidTokenError("crit")
-    key = public_keys.get(unverified_header.get("kid", ""))
-    if key is None:
-        UNKNOWN_KIDS.inc()
-        raise jwt.InvalidTokenError("kid")
-    return key
-
-
-def _jwt_options(issuer: str, audience: str) -> dict[str, Any]:
+def _jwt_options() -> dict[str, Any]:
     """Return every option of flask-jwt-extended that decides about a token, the defaults too."""
     return {
-        # The one algorithm, whatever a token's header says (RFC 8725 section 3.1).
+        # Tokens are verified elsewhere; what flask-jwt-extended could verify by itself is nothing.
         "JWT_ALGORITHM": ALGORITHM,
         "JWT_DECODE_ALGORITHMS": [ALGORITHM],
-        "JWT_DECODE_AUDIENCE": audience,
-        "JWT_DECODE_ISSUER": issuer,
-        "JWT_DECODE_LEEWAY": LEEWAY,
         "JWT_HEADER_NAME": _OWN_HEADER,
         "JWT_HEADER_TYPE": "Bearer",
         "JWT_IDENTITY_CLAIM": "sub",
         "JWT_PRIVATE_KEY": None,
-        "JWT_PUBLIC_KEY": None,  # the `kid` of a token chooses among the keys
+        "JWT_PUBLIC_KEY": None,
         "JWT_SECRET_KEY": None,
         "JWT_TOKEN_LOCATION": ["headers"],
-        "JWT_VERIFY_SUB": True,
     }
-
-
-def check_claims(claims: dict[str, Any]) -> bool:
-    """Check what PyJWT leaves open, once it has verified signature, issuer, audience and times."""
-    times = [claims.get("exp"), claims.get("iat"), claims.get("nbf", claims.get("iat"))]
-    if not all(type(time) in {int, float} for time in times):  # RFC 7519 section 2; True is no number here
-        return False
-    if not 0 < claims["exp"] - claims["iat"] <= MAXIMUM_LIFETIME:
-        return False
-    if not all(isinstance(claims.get(name), str) and claims[name] for name in ("sub", "jti", "client_id")):
-        return False
-    if claims.get("type", "access") != "access":  # what flask-jwt-extended calls its refresh tokens
-        return False
-    return isinstance(claims.get("scope", ""), str)
 
 
 def _refuse(reason: str, error: ApiError) -> Response:

@@ -58,6 +58,11 @@ def find_port() -> int:
         return port
 
 
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def url_of(listener: socket.socket) -> str:
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -93,7 +98,9 @@ def serve(
 def serve_again(server: Server) -> Iterator[Server]:
     """Serve what was killed at the same address, with what it left."""
     server.process.wait(timeout=20)
-    listener = listen(int(server.url.rpartition(":")[2]))
+    port = int(server.url.rpartition(":")[2])
+    wait_for(lambda: not is_listening(port))  # workers that were killed hold it a moment longer
+    listener = listen(port)
     with serve(server.application, listener, server.environment, server.log.parent) as again:
         yield again
 
@@ -184,10 +191,12 @@ def make_homes() -> dict[str, tuple[bytes, int]]:
 
 
 @contextmanager
-def serve_replicas(folder: Path, database_url: str, count: int = 2) -> Iterator[list[Server]]:
+def serve_replicas(
+    folder: Path, database_url: str, count: int = 2, settings: dict[str, str] | None = None
+) -> Iterator[list[Server]]:
     """Serve auth_app several times over one database, with two workers each, until the block ends."""
     (folder / "keys").mkdir(parents=True)
-    environment = {"AUTH_DATABASE_URL": database_url}
+    environment = {"AUTH_DATABASE_URL": database_url} | (settings or {})
     for command in ("keys generate", "db upgrade", "demo-data"):
         run_flask("wsgi_auth", command, environment, folder)
     with ExitStack() as stack:

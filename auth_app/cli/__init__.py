@@ -2,10 +2,10 @@
 
 from flask import Flask
 
-from auth_app.cli import clients, demo, keys, sessions, users
+from auth_app.cli import clients, demo, keys, log, sessions, users
 
 
 def init_app(app: Flask) -> None:
     """Give `app` its commands."""
-    for command in (clients.group, demo.add_demo_users, keys.group, sessions.group, users.group):
+    for command in (clients.group, demo.add_demo_users, keys.group, log.group, sessions.group, users.group):
         app.cli.add_command(command)

@@ -7,6 +7,8 @@ import click
 from auth_app import audit, key_life
 from auth_app.cli.console import Group, as_json, show
 from auth_app.current import current_settings
+from auth_app.revoked_keys import read_record, record_revocation
+from auth_app.signing_key import NEW_VARIABLES
 
 COLUMNS = ("kid", "state", "since_at", "until_at")
 
@@ -29,7 +31,8 @@ group = KeyGroup("keys", help="Make, rotate and revoke signing keys.")
 def generate() -> None:
     """Write the first key pair to the files that the settings name."""
     settings = current_settings()
-    kid = key_life.generate_key_pair(settings.jwt_private_key_file, settings.jwt_public_key_file)
+    revoked = read_record(settings.revoked_keys_file)
+    kid = key_life.generate_key_pair(settings.jwt_private_key_file, settings.jwt_public_key_file, revoked)
     audit.record("key_generated", kid=kid)
     click.echo(f"wrote {settings.jwt_private_key_file} (keep it secret) and {settings.jwt_public_key_file}")
 
@@ -37,16 +40,8 @@ def generate() -> None:
 @group.command("list")
 @as_json
 def list_keys(as_json: bool) -> None:
-    """Show the keys that are published."""
-    rows = [
-        {
-            "kid": key.kid,
-            "state": key.state,
-            "since_at": None if key.state == key_life.RETIRING else key.time,
-            "until_at": key.time if key.state == key_life.RETIRING else None,
-        }
-        for key in key_life.list_keys(current_settings())
-    ]
+    """Show the keys that the public key's file holds."""
+    rows = list(map(_row, key_life.list_keys(current_settings())))
     show(rows, COLUMNS, as_json)
 
 
@@ -67,7 +62,25 @@ def rotate() -> None:
 @group.command("revoke", context_settings={"ignore_unknown_options": True})  # a `kid` may begin with a dash
 @click.argument("kid")
 def revoke(kid: str) -> None:
-    """Drop a key at once: no token that it signed is accepted any more."""
-    key_life.revoke(current_settings(), kid)
+    """Refuse a key for ever, and all tokens that it signed; a new key replaces the active one.
+
+    May be repeated, also for a key that no file holds, or that a backup has brought back.
+    """
+    settings = current_settings()
+    record_revocation(settings.revoked_keys_file, kid)
     audit.record("key_revoked", kid=kid)
     click.echo(f"revoked {kid}")
+    if key_life.are_variables(settings):
+        click.echo(f"if a variable holds it: {NEW_VARIABLES}")
+    elif kid not in key_life.drop_revoked_keys(settings):
+        click.echo("no key file holds it; it is refused if it comes back")
+
+
+def _row(key: key_life.Key) -> dict[str, object]:
+    is_retiring = key.state == key_life.RETIRING
+    return {
+        "kid": key.kid,
+        "state": "revoked" if key.revoked_at else key.state,
+        "since_at": key.revoked_at or (None if is_retiring else key.time),
+        "until_at": key.time if is_retiring and not key.revoked_at else None,
+    }

@@ -32,7 +32,7 @@ def add(username: str, roles: tuple[str, ...], hashed: bool) -> None:
         )
     user = (add_user if hashed else create_user)(username, secret, list(roles))
     db.session.commit()
-    click.echo(f"added {username}, {user.id}")
+    click.echo(f"added {user.username}, {user.id}")
 
 
 @group.command("list")

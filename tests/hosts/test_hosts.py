@@ -212,15 +212,18 @@ def refresh(host: str, refresh_token: str) -> tuple[int, dict[str, str]]:
     return call(f"{url_of(host)}/token", form=form)
 
 
-def test_refresh_token_of_one_replica_is_good_at_the_other_once(landscape: Landscape) -> None:
+def test_replicas_agree_which_refresh_token_is_live(landscape: Landscape) -> None:
     first = log_in("auth1")
     status, second = refresh("auth2", first["refresh_token"])
     assert status == 200
     assert landscape.use(second["access_token"]) == {200}
+    assert refresh("auth1", first["refresh_token"])[1]["refresh_token"] == second["refresh_token"]
+    status, third = refresh("auth1", second["refresh_token"])
+    assert status == 200
 
-    assert refresh("auth1", first["refresh_token"])[0] == 400, "it was used"
-    assert refresh("auth2", second["refresh_token"])[0] == 400, "one of the two was a thief"
-    wait_for(lambda: landscape.use(second["access_token"]) == {401})
+    assert refresh("auth2", first["refresh_token"])[0] == 400, "its successor was used"
+    assert refresh("auth1", third["refresh_token"])[0] == 400, "one of the two holders is an attacker"
+    wait_for(lambda: landscape.use(third["access_token"]) == {401})
 
 
 def test_replicas_count_failed_logins_together(landscape: Landscape) -> None:

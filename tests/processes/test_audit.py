@@ -24,6 +24,7 @@ from tests.conftest import (
     read_claims,
     run_command,
 )
+from tests.refresh_tokens import let_grace_pass
 from tests.secrets import find_secrets
 from tests.servers import Pair, call, run_flask, serve_pair
 
@@ -54,6 +55,8 @@ def test_life_of_a_login_is_recorded(auth: FlaskClient, events: Callable[[], lis
     form = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
     client.post("/token", data=form)
     client.post("/token", data=form)
+    let_grace_pass(auth)
+    client.post("/token", data=form)
     session = read_claims(first["access_token"])["sid"]
     user = str(find_user(auth, "student1").id)
 
@@ -62,6 +65,7 @@ def test_life_of_a_login_is_recorded(auth: FlaskClient, events: Callable[[], lis
     assert [event["event"] for event in found] == [
         "login",
         "token_refreshed",
+        "token_refreshed",
         "refresh_token_reused",
         "session_revoked",
     ]
@@ -69,8 +73,9 @@ def test_life_of_a_login_is_recorded(auth: FlaskClient, events: Callable[[], lis
         assert (event["address"], event["request_id"]) == (ADDRESS, REQUEST_ID)
         assert (event["client"], event["session"]) == ("first-party", session)
         assert set(event) >= {"time", "event", "actor", "address", "request_id"}
-    assert [event["actor"] for event in found[:3]] == [user] * 3
-    assert found[3]["user"] == user
+    assert [event["actor"] for event in found[:4]] == [user] * 4
+    assert [event["retry"] for event in found[1:3]] == [False, True]
+    assert found[4]["user"] == user
 
 
 def test_failed_login_is_recorded_without_what_was_typed(

@@ -105,8 +105,31 @@ def test_issuer_whose_clock_is_wrong_makes_tokens_that_nobody_takes(seconds: int
         assert timed.use(timed.log_in()["access_token"]) == (401, "invalid_token")
 
     wait_for(lambda: timed.use(timed.log_in()["access_token"]) == (200, None))
-    form = {"grant_type": "refresh_token", "refresh_token": before["refresh_token"]}
-    assert call(f"{timed.pair.auth.url}/token", form=form)[0] == 200
+    assert refresh(timed, before)[0] == 200
+
+
+def refresh(timed: Timed, answer: dict[str, str]) -> tuple[int, dict[str, str]]:
+    form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
+    return call(f"{timed.pair.auth.url}/token", form=form)
+
+
+# What the clock says at the rotation and at the retry, in seconds beside the true time.
+@pytest.mark.parametrize(
+    ("at_rotation", "at_retry", "status"),
+    [(0, 0, 200), (5, 0, 200), (0, 20, 400), (HOUR, 0, 400), (-HOUR, 0, 400)],
+    ids=["right", "a little ahead of a replica's", "after the grace", "set back", "set forward"],
+)
+def test_retry_of_a_refresh_while_the_clock_changes(
+    at_rotation: int, at_retry: int, status: int, timed: Timed
+) -> None:
+    login = timed.log_in()
+    with timed.auth_clock.wrong(at_rotation):
+        first = refresh(timed, login)
+    with timed.auth_clock.wrong(at_retry):
+        again = refresh(timed, login)
+
+    assert (first[0], again[0]) == (200, status)
+    assert refresh(timed, first[1])[0] == status, "the session is live, or was revoked"
 
 
 def test_failed_logins_of_an_hour_to_come_lock_nobody_out(timed: Timed) -> None:

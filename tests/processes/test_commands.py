@@ -153,7 +153,7 @@ UUID = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
 # A command, what stands on its standard input, its exit code, and what it says.
 REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     "user exists": (["users", "add", "student1"], GOOD_PASSWORD, 1, "There is a user of this name already."),
-    "bad name": (["users", "add", "Ada"], GOOD_PASSWORD, 1, "A user name is"),
+    "bad name": (["users", "add", "a b"], GOOD_PASSWORD, 1, "A user name is"),
     "weak password": (["users", "add", "ada"], "password", 1, "one of the most common"),
     "no password": (["users", "add", "ada"], "", 1, "8 characters or more"),
     "no hash": (["users", "add", "ada", "--hashed"], GOOD_PASSWORD, 1, "this is no hash"),

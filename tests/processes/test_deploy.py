@@ -23,6 +23,22 @@ def test_private_key_is_mounted_into_the_issuer_alone() -> None:
     assert all(SERVICES[name]["build"]["target"] == "auth" for name in ("auth", "auth-migrations"))
 
 
+def test_revoked_keys_are_recorded_apart_from_keys_and_database() -> None:
+    """So that a restored backup of those cannot bring a revoked key back."""
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text()
+    unit = (ROOT / "deploy/systemd/auth.service").read_text()
+    folder = re.findall(r"REVOKED_KEYS_FILE=(/\w+)/revoked_keys", dockerfile)[0]
+
+    for name in ("auth", "auth-migrations"):
+        assert f"auth-records:{folder}" in SERVICES[name]["volumes"]
+    assert re.search(rf"^RUN .*install -d -o app -g app .*{folder}\b", dockerfile, re.MULTILINE)
+    assert "auth-records" in COMPOSE["volumes"]
+    assert (
+        "REVOKED_KEYS_FILE=/var/lib/auth-records/revoked_keys\n" in (ROOT / "docs/operations.md").read_text()
+    )
+    assert "\nStateDirectory=auth auth-records\n" in unit
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_container_has_no_rights_and_nothing_to_write_to(name: str) -> None:
     service = SERVICES[name]

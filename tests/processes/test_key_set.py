@@ -129,20 +129,19 @@ BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "404": ({"status": 404}, "the status is 404"),
     "204": ({"status": 204}, "the status is 204"),
     "redirect": ({"status": 302, "headers": {"Location": "OTHER"}}, "the status is 302"),
-    "HTML": ({"body": HTML}, "no JWK Set"),
-    "nothing": ({"body": b""}, "no JWK Set"),
-    "cut off": ({"body": b'{"keys": [{"kty": "RSA", "n": "AQAB'}, "no JWK Set"),
-    "not UTF-8": ({"body": b'{"keys": "\xff"}'}, "no JWK Set"),
-    "nested too deep": ({"body": b"[" * 60_000}, "no JWK Set"),
-    "list": ({"body": b"[]"}, "no JWK Set"),
-    "number": ({"body": b"1"}, "no JWK Set"),
-    "keys that are no list": ({"body": b'{"keys": {"a": 1}}'}, "no JWK Set"),
-    "key that is no object": ({"body": b'{"keys": ["RSA"]}'}, "no JWK Set"),
-    "empty set": ({"jwks": []}, "no RSA key"),
+    "HTML": ({"body": HTML}, "not a JWK Set"),
+    "nothing": ({"body": b""}, "not a JWK Set"),
+    "cut off": ({"body": b'{"keys": [{"kty": "RSA", "n": "AQAB'}, "not a JWK Set"),
+    "not UTF-8": ({"body": b'{"keys": "\xff"}'}, "not a JWK Set"),
+    "nested too deep": ({"body": b"[" * 60_000}, "not a JWK Set"),
+    "list": ({"body": b"[]"}, "not a JWK Set"),
+    "number": ({"body": b"1"}, "not a JWK Set"),
+    "keys that are no list": ({"body": b'{"keys": {"a": 1}}'}, "not a JWK Set"),
+    "key that is no object": ({"body": b'{"keys": ["RSA"]}'}, "keys[0] is not an object"),
+    "empty set": ({"jwks": []}, "it is empty"),
     "elliptic curve": ({"jwks": [json.loads(ECAlgorithm.to_jwk(CURVE.public_key()))]}, "no RSA key"),
     "symmetric key": ({"jwks": [{"kty": "oct", "k": "c2VjcmV0"}]}, "a private or a secret key"),
     "private key": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT))]}, "a private or a secret key"),
-    "private exponent": ({"jwks": ["OTHER", {"d": "AQAB"}]}, "a private or a secret key"),
     "for encryption": ({"jwks": ["OTHER"], "changes": {"use": "enc"}}, "no RSA key"),
     "for wrapping keys": (
         {"jwks": ["OTHER"], "changes": {"key_ops": ["wrapKey"]}},
@@ -190,6 +189,59 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
     assert line.endswith("; continuing with the copy from an unknown time")
     assert any(part in line for part in said.split("|")), line
     assert issuer.requests == ["/jwks.json"], "once, and no redirect is followed"
+
+
+# Keys that cannot be used: each is skipped, and the set's other keys are used all the same.
+BAD_KEYS: dict[str, Any] = {
+    "no modulus": {"kty": "RSA", "use": "sig", "e": "AQAB", "kid": "x"},
+    "modulus null": {"kty": "RSA", "n": None, "e": "AQAB"},
+    "modulus not base64url": {"kty": "RSA", "n": "+/=*", "e": "AQAB"},
+    "modulus not ASCII": {"kty": "RSA", "n": "\u00e9", "e": "AQAB"},
+    "modulus a list": {"kty": "RSA", "n": ["AQAB"], "e": "AQAB"},
+    "exponent null": {"e": None, "kty": "RSA", "n": "AQAB"},
+    "exponent one": {"kty": "RSA", "n": encode(b"\xff" * 256), "e": "AQ"},
+    "exponent too large": {"kty": "RSA", "n": encode(b"\xff" * 256), "e": encode(b"\xff" * 300)},
+    "modulus of 40,000 bits": {"kty": "RSA", "n": encode(b"\xff" * 5000), "e": "AQAB"},
+    "1024 bits": json.loads(RSAAlgorithm.to_jwk(SHORT.public_key())),
+    "elliptic curve": json.loads(ECAlgorithm.to_jwk(CURVE.public_key())),
+    "symmetric": {"kty": "oct", "k": "c2VjcmV0"},
+    "private": json.loads(RSAAlgorithm.to_jwk(SHORT)),
+    "kty null": {"kty": None},
+    "use null": {"kty": "RSA", "use": None, "n": "AQAB", "e": "AQAB"},
+    "null": None,
+    "number": 1,
+    "text": "RSA",
+    "list": [],
+    "empty": {},
+}
+
+
+@pytest.mark.parametrize("bad", BAD_KEYS.values(), ids=BAD_KEYS)
+def test_bad_key_is_skipped_and_the_others_are_kept(
+    bad: Any, issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
+) -> None:
+    issuer.publish(bad, jwk(key_pair))
+
+    with open_mirroring(issuer, tmp_path, jwks_refresh=1, jwks_cooldown=1) as course:
+        assert read(course, key_pair) == 200
+        assert course.get("/readyz").json == {"status": "ok"}
+
+        issuer.publish(bad, jwk(other_key_pair))
+        wait_for(lambda: read(course, other_key_pair) == 200)
+        assert read(course, key_pair) == 401, "a key that was removed is accepted no longer"
+
+
+def test_many_bad_keys_are_one_line_in_the_log(
+    issuer: Issuer, key_pair: KeyPair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    issuer.publish(jwk(key_pair), *({"kty": "RSA"} for _ in range(1000)))
+
+    with open_mirroring(issuer, tmp_path) as course:
+        assert read(course, key_pair) == 200
+
+    (line,) = [message for _, _, message in caplog.record_tuples if "skipped" in message]
+    assert line.startswith("skipped 1000 of the 1001 keys in the set: keys[1] is damaged; keys[2] is damaged")
+    assert len(line) < 300
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
-"""Many requests at the same moment, at several processes over one database: exactly one may win."""
+"""Many requests at the same moment, at several processes over one database: they have one outcome."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -17,15 +19,30 @@ TOGETHER = 20
 Request = Callable[[], tuple[int, dict[str, Any]]]
 
 
+@contextmanager
+def serve_over(
+    request: pytest.FixtureRequest, folder: Path, settings: dict[str, str]
+) -> Iterator[list[Server]]:
+    with (
+        make_databases(request.param, request, folder) as make,
+        serve_replicas(folder / "served", create_database(make()), settings=settings) as servers,
+    ):
+        yield servers
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def replicas(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Server]]:
-    folder = tmp_path_factory.mktemp("replicas")
-    with (
-        make_databases(request.param, request, folder) as make,
-        serve_replicas(folder / "served", create_database(make())) as servers,
-    ):
+    with serve_over(request, tmp_path_factory.mktemp("replicas"), {}) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def strict_replicas(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Server]]:
+    with serve_over(request, tmp_path_factory.mktemp("strict"), {"REFRESH_TOKEN_GRACE": "0"}) as servers:
         yield servers
 
 
@@ -48,17 +65,54 @@ def refresh_form(answer: dict[str, Any]) -> dict[str, str]:
     return {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
 
 
-def test_of_twenty_uses_of_a_refresh_token_one_succeeds(replicas: list[Server]) -> None:
+def test_twenty_uses_of_a_refresh_token_have_one_successor(replicas: list[Server]) -> None:
     for _ in range(3):
         _, login = call(replicas[0].url + "/token", form=STUDENT)
+        newest = login
 
-        answers = send_together([post(replicas, n, refresh_form(login)) for n in range(TOGETHER)])
+        for _ in range(3):
+            answers = send_together([post(replicas, n, refresh_form(newest)) for n in range(TOGETHER)])
+
+            assert Counter(status for status, _ in answers) == {200: TOGETHER}
+            assert len({answer["access_token"] for _, answer in answers}) == TOGETHER
+            (successor,) = {answer["refresh_token"] for _, answer in answers}
+            assert successor != newest["refresh_token"]
+            newest = answers[0][1]
+
+        status, last = call(replicas[1].url + "/token", form=refresh_form(newest))
+        assert status == 200, "the one successor works"
+        assert call(replicas[0].url + "/token", form=refresh_form(login))[0] == 400, "and no other token"
+        assert call(replicas[0].url + "/token", form=refresh_form(last))[0] == 400, "which was reuse"
+
+
+def test_of_twenty_uses_without_a_grace_one_succeeds(strict_replicas: list[Server]) -> None:
+    for _ in range(3):
+        _, login = call(strict_replicas[0].url + "/token", form=STUDENT)
+
+        answers = send_together([post(strict_replicas, n, refresh_form(login)) for n in range(TOGETHER)])
 
         assert Counter(status for status, _ in answers) == {200: 1, 400: TOGETHER - 1}
         winner = next(answer for status, answer in answers if status == 200)
-        assert call(replicas[1].url + "/token", form=refresh_form(winner))[0] == 400, (
+        assert call(strict_replicas[1].url + "/token", form=refresh_form(winner))[0] == 400, (
             "reuse ended the session"
         )
+
+
+def test_successor_used_while_others_retry_ends_in_one_live_token_or_none(replicas: list[Server]) -> None:
+    """The retries come before its use, and get it too, or after it, and are reuse."""
+    for _ in range(5):
+        _, login = call(replicas[0].url + "/token", form=STUDENT)
+        _, second = call(replicas[0].url + "/token", form=refresh_form(login))
+
+        retries = [post(replicas, n, refresh_form(login)) for n in range(TOGETHER - 1)]
+        (status, third), *answers = send_together([post(replicas, 1, refresh_form(second)), *retries])
+
+        assert {answer["refresh_token"] for code, answer in answers if code == 200} <= {
+            second["refresh_token"]
+        }
+        assert status == 200
+        expected = 400 if 400 in {code for code, _ in answers} else 200
+        assert call(replicas[1].url + "/token", form=refresh_form(third))[0] == expected
 
 
 def test_refresh_tokens_of_many_sessions_do_not_disturb_each_other(replicas: list[Server]) -> None:

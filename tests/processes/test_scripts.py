@@ -119,6 +119,14 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
     assert tests == "scripts/test\n", "which is what runs here"
 
     with running(clone, auth_port, course_port) as (_, course):
+        greeting = course.log.read_text().partition("\n\n")[0]
+        assert greeting.splitlines()[-3:] == [
+            "Creating a signing key in keys/.",
+            "Preparing the databases in instance/.",
+            "Starting auth_app and course_app.",
+        ]
+        assert "{" not in greeting, "what is logged is not for newcomers"
+        assert all(path.stat().st_mode & 0o077 == 0 for path in (clone / "instance").glob("*.db"))
         answer = run(flow, clone)
         token = flow.splitlines()[0]
         urls = {"ISSUER": f"http://127.0.0.1:{auth_port}", "RESOURCE": f"http://127.0.0.1:{course_port}"}
@@ -129,7 +137,7 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
         assert demo.returncode == 0, demo
         assert re.findall(r"^\d{3}(?=  )", demo.stdout, re.MULTILINE) == [
             *("200", "200", "401", "401"),
-            *("200", "200", "400", "400", "200", "200", "400", "200", "200"),
+            *("200", "200", "200", "400", "400", "200", "200", "400", "200", "200"),
         ]
         refreshed = run(refresh + revoke, clone).stdout
         assert re.fullmatch(r'\{"access_token":.*"refresh_token":"[^"]{86}"\}\n\{\}\n', refreshed), refreshed
@@ -216,24 +224,28 @@ def test_readme_names_every_role_with_its_scopes_and_every_demo_user() -> None:
 
 
 def test_readme_names_every_command() -> None:
-    from auth_app.cli import clients, sessions, users
+    from auth_app.cli import clients, keys, log, sessions, users
 
-    rows = dict(re.findall(r"^\| `(users|clients|sessions)` \| (.*) \|$", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(users|clients|keys|log|sessions)` \| (.*) \|$", README, re.MULTILINE))
 
     assert {group: set(re.findall(r"`([\w-]+)`", commands)) for group, commands in rows.items()} == {
-        module.group.name: set(module.group.commands) for module in (clients, sessions, users)
+        module.group.name: set(module.group.commands) for module in (clients, keys, log, sessions, users)
     }
 
 
 def test_readme_tells_the_limits_of_the_throttle() -> None:
     from auth_app import throttle
+    from auth_app.known_addresses import KNOWN_FOR
 
+    text = README.replace("\n", " ")
     assert (
-        f"After {throttle.ACCOUNT_ALLOWANCE} failed logins an account has to wait, after "
-        f"{throttle.ADDRESS_ALLOWANCE} an address"
-    ) in README
-    assert f"{throttle.MAXIMUM_DELAY // 60}\nminutes at most" in README
-    assert (throttle.MEMORY, "What failed an hour ago is forgotten." in README) == (3600, True)
+        f"after {throttle.PAIR_ALLOWANCE} for an account from one address, "
+        f"after {throttle.ACCOUNT_ALLOWANCE} for an account from anywhere, "
+        f"and after {throttle.ADDRESS_ALLOWANCE} from one address"
+    ) in text
+    assert f"{throttle.MAXIMUM_DELAY // 60} minutes at most" in text
+    assert f"logged in within {KNOWN_FOR // 86400} days" in text
+    assert (throttle.MEMORY, "what failed an hour ago is forgotten." in text) == (3600, True)
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:

@@ -22,6 +22,7 @@ from jwt.algorithms import RSAAlgorithm
 
 import auth_app
 import course_app
+from auth_app.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import open_signing_key
 from shared.keys import UnusableKey
@@ -222,7 +223,7 @@ def test_owner_and_mode_of_the_private_key(
     (folder / "keys/private_key.pem").chmod(mode)
     settings = AuthSettings()
     public_keys = open_public_keys(settings)
-    signing_key = open_signing_key(settings, public_keys)
+    signing_key = open_signing_key(settings, public_keys, RevokedKeys(settings.revoked_keys_file))
 
     os.seteuid(reader)
     try:

@@ -16,8 +16,8 @@ from shared.settings import ResourceServerSettings
 from tests.conftest import KeyPair, bearer, get_token, open_auth
 from tests.forger import COURSES, ISSUER, Forger
 from tests.servers import ROOT, Server, call, listen, serve
+from tests.token_rows import ACCEPTED, REFUSED, Make
 from tests.unit.test_contract import open_routes
-from tests.unit.test_refused_tokens import ACCEPTED, REFUSED, Make
 
 NEW, ADOPTED = re.findall(
     r"```python\n(from flask_jwt_extended.*?)```", (ROOT / "README.md").read_text(), re.DOTALL

@@ -4,9 +4,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 
-from tests.conftest import KeyPair, bearer, both_databases, log_in, open_auth, open_course, read_claims
+from auth_app.models import Session
+from shared.token_checks import MAXIMUM_LENGTH
+from tests.conftest import (
+    KeyPair,
+    add_client,
+    bearer,
+    both_databases,
+    change_row,
+    log_in,
+    open_auth,
+    open_course,
+    read_claims,
+)
 from tests.forger import COURSES, ISSUER
 
 LIBRARY = "http://127.0.0.1:8083"
@@ -100,3 +113,39 @@ def test_refresh_narrows_and_never_widens(auth: FlaskClient) -> None:
     assert read_claims(narrow["access_token"])["aud"] == [LIBRARY]
     assert again
     assert read_claims(again["access_token"])["aud"] == [COURSES, LIBRARY]
+
+
+LONG = [f"https://service{number}.example.com/{'x' * 40}" for number in range(51)]
+
+
+@pytest.fixture
+def crowded(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
+    """An issuer of tokens for so many servers that one for all of them is too long."""
+    with open_auth(new_database(), key_pair, resources=LONG) as client:
+        yield client
+
+
+def test_token_that_no_verifier_would_accept_is_not_issued(crowded: FlaskClient) -> None:
+    grants: list[tuple[dict[str, str], tuple[str, str] | None]] = [
+        ({"username": "student1", "password": "password123"}, None),
+        ({"grant_type": "client_credentials"}, add_client(crowded)),
+    ]
+    for form, credentials in grants:
+        refused = crowded.post("/token", data=form, auth=credentials)
+        assert (refused.status_code, refused.get_json()["error"]) == (400, "invalid_target")
+        assert "Name fewer with `resource`" in refused.get_json()["error_description"]
+
+        answer = crowded.post("/token", data={**form, "resource": LONG[:2]}, auth=credentials).get_json()
+        assert len(answer["access_token"]) <= MAXIMUM_LENGTH
+    with crowded.application.app_context():
+        sessions = crowded.application.extensions["sqlalchemy"].session.scalars(sa.select(Session)).all()
+    assert len(sessions) == 2, "what was refused has begun no session"
+
+
+def test_refresh_token_is_given_back_where_the_access_token_would_be_too_long(crowded: FlaskClient) -> None:
+    few = log_in(crowded, resource=LONG[:2])
+    change_row(crowded, sa.update(Session).values(resources=LONG))
+    form = {"grant_type": "refresh_token", "refresh_token": few["refresh_token"]}
+
+    assert crowded.post("/token", data=form).status_code == 400
+    assert crowded.post("/token", data={**form, "resource": LONG[:2]}).status_code == 200

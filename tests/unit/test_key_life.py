@@ -21,7 +21,10 @@ from pydantic import SecretStr
 
 import auth_app
 from auth_app.settings import AuthSettings
-from tests.conftest import KeyPair, bearer, get_token, log_in, open_auth, open_course, run_command
+from tests.conftest import KeyPair, add_client, bearer, get_token, log_in, open_auth, open_course, run_command
+
+RECORD = Path("instance/revoked_keys")  # the default, and each test has a folder of its own
+STRANGER = "-" + 42 * "A"  # the ID of a key that is in no file
 
 
 @pytest.fixture
@@ -165,8 +168,7 @@ def test_revoked_key_and_its_tokens_are_refused_at_once(
         let_time_pass(pair, 104)
         keys(auth, "rotate")
         tokens.append(get_token(auth))
-    before = states(auth)
-    kid = next(kid for kid in before if before[kid] == state.partition(",")[0])
+    kid = next(kid for kid, its_state in states(auth).items() if its_state == state.partition(",")[0])
 
     revoked = keys(auth, "revoke", kid)
 
@@ -181,25 +183,253 @@ def test_revoked_key_and_its_tokens_are_refused_at_once(
         assert (refuses if kid_of(token) == kid else accepts)(auth, course, token)
 
 
-def test_revoke_takes_a_kid_that_looks_like_an_option(auth: FlaskClient) -> None:
-    """A thumbprint may begin with a dash."""
-    refused = keys(auth, "revoke", "-abc")
+@pytest.mark.parametrize(
+    "kid",
+    [STRANGER[:-1], STRANGER + "A", "=" + STRANGER[1:], STRANGER[:-1] + "B", "-abc", ""],
+    ids=["short", "long", "another alphabet", "more than 32 bytes", "an option", "empty"],
+)
+def test_revoke_refuses_what_is_not_a_key_id(kid: str, auth: FlaskClient) -> None:
+    refused = keys(auth, "revoke", kid)
 
-    assert (refused.exit_code, refused.stderr) == (
+    assert refused.exit_code == 1
+    assert refused.stderr.endswith("is not a key ID: give the 43 characters that `keys list` shows\n")
+    assert not RECORD.exists()
+
+
+def test_key_that_no_file_holds_is_revoked_beforehand(auth: FlaskClient, pair: KeyPair) -> None:
+    """As when a compromise is entered again on a new machine. A key ID may begin with a dash."""
+    revoked = keys(auth, "revoke", STRANGER)
+
+    assert (revoked.exit_code, revoked.stderr) == (0, "")
+    assert revoked.stdout == f"revoked {STRANGER}\nno key file holds it; it is refused if it comes back\n"
+    assert states(auth) == {pair.kid: "active"}
+    assert auth.get("/readyz").json == {"status": "ok"}
+
+
+def test_key_is_revoked_where_no_key_file_is(auth: FlaskClient, pair: KeyPair) -> None:
+    kid = pair.kid
+    shutil.rmtree(pair.private_file.parent)
+
+    assert keys(auth, "revoke", kid).exit_code == 0
+
+    assert RECORD.read_text().startswith(f"{kid} 2")
+
+
+def test_revoke_says_what_keeps_it_from_recording_and_drops_nothing(auth: FlaskClient, pair: KeyPair) -> None:
+    RECORD.parent.write_text("a file where a folder must be")
+    before = pair.kid, pair.public_file.read_text()
+
+    refused = keys(auth, "revoke", before[0])
+
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert f"so {before[0]} was not revoked: let REVOKED_KEYS_FILE name" in refused.stderr
+    assert (pair.kid, pair.public_file.read_text()) == before
+
+
+@pytest.fixture
+def backup(pair: KeyPair, tmp_path: Path) -> Callable[[], None]:
+    """Copy the key files as they are when this is called first, and put the copy back at the next calls."""
+    folder, copy = pair.private_file.parent, tmp_path / "backup"
+
+    def copy_or_restore() -> None:
+        if copy.exists():
+            shutil.rmtree(folder)
+            shutil.copytree(copy, folder)
+        else:
+            shutil.copytree(folder, copy)
+
+    return copy_or_restore
+
+
+RETIRED = [["rotate"], 104, ["rotate"]]
+
+
+@pytest.mark.parametrize(
+    ("preparation", "state"),
+    [([], "active"), ([["rotate"]], "next"), ([["rotate"]], "active"), (RETIRED, "retiring")],
+    ids=["active", "next", "active, with one that is next", "retiring"],
+)
+def test_revoked_key_that_a_backup_brings_back_is_refused(
+    preparation: list[Any],
+    state: str,
+    auth: FlaskClient,
+    course: FlaskClient,
+    pair: KeyPair,
+    backup: Callable[[], None],
+) -> None:
+    old_token = get_token(auth)
+    prepare(auth, pair, preparation)
+    backup()
+    kid = next(kid for kid, its_state in states(auth).items() if its_state == state)
+    assert keys(auth, "revoke", kid).exit_code == 0
+    token = get_token(auth)
+
+    backup()
+
+    assert kid not in published(auth)
+    assert states(auth)[kid] == "revoked"
+    if kid_of(old_token) == kid:
+        assert auth.get("/users/me", headers=bearer(old_token)).status_code == 401
+        assert not is_active(auth, old_token)
+    signing = auth.post("/token", data={"username": "student1", "password": "password123"})
+    assert signing.status_code == (200 if kid_of(token) in published(auth) else 503)
+    rotated = keys(auth, "rotate")
+    assert (rotated.exit_code, f"run `flask --app wsgi_auth keys revoke {kid}` first" in rotated.stderr) == (
         1,
-        "Error: there is no key -abc: `keys list` shows them all\n",
+        True,
     )
 
+    assert keys(auth, "revoke", kid).exit_code == 0
+    assert kid not in states(auth)
+    assert auth.get("/readyz").json == {"status": "ok"}
+    assert kid_of(get_token(auth)) != kid
+    assert accepts(auth, course, get_token(auth))
+    assert (refuses if kid_of(old_token) == kid else accepts)(auth, course, old_token)
+    assert (accepts if kid_of(token) in published(auth) else refuses)(auth, course, token)
+    assert restart(auth).get("/readyz").json == {"status": "ok"}
 
-@pytest.mark.parametrize("command", [["list"], ["rotate"], ["revoke", "x"]])
-def test_keys_in_variables_are_not_rotated(command: list[str], pair: KeyPair) -> None:
-    settings = AuthSettings(jwt_private_key=SecretStr(pair.private_file.read_text()))
-    app = auth_app.create_app(settings.model_copy(update={"jwt_public_key": pair.public_file.read_text()}))
 
-    refused = app.test_cli_runner().invoke(args=["keys", *command])
+def is_active(auth: FlaskClient, token: str) -> bool:
+    client = add_client(auth, "inspector")
+    answer: Any = auth.post("/introspect", data={"token": token}, auth=client).json
+    active: bool = answer["active"]
+    return active
+
+
+def prepare(auth: FlaskClient, pair: KeyPair, steps: list[Any]) -> None:
+    for step in steps:
+        let_time_pass(pair, step) if isinstance(step, int) else keys(auth, *step)
+
+
+def restart(auth: FlaskClient) -> FlaskClient:
+    return auth_app.create_app(auth.application.extensions["settings"]).test_client()
+
+
+def test_issuer_does_not_start_with_a_revoked_key(
+    auth: FlaskClient, pair: KeyPair, backup: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kid = pair.kid
+    backup()
+    keys(auth, "revoke", kid)
+    backup()
+
+    with pytest.raises(SystemExit):
+        restart(auth)
+
+    assert re.fullmatch(
+        rf"auth_app cannot start: {pair.private_file} holds the key {kid}, which was revoked at 2\d\d\d-.*Z: "
+        rf"run `flask --app wsgi_auth keys revoke {kid}`, which puts a new key in its place\n",
+        capsys.readouterr().err,
+    )
+    pair.private_file.unlink()
+    pair.public_file.unlink()
+    assert keys(auth, "generate").exit_code == 0
+    assert kid_of(get_token(restart(auth))) != kid
+
+
+def test_running_issuer_does_not_switch_to_a_revoked_key(
+    auth: FlaskClient, pair: KeyPair, backup: Callable[[], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    kid = pair.kid
+    backup()
+    keys(auth, "revoke", kid)
+    successor = kid_of(get_token(auth))
+    with pair.public_file.open("a") as file:
+        file.write((pair.private_file.parent.parent / "backup/public_key.pem").read_text())
+
+    shutil.copy(pair.private_file.parent.parent / "backup/private_key.pem", pair.private_file)
+
+    assert kid_of(get_token(auth)) == successor
+    assert auth.get("/readyz").json == {"status": "degraded", "degraded": ["signing_key"]}
+    assert f"{pair.private_file} holds the key {kid}, which was revoked at 2" in caplog.text
+
+
+def test_key_pair_is_not_made_of_a_revoked_private_key(
+    auth: FlaskClient, pair: KeyPair, backup: Callable[[], None]
+) -> None:
+    kid = pair.kid
+    backup()
+    keys(auth, "revoke", kid)
+    backup()
+    pair.public_file.unlink()
+
+    refused = keys(auth, "generate")
+
+    assert refused.exit_code == 1
+    assert f"holds a key that was revoked, {kid}: move it away first" in refused.stderr
+
+
+def test_list_shows_since_when_a_key_is_revoked(
+    auth: FlaskClient, pair: KeyPair, backup: Callable[[], None]
+) -> None:
+    kid, started = pair.kid, int(time.time())
+    backup()
+    keys(auth, "revoke", kid)
+    backup()
+
+    (row,) = json.loads(keys(auth, "list", "--json").stdout)
+
+    assert (row["kid"], row["state"], row["until_at"]) == (kid, "revoked", None)
+    assert started <= row["since_at"] <= time.time()
+
+
+@pytest.mark.parametrize("name", ["private_key.pem", "private_key.next.pem"])
+def test_revoked_private_key_that_comes_back_alone_is_replaced(
+    name: str, auth: FlaskClient, pair: KeyPair, backup: Callable[[], None]
+) -> None:
+    """Without its public half: of an incomplete backup, or as a command leaves it that was killed."""
+    kid = pair.kid
+    backup()
+    keys(auth, "revoke", kid)
+    successor = pair.kid
+    pair.private_file.with_name(name).write_bytes(
+        (pair.private_file.parent.parent / "backup/private_key.pem").read_bytes()
+    )
+    pair.private_file.with_name(name).chmod(0o600)
+    assert states(auth)[kid] == "revoked"
+    assert keys(auth, "rotate").exit_code == 1
+
+    assert keys(auth, "revoke", kid).exit_code == 0
+
+    assert kid not in states(auth)
+    assert (pair.kid == successor) == ("next" in name)
+    assert kid_of(get_token(restart(auth))) == pair.kid != kid
+
+
+@pytest.mark.parametrize("command", ["list", "rotate"])
+def test_keys_in_variables_are_not_rotated(command: str, pair: KeyPair) -> None:
+    app = auth_app.create_app(settings_with_variables(pair))
+
+    refused = app.test_cli_runner().invoke(args=["keys", command])
 
     assert refused.exit_code == 1
     assert "changed where the variables are set" in refused.output
+
+
+def test_key_in_a_variable_is_revoked_and_must_be_replaced_there(
+    pair: KeyPair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = auth_app.create_app(settings_with_variables(pair)).test_client()
+    assert published(client) == {pair.kid}
+
+    revoked = client.application.test_cli_runner().invoke(args=["keys", "revoke", pair.kid])
+
+    assert (revoked.exit_code, revoked.stderr) == (0, "")
+    assert (
+        "put a new key pair into JWT_PRIVATE_KEY and JWT_PUBLIC_KEY, and restart auth_app" in revoked.stdout
+    )
+    assert published(client) == set()
+    with pytest.raises(SystemExit):
+        restart(client)
+    assert (
+        f"cannot start: JWT_PRIVATE_KEY holds the key {pair.kid}, which was revoked at"
+        in capsys.readouterr().err
+    )
+
+
+def settings_with_variables(pair: KeyPair) -> AuthSettings:
+    settings = AuthSettings(jwt_private_key=SecretStr(pair.private_file.read_text()))
+    return settings.model_copy(update={"jwt_public_key": pair.public_file.read_text()})
 
 
 def test_owner_and_mode_of_the_files_stay(auth: FlaskClient, pair: KeyPair) -> None:
@@ -309,10 +539,10 @@ def test_command_that_is_killed_leaves_what_works(
 ) -> None:
     """Kill the command before its first change to the files, its second, and so on until it gets through."""
     old_token = get_token(auth)
-    for step in preparation or []:
-        let_time_pass(pair, step) if isinstance(step, int) else keys(auth, *step)
+    prepare(auth, pair, preparation or [])
     kids = {state.upper(): kid for kid, state in states(auth).items()}
     command = [kids.get(argument, argument) for argument in command]
+    running = restart(auth)
     if preparation is None:
         pair.private_file.unlink()
         pair.public_file.unlink()
@@ -324,9 +554,12 @@ def test_command_that_is_killed_leaves_what_works(
         moments += 1
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(before, folder)
+        RECORD.unlink(missing_ok=True)
+        if preparation is not None:
+            running = restart(auth)
         was_killed = run_until(auth, command, moments)
         if preparation is not None:
-            check_that_all_works(auth, command, old_token)
+            check_that_all_works(running, pair, command, old_token)
         again = keys(auth, *command)
         assert again.exit_code == 0 or not was_killed, again.output
         assert not list(folder.glob(".*")), "no draft is left, which may hold a private key"
@@ -345,7 +578,9 @@ def run_until(auth: FlaskClient, command: list[str], moment: int) -> bool:
 
         def count(event: str, arguments: tuple[Any, ...]) -> None:
             nonlocal changes
-            if event == "os.rename" or (event == "os.remove" and ".draft" not in str(arguments[0])):
+            is_record = event == "open" and str(arguments[0]) == str(RECORD) and arguments[2] & os.O_RDWR
+            is_file = event == "os.rename" or (event == "os.remove" and ".draft" not in str(arguments[0]))
+            if is_record or is_file:
                 changes += 1
                 if changes == moment:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -357,11 +592,23 @@ def run_until(auth: FlaskClient, command: list[str], moment: int) -> bool:
     return status == signal.SIGKILL
 
 
-def check_that_all_works(auth: FlaskClient, command: list[str], old_token: str) -> None:
-    """A service that runs, and one that starts now, sign what they accept; only a revocation ends tokens."""
-    restarted = auth_app.create_app(auth.application.extensions["settings"]).test_client()
-    for service in (auth, restarted):
+def check_that_all_works(running: FlaskClient, pair: KeyPair, command: list[str], old_token: str) -> None:
+    """A service that runs, and one that starts now, sign what they accept; only a revocation ends tokens.
+
+    A key that is recorded as revoked and not yet replaced signs nothing.
+    """
+    revoked = RECORD.read_text().split()[:1] if RECORD.exists() else []
+    if pair.kid in revoked:
+        assert (
+            running.post("/token", data={"username": "student1", "password": "password123"}).status_code
+            == 503
+        )
+        assert running.get("/users/me", headers=bearer(old_token)).status_code == 401
+        with pytest.raises(SystemExit):
+            restart(running)
+        return
+    for service in (running, restart(running)):
         token = get_token(service)
         assert service.get("/users/me", headers=bearer(token)).status_code == 200
         old_works = service.get("/users/me", headers=bearer(old_token)).status_code == 200
-        assert old_works or kid_of(old_token) in command
+        assert old_works == (kid_of(old_token) not in revoked)

@@ -1,9 +1,9 @@
-"""Password hashes: their strength, their upgrade at login, and the same work where there is none."""
+"""Password hashes: their strength, their upgrade at login, and failures that all cost the same."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, Literal
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,9 +11,21 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from flask.testing import FlaskClient
 from werkzeug.security import generate_password_hash
 
+from auth_app.decoys import MAXIMUM_KINDS, find_decoys, make_decoy
+from auth_app.metrics import PASSWORD_HASHES
 from auth_app.models import User
-from auth_app.passwords import Hashing, hash_password, is_password_hash, verify_password
-from tests.conftest import KeyPair, bearer, change_row, find_user, get_token, log_in, open_auth
+from auth_app.passwords import Hashing, hash_password, is_password_hash, parameters_of, verify_password
+from shared.errors import Unavailable
+from tests.conftest import (
+    KeyPair,
+    bearer,
+    both_databases,
+    change_row,
+    find_user,
+    get_token,
+    log_in,
+    open_auth,
+)
 
 PASSWORD = "correct horse"
 
@@ -48,19 +60,20 @@ in_application = pytest.mark.usefixtures("_in_application")
 
 
 @contextmanager
-def no_turn_left(client: FlaskClient) -> Iterator[None]:
-    """Hold every turn to hash, as logins do that are under way."""
+def no_place_left(client: FlaskClient) -> Iterator[None]:
+    """Hold the semaphore as often as it can be, as logins do that are under way."""
     hashing: Hashing = client.application.extensions["hashing"]
     held = 0
-    while hashing.turns.acquire(blocking=False):
+    while hashing.semaphore.acquire(blocking=False):
         held += 1
     assert held > 0
     yield
-    hashing.turns.release(held)
+    hashing.semaphore.release(held)
 
 
-def give_hash(client: FlaskClient, password_hash: str) -> None:
-    change_row(client, sa.update(User).where(User.username == "student1").values(password_hash=password_hash))
+def give_hash(client: FlaskClient, password_hash: str, username: str = "student1") -> None:
+    values = {"password_hash": password_hash, "password_parameters": parameters_of(password_hash)}
+    change_row(client, sa.update(User).where(User.username == username).values(values))
 
 
 @in_application
@@ -93,44 +106,179 @@ def test_password_is_verified_against_its_own_hash_only() -> None:
 @pytest.mark.parametrize("text", NO_HASHES)
 def test_what_is_no_hash_opens_to_no_password(text: str) -> None:
     assert not is_password_hash(text)
-    assert not verify_password(text, "")
-    assert not verify_password(text, "password")
+    for password in ("", "password"):
+        with pytest.raises(Unavailable) if text else nullcontext():
+            assert not verify_password(text, password)
 
 
 @in_application
-def test_missing_hash_costs_a_full_verification_and_opens_to_no_password(auth: FlaskClient) -> None:
-    """The decoy has the parameters of a real hash, and its own password is refused too."""
-    hashing: Hashing = auth.application.extensions["hashing"]
-
-    assert extract_parameters(hashing.decoy) == extract_parameters(hash_password("x"))
-    assert hashing.hasher.verify(hashing.decoy, "")
+def test_user_who_cannot_log_in_has_no_password() -> None:
     assert not verify_password(None, "")
     assert not verify_password(None, "x")
 
 
-class WatchedHasher(PasswordHasher):
-    """Verifies as ever, and notes what."""
-
-    def __init__(self) -> None:
-        super().__init__(2, 19456, 1)
-        self.verified: list[str] = []
-
-    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002
-        self.verified.append(str(hash))
-        return super().verify(hash, password)
+# Failed logins cost the same
 
 
-@pytest.mark.parametrize("username", ["student1", "teacher1", "nobody"])
-def test_every_failed_login_verifies_one_hash_of_the_same_cost(username: str, auth: FlaskClient) -> None:
-    hasher = WatchedHasher()
-    auth.application.extensions["hashing"] = replace(auth.application.extensions["hashing"], hasher=hasher)
-    change_row(auth, sa.update(User).where(User.username == "teacher1").values(is_disabled=True))
+def count_hashes() -> Counter[str]:
+    """Return how many hashes were computed so far, by parameters."""
+    return Counter(
+        {
+            sample.labels["parameters"]: int(sample.value)
+            for metric in PASSWORD_HASHES.collect()
+            for sample in metric.samples
+            if sample.name == "password_hashes_total"
+        }
+    )
 
-    response = auth.post("/token", data={"username": username, "password": "wrong"})
 
-    assert response.status_code == 400
-    (verified,) = hasher.verified
-    assert extract_parameters(verified) == extract_parameters(hasher.hash("x"))
+def hashes_of_login(client: FlaskClient, username: str, password: str) -> tuple[int, Counter[str]]:
+    """Return the status of a login, and the hashes that it computed."""
+    before = count_hashes()
+    status = client.post("/token", data={"username": username, "password": password}).status_code
+    return status, count_hashes() - before
+
+
+WHO = {
+    "current hash": ("student1", "wrong"),
+    "weaker hash": ("weaker argon2id", "wrong"),
+    "imported hash": ("werkzeug", "wrong"),
+    "other imported hash": ("werkzeug pbkdf2", "wrong"),
+    "unknown user": ("nobody", "wrong"),
+    "disabled user": ("teacher1", "wrong"),
+    "disabled user, right password": ("teacher1", "password456"),
+    "disabled user with an imported hash, right password": ("disabled", PASSWORD),
+}
+
+
+@both_databases
+@pytest.mark.parametrize(("username", "password"), WHO.values(), ids=WHO)
+def test_failed_login_costs_the_same_whatever_hashes_users_have(
+    username: str, password: str, auth: FlaskClient
+) -> None:
+    add_users(auth, OLD_HASHES | {"disabled": OLD_HASHES["werkzeug scrypt"]})
+    change_row(
+        auth, sa.update(User).where(User.username.in_(["teacher1", "disabled"])).values(is_disabled=True)
+    )
+    current = parameters_of(find_user(auth, "student1").password_hash)
+
+    found = hashes_of_login(auth, username, password)
+
+    assert found == (400, Counter({current, *map(parameters_of, OLD_HASHES.values())}))
+
+
+@pytest.mark.parametrize("username", ["student1", "nobody"])
+def test_failed_login_costs_one_hash_where_all_hashes_are_alike(username: str, auth: FlaskClient) -> None:
+    status, hashes = hashes_of_login(auth, username, "wrong")
+
+    assert (status, hashes.total()) == (400, 1)
+
+
+@pytest.mark.parametrize("username", ["student1", "nobody"])
+def test_new_settings_count_at_once(
+    username: str, key_pair: KeyPair, new_database: Callable[[], str]
+) -> None:
+    with open_auth(new_database(), key_pair, argon2_memory=47104, argon2_passes=1) as client:
+        give_hash(client, PasswordHasher(2, 19456, 1).hash(PASSWORD))
+        found = hashes_of_login(client, username, "wrong")
+
+    assert found == (400, Counter(["$argon2id$v=19$m=47104,t=1,p=1", "$argon2id$v=19$m=19456,t=2,p=1"]))
+
+
+def test_right_password_costs_one_hash_whatever_hashes_others_have(auth: FlaskClient) -> None:
+    add_users(auth, OLD_HASHES)
+
+    status, hashes = hashes_of_login(auth, "student1", "password123")
+
+    assert (status, hashes.total()) == (200, 1)
+
+
+def add_users(client: FlaskClient, hashes: dict[str, str]) -> None:
+    """Add users who have these hashes, by their names."""
+    with client.application.app_context():
+        session = client.application.extensions["sqlalchemy"].session
+        for username, password_hash in hashes.items():
+            parameters = parameters_of(password_hash)
+            session.add(
+                User(username=username, password_hash=password_hash, password_parameters=parameters, roles=[])
+            )
+        session.commit()
+
+
+@both_databases
+def test_most_expensive_kinds_are_computed_where_there_are_too_many(auth: FlaskClient) -> None:
+    kinds = [f"$argon2id$v=19$m={memory},t=1,p=1" for memory in range(1000, 1040)]
+    kinds += ["pbkdf2:sha256:1000000", "scrypt:32768:8:1", "not the parameters of a hash", ""]
+    add_users(auth, {str(n): f"{kind}$salt$0" for n, kind in enumerate(kinds)})
+
+    with auth.application.app_context():
+        decoys = find_decoys("$argon2id$v=19$m=19456,t=2,p=1")
+
+    assert len(decoys) == MAXIMUM_KINDS
+    assert list(decoys)[:5] == [
+        "$argon2id$v=19$m=19456,t=2,p=1",
+        "pbkdf2:sha256:1000000",
+        "scrypt:32768:8:1",
+        "$argon2id$v=19$m=1039,t=1,p=1",
+        "$argon2id$v=19$m=1038,t=1,p=1",
+    ]
+
+
+@in_application
+@pytest.mark.parametrize("password_hash", OLD_HASHES.values(), ids=OLD_HASHES)
+def test_decoy_has_the_parameters_of_a_hash_and_no_password(password_hash: str) -> None:
+    decoy = make_decoy(parameters_of(password_hash))
+
+    assert parameters_of(decoy) == parameters_of(password_hash)
+    assert is_password_hash(decoy)
+    assert not verify_password(decoy, "")
+
+
+# Only a wrong password is a failed login
+
+BROKEN_HASHES = {
+    "no hash": "correct horse",
+    "truncated": "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA",
+    "argon2 without costs": "$argon2id$v=19$m=0,t=0,p=0$AAAAAAAAAAAAAAAAAAAAAA$" + "A" * 43,
+    "argon2 of 4 TiB": "$argon2id$v=19$m=4294967295,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$" + "A" * 43,
+    "scrypt beyond its own limit": "scrypt:1048576:8:4000$salt$" + "0" * 128,
+    "scrypt beyond all numbers": f"scrypt:{2**80}:8:1$salt$" + "0" * 128,
+    "unknown digest": "pbkdf2:rot13:1000$salt$" + "0" * 64,
+}
+
+
+@both_databases
+@pytest.mark.parametrize("password_hash", BROKEN_HASHES.values(), ids=BROKEN_HASHES)
+def test_hash_that_cannot_be_verified_is_no_failed_login(
+    password_hash: str, auth: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = get_token(auth)
+    give_hash(auth, password_hash)
+    body = {"current_password": PASSWORD, "new_password": "another good password"}
+
+    responses = [auth.post("/token", data={"username": "student1", "password": PASSWORD}) for _ in range(7)]
+    responses.append(auth.put("/users/me/password", json=body, headers=bearer(token)))
+
+    for response in responses:
+        assert response.status_code == 503
+        assert response.json
+        assert response.json["error"] == "temporarily_unavailable"
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == len(responses)
+    for error in errors:
+        assert error.startswith("cannot compute a password hash: ")
+        assert PASSWORD not in error
+    give_hash(auth, OLD_HASHES["werkzeug scrypt"])
+    assert log_in(auth, password=PASSWORD), "nothing was counted against the account"
+
+
+@pytest.mark.parametrize("username", ["teacher1", "nobody"])
+def test_decoy_that_cannot_be_computed_spares_no_guess(username: str, auth: FlaskClient) -> None:
+    """Otherwise guesses that get 503 would not be counted, and one that gets 200 would be right."""
+    give_hash(auth, BROKEN_HASHES["argon2 of 4 TiB"])
+    form = {"username": username, "password": "wrong"}
+
+    assert [auth.post("/token", data=form).status_code for _ in range(6)] == [400] * 5 + [429]
 
 
 @in_application
@@ -176,7 +324,7 @@ def test_login_beyond_the_cap_is_sent_away_soon(auth: FlaskClient) -> None:
         ),
     }
 
-    with no_turn_left(auth):
+    with no_place_left(auth):
         responses = [auth.open(path, method=method, **kwargs) for method, path, kwargs in requests.values()]
         others = [auth.get("/users/me", headers=bearer(token)), auth.get("/.well-known/jwks.json")]
 
@@ -185,4 +333,4 @@ def test_login_beyond_the_cap_is_sent_away_soon(auth: FlaskClient) -> None:
         assert response.json
         assert response.json["error"] == "temporarily_unavailable"
     assert [response.status_code for response in others] == [200, 200]
-    assert log_in(auth), "every turn was given back"
+    assert log_in(auth), "the semaphore was released each time"

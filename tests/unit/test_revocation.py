@@ -110,13 +110,22 @@ def test_own_token_of_a_client_can_be_revoked(auth: FlaskClient, inspector: tupl
 
 
 @pytest.mark.parametrize(
+    "token", ["x", "a b", "x" * 5000, "x" * 60_000, "\u00e9", "\x00", "a.b.c", "e30.e30.e30", "." * 5000]
+)
+def test_what_is_no_token_counts_as_revoked(
+    token: str, auth: FlaskClient, inspector: tuple[str, str]
+) -> None:
+    """RFC 7009 section 2.2, RFC 7662 section 2.2."""
+    assert auth.post("/revoke", data={"token": token}).status_code == 200
+    assert auth.post("/introspect", data={"token": token}, auth=inspector).json == {"active": False}
+
+
+@pytest.mark.parametrize(
     ("request_", "status"),
     [
         ({"data": {}}, 400),
         ({"data": {"token": ""}}, 400),
         ({"data": {"token": ["x", "y"]}}, 400),
-        ({"data": {"token": "a b"}}, 400),
-        ({"data": {"token": "x" * 5000}}, 400),
         ({"json": {"token": "x"}}, 415),
     ],
     ids=str,

@@ -1,44 +1,18 @@
-"""A login and its refresh tokens: rotation, reuse, scope, and what ends a session."""
+"""Sessions: what a refresh keeps, narrows and loses, and what ends a session."""
 
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
 from auth_app.errors import InvalidGrant
 from auth_app.models import Session, User
 from auth_app.sessions import start_session
-from tests.conftest import add_client, bearer, both_databases, change_row, find_user, log_in, read_claims
+from tests.conftest import add_client, both_databases, change_row, find_user, log_in, read_claims
+from tests.refresh_tokens import is_refused, refresh, refreshed, sees_itself, sessions
 
 pytestmark = both_databases
-
-
-def refresh(client: FlaskClient, refresh_token: str, **changes: Any) -> TestResponse:
-    auth = changes.pop("auth", None)
-    form = {"grant_type": "refresh_token", "refresh_token": refresh_token} | changes
-    return client.post("/token", data=form, auth=auth)
-
-
-def refreshed(client: FlaskClient, refresh_token: str, **changes: Any) -> dict[str, Any]:
-    response = refresh(client, refresh_token, **changes)
-    assert response.status_code == 200, response.text
-    assert isinstance(response.json, dict)
-    return response.json
-
-
-def is_refused(response: TestResponse, error: str = "invalid_grant") -> bool:
-    return (response.status_code, response.json and response.json["error"]) == (400, error)
-
-
-def sees_itself(client: FlaskClient, access_token: str) -> bool:
-    return client.get("/users/me", headers=bearer(access_token)).status_code == 200
-
-
-def sessions(client: FlaskClient) -> list[Session]:
-    with client.application.app_context():
-        return list(client.application.extensions["sqlalchemy"].session.scalars(sa.select(Session)))
 
 
 def test_refresh_answers_with_new_tokens_of_the_same_session(auth: FlaskClient) -> None:
@@ -72,60 +46,6 @@ def test_refresh_tokens_follow_each_other(auth: FlaskClient) -> None:
         seen.add(token)
 
     assert len(seen) == 6
-
-
-@pytest.mark.parametrize("age", [0, 1, 2])
-def test_reused_refresh_token_revokes_its_session(age: int, auth: FlaskClient) -> None:
-    answers = [log_in(auth)]
-    for _ in range(3):
-        answers.append(refreshed(auth, answers[-1]["refresh_token"]))
-
-    assert is_refused(refresh(auth, answers[age]["refresh_token"]))
-
-    assert is_refused(refresh(auth, answers[-1]["refresh_token"])), "the newest is good no longer"
-    assert not any(sees_itself(auth, answer["access_token"]) for answer in answers)
-
-
-def test_reuse_ends_no_other_session(auth: FlaskClient) -> None:
-    first, other = log_in(auth), log_in(auth)
-    refreshed(auth, first["refresh_token"])
-
-    refresh(auth, first["refresh_token"])
-
-    assert sees_itself(auth, other["access_token"])
-    assert refreshed(auth, other["refresh_token"])
-
-
-@pytest.mark.parametrize(
-    "token",
-    ["x", "x" * 43, "x" * 86, "x" * 4096, "eyJ.eyJ.x", "%", "é", " ", "a b", "\x00", "x" * 4097],
-)
-def test_made_up_refresh_token_is_refused(token: str, auth: FlaskClient) -> None:
-    response = refresh(auth, token)
-
-    assert response.status_code == 400
-    assert response.json
-    assert response.json["error"] in {"invalid_grant", "invalid_request"}
-
-
-def test_guess_in_a_family_counts_as_reuse(auth: FlaskClient) -> None:
-    """Who knows the first half of a refresh token has seen one."""
-    token = log_in(auth)["refresh_token"]
-
-    assert is_refused(refresh(auth, token[:-1] + ("A" if token[-1] != "A" else "B")))
-
-    assert is_refused(refresh(auth, token))
-
-
-def test_neither_half_of_a_refresh_token_is_stored(auth: FlaskClient) -> None:
-    token = log_in(auth)["refresh_token"]
-    (session,) = sessions(auth)
-
-    stored = " ".join(str(getattr(session, column.name)) for column in Session.__table__.columns)
-
-    assert session.refresh_token_hash in stored
-    assert token[:43] not in stored
-    assert token[43:] not in stored
 
 
 def test_expired_session_is_refused_and_removed_by_the_next_login(auth: FlaskClient) -> None:

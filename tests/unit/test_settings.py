@@ -32,6 +32,8 @@ BAD = {
     "lifetime too long": ({"ACCESS_TOKEN_LIFETIME": "3601"}, "ACCESS_TOKEN_LIFETIME: "),
     "lifetime of nothing": ({"ACCESS_TOKEN_LIFETIME": "0"}, "ACCESS_TOKEN_LIFETIME: "),
     "refresh lifetime of nothing": ({"REFRESH_TOKEN_LIFETIME": "0"}, "REFRESH_TOKEN_LIFETIME: "),
+    "no time at all for a retry": ({"REFRESH_TOKEN_GRACE": "-1"}, "REFRESH_TOKEN_GRACE: "),
+    "too much time for a retry": ({"REFRESH_TOKEN_GRACE": "301"}, "REFRESH_TOKEN_GRACE: "),
     "argon2 with too little memory": ({"ARGON2_MEMORY": "19455"}, "set it to 19456 or more"),
     "argon2 with one pass": ({"ARGON2_PASSES": "1"}, "set it to 47104 or more"),
     "argon2 with many passes": ({"ARGON2_PASSES": "9", "ARGON2_MEMORY": "7167"}, "set it to 7168 or more"),
@@ -74,7 +76,7 @@ def test_example_file_states_the_defaults(tmp_path: Path) -> None:
     lines = [line.removeprefix("#") for line in example.splitlines() if re.match("#[A-Z0-9_]+=", line)]
     (tmp_path / ".env").write_text("\n".join(lines))
 
-    assert len(lines) == 24
+    assert len(lines) == 25
     assert load_settings(AuthSettings) == AuthSettings.model_construct()
     assert load_settings(CourseSettings) == CourseSettings.model_construct()
 

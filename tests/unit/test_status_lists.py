@@ -32,6 +32,7 @@ from tests.conftest import (
     run_command,
 )
 from tests.forger import ISSUER
+from tests.refresh_tokens import let_grace_pass
 from tests.servers import wait_for
 
 LISTS = f"{ISSUER}/.well-known/status-list"
@@ -59,6 +60,7 @@ def refresh(client: FlaskClient, answer: dict[str, Any]) -> dict[str, Any]:
 
 def reuse(client: FlaskClient, answer: dict[str, Any]) -> None:
     refresh(client, answer)
+    let_grace_pass(client)
     assert refresh(client, answer)["error"] == "invalid_grant"
 
 

@@ -96,7 +96,7 @@ def test_wrong_password_unknown_user_and_disabled_user_get_the_same_answer(auth:
             ("nobody", "password123"),
             ("teacher1", "password456"),
             ("teacher1", "wrong"),
-            ("STUDENT1", "password123"),
+            ("STUDENT1", "PASSWORD123"),
         ]
     ]
 

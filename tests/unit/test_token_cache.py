@@ -1,6 +1,10 @@
 """The cache of verified tokens is as strict as if there were none."""
 
+import json
+import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +14,14 @@ from flask.testing import FlaskClient
 from flask_jwt_extended import decode_token, get_jwt, jwt_required
 
 from shared import init_app
+from shared.keys import read_key_file
 from shared.settings import ResourceServerSettings
 from shared.token_cache import MAXIMUM_TOKENS, TokenCache
-from shared.verification import LEEWAY
+from shared.token_checks import LEEWAY
 from tests.conftest import KeyPair, bearer, get_token, log_in, open_auth
 from tests.forger import Forger
 from tests.servers import wait_for
-from tests.unit.test_refused_tokens import REFUSED, now
+from tests.token_rows import REFUSED, now
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def client(public_file: Path) -> FlaskClient:
 
 
 def cache_of(client: FlaskClient) -> TokenCache:
-    cache: TokenCache = client.application.extensions["flask-jwt-extended"]._cache
+    cache: TokenCache = client.application.extensions["flask-jwt-extended"]._verifier._cache
     return cache
 
 
@@ -93,6 +98,51 @@ def test_forged_tokens_push_no_good_one_out(full: list[str], client: FlaskClient
 
     assert {get(client, token) for token in forged} == {401}
     assert list(tokens(client)) == full
+
+
+def test_view_that_changes_its_claims_changes_no_other_request(public_file: Path, forger: Forger) -> None:
+    app = Flask("service")
+    init_app(app, ResourceServerSettings(jwt_public_key_file=public_file, status_claim="ignored"))
+    seen = []
+
+    @app.get("/")
+    @jwt_required()
+    def spoil_claims() -> str:
+        seen.append(json.dumps(get_jwt()))
+        get_jwt()["status"]["status_list"]["idx"] = 0
+        get_jwt()["aud"].append("http://127.0.0.1:9999")
+        return ""
+
+    token = forger.sign(status={"status_list": {"idx": 5, "uri": "http://127.0.0.1:8081/x"}})
+    assert [app.test_client().get("/", headers=bearer(token)).status_code for _ in range(3)] == [200] * 3
+
+    assert len(set(seen)) == 1
+
+
+def test_cache_is_safe_for_threads(public_file: Path, forger: Forger) -> None:
+    """Tokens that expire are dropped while others are added to a cache that is full."""
+    keys = {kid: published.key for kid, published in read_key_file(public_file).items()}
+    cache, end = TokenCache(keys), time.monotonic() + 2
+    interval = sys.getswitchinterval()
+
+    def add(number: int) -> int:
+        added = 0
+        while time.monotonic() < end:
+            name = f"{number} {added}"
+            cache.add(name, "{}", forger.kid, 0, time.time() + (1e-5 if added % 2 else 60))
+            cache.get(name)
+            added += 1
+        return added
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            added = list(pool.map(add, range(8)))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert sum(added) > MAXIMUM_TOKENS, "the cache was full"
+    assert len(cache._tokens) <= MAXIMUM_TOKENS
 
 
 def test_oldest_token_goes_when_there_are_too_many(

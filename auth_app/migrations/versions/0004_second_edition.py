@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("failed_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_login_failures"),
     )
+    op.create_index("ix_login_failures_pair", "login_failures", ["account", "address", "failed_at"])
     op.create_index("ix_login_failures_account", "login_failures", ["account", "failed_at"])
     op.create_index("ix_login_failures_address", "login_failures", ["address", "failed_at"])
     op.create_index("ix_login_failures_failed_at", "login_failures", ["failed_at"])
@@ -110,7 +111,6 @@ def _change_sessions() -> None:
     with op.batch_alter_table("sessions") as batch:
         batch.alter_column("user_id", existing_type=sa.Uuid(), nullable=True)
         batch.add_column(sa.Column("generation", sa.Integer(), nullable=False, server_default="0"))
-        batch.add_column(sa.Column("spent_token_hash", sa.String(64)))
         batch.add_column(sa.Column("rotation_nonce", sa.String(64)))
         batch.add_column(sa.Column("rotated_at", sa.Double()))
         batch.add_column(sa.Column("revocation_mark", sa.Double()))
@@ -192,7 +192,7 @@ def _restore_sessions() -> None:
     )
     with op.batch_alter_table("sessions") as batch:
         batch.alter_column("user_id", existing_type=sa.Uuid(), nullable=False)
-        for name in ("generation", "spent_token_hash", "rotation_nonce", "rotated_at", "revocation_mark"):
+        for name in ("generation", "rotation_nonce", "rotated_at", "revocation_mark"):
             batch.drop_column(name)
     op.create_index("ix_sessions_user_id", "sessions", ["user_id"])
     condition = sa.text("revoked_at IS NOT NULL")

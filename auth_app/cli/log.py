@@ -1,0 +1,136 @@
+"""Repeat on a restored database what the log says was decided since: `flask --app wsgi_auth log replay`."""
+
+import json
+import math
+import sys
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+
+from auth_app.accounts import set_disabled, set_roles
+from auth_app.cli.console import Group
+from auth_app.clients import find_client, remove_client
+from auth_app.database import db
+from auth_app.models import Client, User
+from auth_app.session_ends import set_pending_bits
+
+Event = dict[str, Any]
+
+# These decide nothing, or nothing that a restored database takes back once `sessions revoke --all` has run.
+HARMLESS = {
+    "all_sessions_revoked",
+    "client_refused",
+    "client_token_issued",
+    "key_activated",
+    "key_generated",
+    "key_published",
+    "key_revoked",
+    "login",
+    "login_failed",
+    "login_throttled",
+    "refresh_token_reused",
+    "session_revoked",
+    "sessions_revoked",
+    "token_refreshed",
+}
+REPEATABLE: dict[str, Callable[[Any, Event], None]] = {
+    "client_added": lambda _client, _event: None,
+    "client_removed": lambda client, _event: remove_client(client),
+    "roles_changed": lambda user, event: set_roles(user, event["roles"]),
+    "user_created": lambda _user, _event: None,
+    "user_disabled": lambda user, _event: set_disabled(user, True),
+    "user_enabled": lambda user, _event: set_disabled(user, False),
+}
+
+group = Group("log", help="Make use of the log.")
+
+
+def _parse_time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError
+    return moment
+
+
+def _check_time(_context: click.Context, _parameter: click.Parameter, text: str) -> datetime:
+    try:
+        return _parse_time(text)
+    except ValueError:
+        raise click.BadParameter("give a time such as 2026-11-25T03:00:00Z") from None
+
+
+@group.command("replay")
+@click.argument("since", callback=_check_time)
+def replay(since: datetime) -> None:
+    """Repeat what was decided about users and clients after a backup that was restored.
+
+    SINCE is when the backup began. The log is read from standard input, in any order. A user whose password
+    was changed is disabled, because the old password is back. Whatever is left to do by hand is printed.
+    """
+    events = sorted(_read_events(since), key=lambda event: _parse_time(event["time"]))
+    tasks = list(_repeat(events))
+    db.session.commit()
+    set_pending_bits(seconds=math.inf)
+    for task in tasks:
+        click.echo(task)
+    click.echo(f"replayed {len(events)} event{'' if len(events) == 1 else 's'}")
+
+
+def _read_events(since: datetime) -> Iterator[Event]:
+    for line in sys.stdin.buffer:
+        _, brace, rest = line.partition(b"{")  # what collects logs may put a prefix before each line
+        try:
+            event = json.loads(brace + rest)
+            is_due = _parse_time(event["time"]) >= since
+        except (ValueError, KeyError, TypeError):  # not a line of ours
+            continue
+        if is_due and event.get("event") not in {None, *HARMLESS}:
+            yield event
+
+
+def _repeat(events: Iterable[Event]) -> Iterator[str]:
+    """Repeat events, and yield what is left to do by hand; the caller commits."""
+    lost: dict[str, None] = {}  # what was made after the backup, in this order
+    doubtful: defaultdict[User, list[str]] = defaultdict(list)
+    for event in events:
+        name, (subject, description) = event["event"], _find_subject(event)
+        if name in {"client_removed", "user_deleted"}:
+            lost.pop(description, None)
+        elif subject is None:
+            lost[description] = None
+        if subject is None:
+            continue
+        if name in REPEATABLE:
+            REPEATABLE[name](subject, event)
+        elif isinstance(subject, User):
+            doubtful[subject].append(name)
+        else:
+            yield f"{description}: {name} cannot be repeated; repeat it, or remove the client"
+    for user, names in doubtful.items():
+        yield _disable(user, names)
+    for description in lost:
+        yield f"{description} is not in the backup: add it again if it is still needed"
+
+
+def _find_subject(event: Event) -> tuple[User | Client | None, str]:
+    if client_id := event.get("client"):
+        return find_client(client_id), f"client {client_id}"
+    user_id = str(event.get("user"))
+    try:
+        user = db.session.get(User, uuid.UUID(user_id))
+    except ValueError:
+        user = None
+    return user, f"user {user.username if user else user_id}"
+
+
+def _disable(user: User, names: list[str]) -> str:
+    was_disabled = user.is_disabled
+    set_disabled(user, True)
+    reason = f"{user.username} is disabled, because {', '.join(sorted(set(names)))} cannot be repeated"
+    if was_disabled:
+        return f"{reason}, and was disabled before: run `users set-password` before you enable it again"
+    return f"{reason}: run `users set-password {user.username}`, then `users enable {user.username}`"

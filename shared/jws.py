@@ -1,0 +1,70 @@
+"""Parse compact JWS strictly: one token has one spelling, and one meaning to every parser (RFC 7515)."""
+
+import json
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+WELL_FORMED = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+
+
+@dataclass(frozen=True, repr=False)
+class UnverifiedJws:
+    """A JWS that was parsed and not verified: nothing in it may be trusted yet."""
+
+    header: dict[str, Any]
+    claims: dict[str, Any]
+    payload: bytes  # the claims as they were sent
+    signed: bytes  # what the signature is for
+    signature: bytes
+
+
+def parse_jws(text: str) -> UnverifiedJws:
+    """Parse a JWS in compact serialization whose header and payload are JSON objects. Raises `ValueError`."""
+    if not WELL_FORMED.fullmatch(text):
+        raise ValueError("not three parts in base64url")
+    signed, _, encoded_signature = text.rpartition(".")
+    header, payload = map(_decode, signed.split("."))
+    return UnverifiedJws(
+        parse_object(header), parse_object(payload), payload, signed.encode(), _decode(encoded_signature)
+    )
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object (RFC 8259) in UTF-8 that Python and other parsers understand alike.
+
+    Raises `ValueError` for a repeated member, a byte order mark, NaN and its like, lone surrogates, and what
+    is nested too deeply.
+    """
+    try:
+        # Decoded first: given bytes, `json.loads` takes UTF-16 and UTF-32 too.
+        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  # of a client's making, not of a programmer's
+    return value
+
+
+def _decode(part: str) -> bytes:
+    decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    # The last character may have bits that mean nothing: they must be zero.
+    if urlsafe_b64encode(decoded).rstrip(b"=") != part.encode():
+        raise ValueError("not the one spelling in base64url")
+    return decoded
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is repeated")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -1,0 +1,184 @@
+"""Say what a token must be: every check on a signed token is a row of one table.
+
+RFC 9068 section 4 and RFC 8725 decide what is checked. `HEADER_CHECKS` hold for any JWT that the issuer
+signs, `CHECKS` for access tokens. Whoever made a token must not be able to steer a terminal: advice quotes it
+in ASCII.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from shared.jws import UnverifiedJws
+from shared.keys import ALGORITHM
+
+TOKEN_TYPE = "at+jwt"  # noqa: S105  # RFC 9068 section 2.1
+LEEWAY = 10  # seconds that two clocks may differ
+MAXIMUM_LIFETIME = 3600  # seconds from `iat` to `exp`
+MAXIMUM_LENGTH = 4096  # characters of an encoded token
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a token is held against."""
+
+    public_keys: Mapping[str, RSAPublicKey]
+    issuer: str = ""
+    audiences: Set[str] = frozenset()  # one of them must be in `aud`
+    kind: str = TOKEN_TYPE  # its `typ`
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row: what must be true of a token, and what to do where it is not."""
+
+    name: str  # for people; may hold {kind}, {issuer} and {audience}
+    reason: str  # for programs: "invalid", "expired" or "claims"
+    # Returns None for a good token, else advice for the operator of the service.
+    find_fault: Callable[[UnverifiedJws, Expected], str | None]
+
+
+def _check_algorithm(token: UnverifiedJws, _expected: Expected) -> str | None:
+    algorithm = token.header.get("alg")
+    return None if algorithm == ALGORITHM else f"it is {algorithm!a}: no other algorithm is accepted"
+
+
+def _check_type(token: UnverifiedJws, expected: Expected) -> str | None:
+    kind = token.header.get("typ")  # RFC 8725 section 3.11
+    if isinstance(kind, str) and kind.lower().removeprefix("application/") == expected.kind:
+        return None
+    return f"it is {kind!a}: this is a token of another kind"
+
+
+def _check_extensions(token: UnverifiedJws, _expected: Expected) -> str | None:
+    # RFC 7515 section 4.1.11
+    return "it needs an extension, and none is known here" if "crit" in token.header else None
+
+
+def _check_key_id(token: UnverifiedJws, expected: Expected) -> str | None:
+    # Keys that the token brings or names itself (`jwk`, `jku`, `x5c`, `x5u`) are never looked at.
+    kid = token.header.get("kid")
+    if isinstance(kid, str) and kid in expected.public_keys:
+        return None
+    known = ", ".join(expected.public_keys)
+    return f"it is {kid!a}, and the known keys are {known}: give this service the issuer's public key"
+
+
+def _check_signature(token: UnverifiedJws, expected: Expected) -> str | None:
+    kid = token.header.get("kid")
+    key = expected.public_keys.get(kid) if isinstance(kid, str) else None
+    if key is None:
+        return "there is no key to verify it with"
+    try:
+        key.verify(token.signature, token.signed, PKCS1v15(), SHA256())
+    except InvalidSignature:
+        return "somebody else signed this token, or changed it"
+    return None
+
+
+def _check_issuer(token: UnverifiedJws, expected: Expected) -> str | None:
+    issuer = token.claims.get("iss")
+    if issuer == expected.issuer:
+        return None
+    return f"it is {issuer!a}: ISSUER must be the same here and in auth_app"
+
+
+def _check_audience(token: UnverifiedJws, expected: Expected) -> str | None:
+    audience = token.claims.get("aud")
+    listed: Any = [audience] if isinstance(audience, str) else audience
+    is_list = isinstance(listed, list) and all(isinstance(one, str) for one in listed)
+    if is_list and not expected.audiences.isdisjoint(listed):
+        return None
+    return (
+        f"it is {audience!a}: RESOURCE of this service must be in RESOURCES of auth_app, and in the "
+        "`resource` parameter if the client sends one"
+    )
+
+
+def _check_numbers(token: UnverifiedJws, _expected: Expected) -> str | None:
+    return None if _times(token) else "take an access token as POST /token of auth_app gives it"
+
+
+def _check_expiry(token: UnverifiedJws, _expected: Expected) -> str | None:
+    if not (times := _times(token)):
+        return "it has no time that can be compared"
+    ago = time.time() - times[0]
+    return None if ago < LEEWAY else f"it did {ago:.0f} seconds ago: get another one"
+
+
+def _check_beginning(token: UnverifiedJws, _expected: Expected) -> str | None:
+    if not (times := _times(token)):
+        return "it has no time that can be compared"
+    ahead = max(times[1:]) - time.time()
+    if ahead <= LEEWAY:
+        return None
+    return f"it will in {ahead:.0f} seconds: set the clock of this host, or that of auth_app's"
+
+
+def _check_lifetime(token: UnverifiedJws, _expected: Expected) -> str | None:
+    if not (times := _times(token)):
+        return "it has no time that can be compared"
+    lifetime = times[0] - times[1]
+    if 0 < lifetime <= MAXIMUM_LIFETIME:
+        return None
+    return f"it is valid for {lifetime:.0f}: auth_app issues no such token"
+
+
+def _check_names(token: UnverifiedJws, _expected: Expected) -> str | None:
+    names = [token.claims.get(name) for name in ("sub", "jti", "client_id")]
+    if all(isinstance(name, str) and name for name in names):
+        return None
+    return "the issuer must set them (RFC 9068 section 2.2)"
+
+
+def _check_scope(token: UnverifiedJws, _expected: Expected) -> str | None:
+    # `type` is what flask-jwt-extended tells its refresh tokens by.
+    if isinstance(token.claims.get("scope", ""), str) and token.claims.get("type", "access") == "access":
+        return None
+    return "take an access token as POST /token of auth_app gives it"
+
+
+def _times(token: UnverifiedJws) -> tuple[float, float, float] | None:
+    """Return `exp`, `iat` and `nbf` if they are numbers (RFC 7519 section 2); without `nbf`, `iat` again."""
+    claims = token.claims
+    exp, iat = claims.get("exp"), claims.get("iat")
+    nbf = claims.get("nbf", iat)
+    return (exp, iat, nbf) if all(map(_is_time, (exp, iat, nbf))) else None  # type: ignore[return-value]
+
+
+def _is_time(value: Any) -> bool:
+    # True is an `int` to Python; what cannot be a time breaks arithmetic.
+    return type(value) in {int, float} and -(2.0**53) < value < 2.0**53
+
+
+HEADER_CHECKS = (
+    Check(f"alg is {ALGORITHM}", "invalid", _check_algorithm),  # whatever it says (RFC 8725 section 3.1)
+    Check("typ is {kind}", "invalid", _check_type),
+    Check("crit is absent", "invalid", _check_extensions),
+    Check("kid names a key that is known", "unknown kid", _check_key_id),
+    Check("the signature is that key's", "invalid", _check_signature),
+)
+CHECKS = (
+    *HEADER_CHECKS,
+    Check("iss is {issuer}", "invalid", _check_issuer),
+    Check("aud has {audience}", "invalid", _check_audience),
+    Check("exp and iat, and nbf if there is one, are numbers", "invalid", _check_numbers),
+    Check("it has not expired", "expired", _check_expiry),
+    Check("its time has come", "invalid", _check_beginning),
+    Check(f"it is valid for {MAXIMUM_LIFETIME} seconds at most", "claims", _check_lifetime),
+    Check("sub, jti and client_id are strings that are not empty", "claims", _check_names),
+    Check("scope is a string, and type is access, where they are present", "claims", _check_scope),
+)
+
+
+def find_faults(
+    token: UnverifiedJws, expected: Expected, checks: Iterable[Check] = CHECKS
+) -> Iterable[tuple[Check, str | None]]:
+    """Make checks in their order, and yield each with what is wrong, or with None."""
+    return ((check, check.find_fault(token, expected)) for check in checks)

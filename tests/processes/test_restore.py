@@ -1,0 +1,165 @@
+"""A restored backup brings back nothing that was decided after it: by the commands of docs/operations.md."""
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jwt
+import pytest
+
+from shared.logs import format_time
+from tests.conftest import PASSWORDS, bearer
+from tests.secrets import remember
+from tests.servers import ROOT, Server, call, environment_for, listen, run_flask, serve
+
+RECIPE = re.search(
+    r"### After restoring auth_app.*?```text\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL
+)
+NEW_PASSWORD = "correct horse battery"
+
+
+@dataclass
+class Issuer:
+    """auth_app with its files in one folder, as a deployment with SQLite has them."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        (self.folder / "keys").mkdir()
+        self.environment = {"AUTH_DATABASE_URL": f"sqlite:///{self.folder}/auth.db"}
+        for command in ("keys generate", "db upgrade", "demo-data"):
+            run_flask("wsgi_auth", command, self.environment, self.folder)
+
+    @contextmanager
+    def serve(self) -> Iterator[Server]:
+        with listen() as listener, serve("wsgi_auth", listener, self.environment, self.folder) as server:
+            yield server
+
+    def flask(self, *arguments: str, stdin: str = "") -> str:
+        """Run a command and return what it prints; its log goes to the file that the document names."""
+        return self.run(
+            f"{sys.executable} -m flask --app wsgi_auth {' '.join(arguments)} 2>> commands.log", stdin
+        )
+
+    def run(self, script: str, stdin: str = "") -> str:
+        environment = environment_for(self.environment)
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            env=environment,
+            cwd=self.folder,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def back_up(self) -> None:
+        shutil.copytree(self.folder / "keys", self.folder / "backup/keys")
+        with (
+            closing(sqlite3.connect(self.folder / "auth.db")) as source,
+            closing(sqlite3.connect(self.folder / "backup/auth.db")) as copy,
+        ):
+            source.backup(copy)
+
+    def restore(self) -> None:
+        for path in self.folder.glob("auth.db*"):
+            path.unlink()
+        shutil.copy(self.folder / "backup/auth.db", self.folder)
+        shutil.rmtree(self.folder / "keys")
+        shutil.copytree(self.folder / "backup/keys", self.folder / "keys")
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Issuer:
+    return Issuer(tmp_path)
+
+
+def log_in(server: Server, username: str, password: str | None = None) -> tuple[int, dict[str, str]]:
+    form = {"username": username, "password": password or PASSWORDS[username]}
+    return call(f"{server.url}/token", form=form)
+
+
+def send(server: Server, method: str, path: str, body: Mapping[str, object], token: str) -> None:
+    remember(body)
+    request = urllib.request.Request(
+        server.url + path,
+        json.dumps(body).encode(),
+        {**bearer(token), "Content-Type": "application/json"},
+        method=method,
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.status in {200, 204}
+
+
+def ask_for_client_token(server: Server, secret: str) -> int:
+    form = {"grant_type": "client_credentials", "client_id": "reports", "client_secret": secret}
+    return call(f"{server.url}/token", form=form)[0]
+
+
+def kid_of(token: str) -> str:
+    kid: str = jwt.get_unverified_header(token)["kid"]
+    return kid
+
+
+def test_restored_backup_brings_back_nothing_that_was_decided_after_it(issuer: Issuer) -> None:
+    secret = json.loads(issuer.flask("clients", "add", "reports", "--scope", "courses:read", "--json"))
+    remember(secret)
+    issuer.flask("users", "add", "ada", "--role", "admin", stdin=f"{NEW_PASSWORD}\n")
+    backed_up_at = format_time(time.time())
+    with issuer.serve() as server:
+        admin = log_in(server, "admin1")[1]["access_token"]
+        ids = {name: jwt_subject(log_in(server, name)[1]) for name in ("student1", "teacher1")}
+        ids["ada"] = jwt_subject(log_in(server, "ada", NEW_PASSWORD)[1])
+        stolen = log_in(server, "student1")[1]
+        issuer.back_up()
+
+        student = log_in(server, "student1")[1]["access_token"]
+        change = {"current_password": PASSWORDS["student1"], "new_password": NEW_PASSWORD}
+        send(server, "PUT", "/users/me/password", change, student)
+        send(server, "PATCH", f"/users/{ids['teacher1']}", {"is_disabled": True}, admin)
+        send(server, "PATCH", f"/users/{ids['ada']}", {"roles": ["student"]}, admin)
+        issuer.flask("clients", "remove", "reports")
+        old_kid = kid_of(admin)
+        issuer.flask("keys", "revoke", old_kid)
+    issuer.restore()
+    shutil.copy(server.log, issuer.folder / "auth.log")
+
+    assert RECIPE
+    said = issuer.run(RECIPE[1].replace("2026-11-25T03:00:00Z", backed_up_at))
+    assert "run `users set-password student1`, then `users enable student1`" in said
+    assert re.search(rf"{old_kid} +revoked ", said)
+    issuer.flask("keys", "revoke", old_kid)
+
+    with issuer.serve() as server:
+        assert log_in(server, "student1")[0] == 400, "the old password"
+        assert log_in(server, "teacher1")[0] == 400, "the disabled user"
+        assert "users:manage" not in log_in(server, "ada", NEW_PASSWORD)[1]["scope"], "the old role"
+        assert ask_for_client_token(server, secret["client_secret"]) == 401, "the removed client"
+        form = {"grant_type": "refresh_token", "refresh_token": stolen["refresh_token"]}
+        assert call(f"{server.url}/token", form=form)[0] == 400, "the ended session"
+        assert call(f"{server.url}/users/me", stolen["access_token"])[0] == 401
+        key_set = call(f"{server.url}/.well-known/jwks.json")[1]
+        assert old_kid not in {key["kid"] for key in key_set["keys"]}, "the revoked key"
+        issuer.flask("users", "set-password", "student1", stdin=f"{NEW_PASSWORD}2\n")
+        issuer.flask("users", "enable", "student1")
+        assert log_in(server, "student1")[0] == 400
+        assert log_in(server, "student1", f"{NEW_PASSWORD}2")[0] == 200
+
+
+def jwt_subject(login: dict[str, str]) -> str:
+    subject: str = jwt.decode(login["access_token"], options={"verify_signature": False})["sub"]
+    return subject

@@ -1,0 +1,303 @@
+"""Tokens of every kind, good and bad: every check on a token has a row here."""
+
+import json
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from shared.keys import public_jwk
+from shared.token_checks import LEEWAY, MAXIMUM_LENGTH, MAXIMUM_LIFETIME
+from tests.forger import (
+    ABSENT,
+    COURSES,
+    ISSUER,
+    SHA384_DIGEST,
+    SHA512_DIGEST,
+    Forger,
+    encode,
+    es256,
+    hs256,
+    ps256,
+    rs,
+)
+
+Make = Callable[[Forger, Forger], str]
+
+
+def now(seconds: float = 0) -> float:
+    return int(time.time()) + seconds
+
+
+def pem(forger: Forger) -> bytes:
+    return forger.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def der(forger: Forger) -> bytes:
+    return forger.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def unsigned(_data: bytes) -> bytes:
+    return b""
+
+
+def header(**members: Any) -> Make:
+    return lambda genuine, _attacker: genuine.sign(members)
+
+
+def claims(**changes: Any) -> Make:
+    return lambda genuine, _attacker: genuine.sign(**changes)
+
+
+def times(**offsets: float) -> Make:
+    """Claims as seconds from now."""
+    return lambda genuine, _attacker: genuine.sign(**{name: now(value) for name, value in offsets.items()})
+
+
+def payload(text: bytes) -> Make:
+    return lambda genuine, _attacker: genuine.sign_payload(text)
+
+
+def edit(change: Callable[[str], str]) -> Make:
+    return lambda genuine, _attacker: change(genuine.sign())
+
+
+def flip(text: str, index: int) -> str:
+    flipped = "A" if text[index] != "A" else "B"
+    parts = list(text)
+    parts[index] = flipped
+    return "".join(parts)
+
+
+def genuine_header(genuine: Forger) -> dict[str, Any]:
+    return {"alg": "RS256", "typ": "at+jwt", "kid": genuine.kid}
+
+
+def genuine_claims(genuine: Forger) -> str:
+    payload = genuine.sign().split(".")[1]
+    return urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
+
+
+def sign_header(genuine: Forger, encoding: str) -> str:
+    return sign_text(genuine, json.dumps(genuine_header(genuine)), encoding)
+
+
+def sign_text(genuine: Forger, header: str, encoding: str = "utf-8") -> str:
+    """Return a token with a header that is any text."""
+    signed = f"{encode(header.encode(encoding))}.{genuine.sign().split('.')[1]}"
+    return f"{signed}.{encode(rs(genuine.key)(signed.encode()))}"
+
+
+def respell(part: str) -> str:
+    """Spell base64url another way: the last character of a part has bits that mean nothing."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    size = len(part.rpartition(".")[2])
+    assert size % 4, "it has no such bits"
+    return part[:-1] + alphabet[alphabet.index(part[-1]) ^ 1]
+
+
+ACCEPTED: dict[str, Make] = {
+    "as issued": claims(),
+    "typ in capitals": header(typ="AT+JWT"),
+    "typ in its long form": header(typ="application/at+jwt"),
+    "typ in its long form and capitals": header(typ="Application/AT+JWT"),
+    "jwk, not looked at": lambda genuine, attacker: genuine.sign(
+        {"jwk": public_jwk(attacker.key.public_key())}
+    ),
+    "jku, not looked at": header(jku="http://127.0.0.1:1/jwks.json"),
+    "x5u and x5c, not looked at": header(x5u="http://127.0.0.1:1/x", x5c=["AAAA"]),
+    "aud is one text": lambda genuine, _: genuine.sign(aud=COURSES),
+    "exp with a fraction": times(exp=900.5),
+    "exp within the leeway": times(iat=-60, exp=-(LEEWAY // 2)),
+    "iat within the leeway": times(iat=LEEWAY // 2, exp=60),
+    "nbf has come": times(nbf=-1),
+    "nbf within the leeway": times(nbf=LEEWAY // 2),
+    "the longest lifetime": times(iat=0, exp=MAXIMUM_LIFETIME),
+    "a claim that nobody knows": claims(colour="blue"),
+    "as long as may be": lambda genuine, _: pad(genuine, MAXIMUM_LENGTH - 1),
+}
+
+REFUSED: dict[str, Make] = {
+    # compact JWS of three parts under a length cap
+    "empty": lambda *_: "",
+    "no dot": lambda *_: "malformed",
+    "two parts": edit(lambda token: token.rpartition(".")[0]),
+    "four parts": edit(lambda token: token + ".AAAA"),
+    "five parts, as a JWE has": edit(lambda token: token + ".AAAA.AAAA"),
+    "empty header": edit(lambda token: "." + token.partition(".")[2]),
+    "empty payload": edit(lambda token: "..".join(token.split(".")[::2])),
+    "padded": edit(lambda token: token + "="),
+    "space inside": edit(lambda token: token.replace(".", ". ")),
+    "followed by a second token": edit(lambda token: f"{token} {token}"),
+    "followed by another header's token": edit(lambda token: f"{token}, Bearer {token}"),
+    "not ASCII": edit(lambda token: token + "\u00e9"),
+    "not base64url": edit(lambda token: token.replace(".", ".+/", 1)),
+    "too long": lambda genuine, _: pad(genuine, MAXIMUM_LENGTH + 1),
+    "padded with two": edit(lambda token: token + "=="),
+    "padded inside": edit(lambda token: token.replace(".", "==.", 1)),
+    "last character with bits that mean nothing": edit(respell),
+    "header with bits that mean nothing": lambda genuine, _: (
+        respell(genuine.sign({"x": "y"}).partition(".")[0]) + ".e30.AAAA"
+    ),
+    "header is no JSON": edit(lambda token: encode(b"{") + token[token.index(".") :]),
+    "header is no object": edit(lambda token: encode(b"[]") + token[token.index(".") :]),
+    "header in UTF-16": lambda genuine, _: sign_header(genuine, "utf-16"),
+    "header in UTF-32": lambda genuine, _: sign_header(genuine, "utf-32-le"),
+    "header with a byte order mark": lambda genuine, _: sign_header(genuine, "utf-8-sig"),
+    "header with a member twice": lambda genuine, _: sign_text(
+        genuine, json.dumps(genuine_header(genuine))[:-1] + ', "alg": "RS256"}'
+    ),
+    "header with a member twice, deep inside": lambda genuine, _: sign_text(
+        genuine, json.dumps(genuine_header(genuine))[:-1] + ', "x": [{"a": 1, "a": 1}]}'
+    ),
+    "header is nested too deeply": lambda genuine, _: sign_text(genuine, "[" * 2500),
+    "header with a lone surrogate": lambda genuine, _: sign_text(
+        genuine, json.dumps(genuine_header(genuine))[:-1] + ', "x": "\\ud800"}'
+    ),
+    "payload in UTF-16": lambda genuine, _: genuine.sign_payload(genuine_claims(genuine).encode("utf-16")),
+    "payload in UTF-16 without its mark": lambda genuine, _: genuine.sign_payload(
+        genuine_claims(genuine).encode("utf-16-le")
+    ),
+    "payload in UTF-32": lambda genuine, _: genuine.sign_payload(genuine_claims(genuine).encode("utf-32")),
+    "payload with a byte order mark": lambda genuine, _: genuine.sign_payload(
+        genuine_claims(genuine).encode("utf-8-sig")
+    ),
+    "payload with a member twice": lambda genuine, _: genuine.sign_payload(
+        genuine_claims(genuine)[:-1].encode() + b', "sub": "x"}'
+    ),
+    "payload with a member twice, deep inside": lambda genuine, _: genuine.sign_payload(
+        genuine_claims(genuine)[:-1].encode() + b', "x": {"y": [{"a": 1, "a": 1}]}}'
+    ),
+    "payload with a lone surrogate": lambda genuine, _: genuine.sign_payload(
+        genuine_claims(genuine)[:-1].encode() + b', "x": "\\ud800"}'
+    ),
+    "payload with NaN": lambda genuine, _: genuine.sign_payload(
+        genuine_claims(genuine)[:-1].encode() + b', "x": NaN}'
+    ),
+    "payload is no JSON": payload(b"{"),
+    "payload is no object": payload(b"[]"),
+    "payload is null": payload(b"null"),
+    "payload is no UTF-8": payload(b'{"sub": "\xff"}'),
+    "payload is nested too deeply": payload(b"[" * 2500),
+    # alg
+    "alg missing": header(alg=ABSENT),
+    "alg null": header(alg=None),
+    "alg a list": header(alg=["RS256"]),
+    "alg in small letters": header(alg="rs256"),
+    "alg none, unsigned": lambda genuine, _: genuine.sign({"alg": "none"}, unsigned),
+    "alg None, unsigned": lambda genuine, _: genuine.sign({"alg": "None"}, unsigned),
+    "alg none, signed": header(alg="none"),
+    "alg HS256 with the public PEM": lambda genuine, _: genuine.sign({"alg": "HS256"}, hs256(pem(genuine))),
+    "alg HS256 with the stripped PEM": lambda genuine, _: genuine.sign(
+        {"alg": "HS256"}, hs256(pem(genuine).strip())
+    ),
+    "alg HS256 with the public DER": lambda genuine, _: genuine.sign({"alg": "HS256"}, hs256(der(genuine))),
+    "alg HS256 with nothing": lambda genuine, _: genuine.sign({"alg": "HS256"}, hs256(b"")),
+    "alg RS256, signed with HS256": lambda genuine, _: genuine.sign(None, hs256(pem(genuine))),
+    "alg RS384": lambda genuine, _: genuine.sign({"alg": "RS384"}, rs(genuine.key, SHA384_DIGEST)),
+    "alg RS512": lambda genuine, _: genuine.sign({"alg": "RS512"}, rs(genuine.key, SHA512_DIGEST)),
+    "alg PS256": lambda genuine, _: genuine.sign({"alg": "PS256"}, ps256(genuine.key)),
+    "alg ES256": lambda genuine, _: genuine.sign(
+        {"alg": "ES256"}, es256(ec.generate_private_key(ec.SECP256R1()))
+    ),
+    # typ
+    "typ missing": header(typ=ABSENT),
+    "typ null": header(typ=None),
+    "typ a number": header(typ=1),
+    "typ a list": header(typ=["at+jwt"]),
+    "typ JWT": header(typ="JWT"),
+    "typ of a status list": header(typ="statuslist+jwt"),
+    "typ of a logout token": header(typ="logout+jwt"),
+    "typ with a parameter": header(typ="at+jwt; v=1"),
+    # kid
+    "kid missing": header(kid=ABSENT),
+    "kid null": header(kid=None),
+    "kid empty": header(kid=""),
+    "kid a number": header(kid=1),
+    "kid a list": header(kid=["x"]),
+    "kid unknown": header(kid="unknown"),
+    "kid a path": header(kid="../../dev/null"),
+    # crit
+    "crit with what nobody knows": header(crit=["exp"]),
+    "crit with b64": header(crit=["b64"], b64=True),
+    "crit empty": header(crit=[]),
+    "crit null": header(crit=None),
+    # signature
+    "signature empty": lambda genuine, _: genuine.sign(None, unsigned),
+    "signature cut": edit(lambda token: token[:-8]),
+    "signature changed": edit(lambda token: flip(token, -20)),
+    "signature of another token": lambda genuine, _: (
+        genuine.sign().rpartition(".")[0] + "." + genuine.sign(sub="x").rpartition(".")[2]
+    ),
+    "payload changed": edit(lambda token: flip(token, token.index(".") + 20)),
+    "header changed": lambda genuine, _: (
+        genuine.sign({"x": 1}).partition(".")[0] + "." + genuine.sign().partition(".")[2]
+    ),
+    "signed with another key": lambda _, attacker: attacker.sign(),
+    "signed with the key in its jwk": lambda _, attacker: attacker.sign(
+        {"jwk": public_jwk(attacker.key.public_key())}
+    ),
+    "signed with the key in its jwk, no kid": lambda _, attacker: attacker.sign(
+        {"kid": ABSENT, "jwk": public_jwk(attacker.key.public_key())}
+    ),
+    "signed with the key at its jku": lambda _, attacker: attacker.sign({"jku": f"{ISSUER}/jwks.json"}),
+    # iss
+    "iss missing": claims(iss=ABSENT),
+    "iss null": claims(iss=None),
+    "iss another": claims(iss="http://127.0.0.1:9999"),
+    "iss with a slash more": claims(iss=ISSUER + "/"),
+    "iss a list": claims(iss=[ISSUER]),
+    # aud: each service refuses what is meant for the other in test_audience
+    "aud missing": claims(aud=ABSENT),
+    "aud null": claims(aud=None),
+    "aud empty": claims(aud=[]),
+    "aud another": claims(aud=["http://127.0.0.1:9999"]),
+    "aud longer": claims(aud=[f"{ISSUER}/x", f"{COURSES}/x"]),
+    "aud an object": claims(aud={ISSUER: 1, COURSES: 1}),
+    "aud with a number": claims(aud=[ISSUER, COURSES, 1]),
+    # exp, iat, nbf
+    "exp missing": claims(exp=ABSENT),
+    "exp null": claims(exp=None),
+    "exp a text": lambda genuine, _: genuine.sign(exp=str(int(now(900)))),
+    "exp true": claims(exp=True),
+    "exp a list": claims(exp=[]),
+    "exp not a number": claims(exp=float("nan")),
+    "exp without end": claims(exp=float("inf")),
+    "exp past": times(iat=-60, exp=-LEEWAY - 2),
+    "exp past by far": times(iat=-7200, exp=-3600),
+    "exp beyond all numbers": lambda genuine, _: genuine.sign(exp=10**400),
+    "iat missing": claims(iat=ABSENT),
+    "iat null": claims(iat=None),
+    "iat a text": lambda genuine, _: genuine.sign(iat=str(int(now()))),
+    "iat true": claims(iat=True),
+    "iat to come": times(iat=LEEWAY + 5, exp=900),
+    "nbf null": claims(nbf=None),
+    "nbf a text": claims(nbf="0"),
+    "nbf true": claims(nbf=True),
+    "nbf to come": times(nbf=LEEWAY + 5),
+    "lives too long": times(iat=0, exp=MAXIMUM_LIFETIME + 1),
+    "issued long ago, still living": times(iat=-MAXIMUM_LIFETIME, exp=60),
+    "expires when issued": times(iat=5, exp=5),
+    "expires before issued": times(iat=5, exp=4),
+    # sub, jti, client_id, scope
+    **{
+        f"{name} {kind}": claims(**{name: value})
+        for name in ("sub", "jti", "client_id")
+        for kind, value in {"missing": ABSENT, "null": None, "empty": "", "a number": 1, "a list": []}.items()
+    },
+    "scope null": claims(scope=None),
+    "scope a list": claims(scope=["courses:read"]),
+    # flask-jwt-extended's own idea of a refresh token
+    "type refresh": claims(type="refresh"),
+}
+
+
+def pad(genuine: Forger, length: int) -> str:
+    """Return a good token of `length` characters, or one more: base64url skips every fourth length."""
+    size = length - len(genuine.sign(pad=""))
+    return next(
+        token for n in range(size * 3 // 4 - 4, size) if len(token := genuine.sign(pad="x" * n)) >= length
+    )
