@@ -116,7 +116,7 @@ def test_issuer_does_not_start_with_a_damaged_record(
     damage(good)
 
     with pytest.raises(SystemExit):
-        auth_app.create_app(auth.application.extensions["settings"])
+        check_startup(auth_app.create_app(auth.application.extensions["settings"]))
 
     line = capsys.readouterr().err
     assert line.startswith(f"auth_app cannot start: {good} ")
@@ -143,6 +143,7 @@ def test_running_issuer_forgets_no_revoked_key(
 ) -> None:
     assert auth.get("/readyz").json == {"status": "ok"}
     before = RevokedKeys(good)
+    assert KIDS[0] in before
 
     damage(good)
 
