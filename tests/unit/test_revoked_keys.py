@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 import auth_app
 from auth_app.revoked_keys import RevokedKeys, UnusableRecord, read_record, record_revocation
+from shared.startup import check_startup
 from tests.conftest import KeyPair, get_token, open_auth
 
 KIDS = [letter * 42 + "A" for letter in "abcdefghij"]
