@@ -25,8 +25,8 @@ _UNKNOWN = "The service cannot get the issuer's keys just now. Try again later."
 class PublicKeys(Mapping[str, RSAPublicKey], ABC):
     """The keys that verify now, by key ID, so that a token's `kid` chooses its key (RFC 7515 section 4.1.4).
 
-    They come and go without a restart. Looking up a key that is unknown may ask the issuer for it; `in` and
-    iteration answer by what is known. All raise `UnusableKey` or `Unavailable` while no key is known at all.
+    They come and go without a restart. Looking up an unknown key, by `in` too, may ask the issuer for it; `knows`
+    and iteration never do. All raise `UnusableKey` or `Unavailable` while no key is known at all.
     """
 
     @abstractmethod
@@ -36,6 +36,11 @@ class PublicKeys(Mapping[str, RSAPublicKey], ABC):
     def look_again(self, kid: str) -> PublishedKey:
         """Look for a key that was not there a moment ago. Raises `KeyError`, `Unavailable`."""
         raise KeyError(kid)
+
+    def knows(self, kid: str) -> bool:
+        """Tell whether a key verifies by what is known now, without asking the issuer."""
+        published = self.read().get(kid)
+        return published is not None and not published.is_gone
 
     def check(self) -> None:
         """Raise `Degraded` while the newest state is unknown, and what `read` raises."""
@@ -55,10 +60,6 @@ class PublicKeys(Mapping[str, RSAPublicKey], ABC):
         if published.is_gone:
             raise KeyError(kid)
         return published.key
-
-    def __contains__(self, kid: object) -> bool:
-        published = self.read().get(kid) if isinstance(kid, str) else None
-        return published is not None and not published.is_gone
 
     def __iter__(self) -> Iterator[str]:
         return (kid for kid, published in self.read().items() if not published.is_gone)

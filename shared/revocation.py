@@ -120,7 +120,7 @@ class StatusListsSource:
 
     def _counts(self, known: StatusList) -> bool:
         """Tell whether the time of a list is to be believed: not with a revoked key, nor in the future."""
-        return known.kid in self._public_keys and known.issued_at <= time.time() + LEEWAY
+        return self._public_keys.knows(known.kid) and known.issued_at <= time.time() + LEEWAY
 
     def names(self, uri: str) -> bool:
         """Tell whether this is the URI of a list of the issuer."""
@@ -209,4 +209,4 @@ class Revocations:
         document = self._copy.document
         signed = document.lists.get(uri) if document else None
         # What a key has signed that was revoked meanwhile may be anybody's.
-        return signed.parsed if signed and signed.parsed.kid in self._public_keys else None
+        return signed.parsed if signed and self._public_keys.knows(signed.parsed.kid) else None
