@@ -82,14 +82,21 @@ def protect(
     audience: str,
     public_keys: PublicKeys,
     is_revoked: verification.IsRevoked,
+    current_scopes: verification.CurrentScopes | None = None,
 ) -> None:
     """Let `app` verify access tokens, refuse them, and tell who issues them.
 
-    `audience` is the service's own URL; `is_revoked` tells from its claims whether a token was revoked.
+    `audience` is the service's own URL; `is_revoked` tells from its claims whether a token was revoked, and
+    `current_scopes` which scopes its holder has now, of which the token's count.
     """
     app.register_error_handler(errors.ApiError, errors.respond)
     verification.init_app(
-        app, issuer=issuer, audience=audience, public_keys=public_keys, is_revoked=is_revoked
+        app,
+        issuer=issuer,
+        audience=audience,
+        public_keys=public_keys,
+        is_revoked=is_revoked,
+        current_scopes=current_scopes,
     )
     protected_resource.init_app(app, issuer=issuer, resource=audience)
     explanation.init_app(

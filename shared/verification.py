@@ -13,7 +13,7 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from flask import Flask, Response, has_request_context, request
+from flask import Flask, Response, current_app, has_request_context, request
 from flask_jwt_extended import JWTManager, get_jwt
 
 from shared.errors import ApiError, InvalidToken, Unauthorized, respond
@@ -35,6 +35,7 @@ _OWN_HEADER_IN_WSGI = "HTTP_CHECKED_BEARER_TOKEN"
 _TOKEN_IN_WSGI = "shared.token"  # noqa: S105
 
 IsRevoked = Callable[[dict[str, Any]], bool]
+CurrentScopes = Callable[[dict[str, Any]], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,20 @@ class VerifiedClaims:
 
 
 def init_app(
-    app: Flask, *, issuer: str, audience: str, public_keys: PublicKeys, is_revoked: IsRevoked
+    app: Flask,
+    *,
+    issuer: str,
+    audience: str,
+    public_keys: PublicKeys,
+    is_revoked: IsRevoked,
+    current_scopes: CurrentScopes | None = None,
 ) -> None:
     """Let `app` accept the access tokens that `issuer` made for `audience`, this service's own URL.
 
-    `is_revoked` is asked last, about the claims of a token that is good in every other respect.
+    `is_revoked` is asked last, about the claims of a token that is good in every other respect. The scopes of
+    `verified_claims` are those of the token that `current_scopes` returns too, if it is given.
     """
+    app.extensions["current_scopes"] = current_scopes
     app.config.update(_jwt_options(issuer, audience))
     app.before_request(_check_authorization)
     manager = _Manager(app, public_keys)
@@ -100,7 +109,11 @@ class _Manager(JWTManager):
 def verified_claims() -> VerifiedClaims:
     """Return the claims of the token that `jwt_required` accepted for the current request."""
     claims = get_jwt()
-    return VerifiedClaims(claims["sub"], frozenset(claims.get("scope", "").split()), claims.get("sid"))
+    scopes = frozenset(claims.get("scope", "").split())
+    current_scopes: CurrentScopes | None = current_app.extensions["current_scopes"]
+    if current_scopes and scopes:
+        scopes &= current_scopes(claims)
+    return VerifiedClaims(claims["sub"], scopes, claims.get("sid"))
 
 
 def _check_authorization() -> None:
