@@ -22,7 +22,7 @@ from auth_app.database import db
 from auth_app.models import Session, StatusList
 from auth_app.session_ends import set_pending_bits
 from auth_app.signing_key import SigningKey
-from auth_app.status_indexes import CLOCK_SKEW, list_ids
+from auth_app.status_indexes import list_ids
 from shared.status_list import LIST_TYPE, MEDIA_TYPE, PATH
 
 blueprint = Blueprint("status_lists", __name__, url_prefix=PATH)
@@ -30,7 +30,8 @@ blueprint = Blueprint("status_lists", __name__, url_prefix=PATH)
 _REVOKED_SINCE = select(Session.status_index, Session.revocation_mark).where(
     Session.status_list_id == bindparam("list"),
     Session.revoked_at.is_not(None),
-    Session.revocation_mark >= bindparam("since"),
+    # Not what was revoked since the list itself was read: of one version all replicas serve the same.
+    Session.revocation_mark.between(bindparam("since"), bindparam("up_to")),
 )
 
 
@@ -40,7 +41,7 @@ class _SignedList:
 
     signed_for: tuple[str, float, str]  # version, time of issue, key
     period: int  # in which all of its bits were read
-    up_to: float  # the time of the last change that it holds; infinite if that cannot be relied upon
+    up_to: float  # the time of the last change that it holds
     bits: bytearray
     token: str
 
@@ -89,7 +90,8 @@ def _sign_list(status_list: StatusList) -> str:
     signing_key: SigningKey = current_app.extensions["signing_key"]
     key, now, half = signing_key.get(), time.time(), settings.status_list_lifetime // 2
     period = int(now) // half * half
-    # No later than now, even if a replica whose clock was ahead has made the last change.
+    # No later than now, even if a replica whose clock was ahead has made the last change: until then the list
+    # is signed anew each time.
     issued_at = min(max(period, status_list.changed_at), now)
     signed_for = status_list.version, issued_at, key.kid
     known: _SignedList | None = signed.get(status_list.id)
@@ -103,10 +105,7 @@ def _sign_list(status_list: StatusList) -> str:
             "status_list": {"bits": 1, "lst": _pack(bits)},
         }
         token = sign_jwt(claims, LIST_TYPE, key)
-        # A change of the future was made by a replica whose clock is wrong. Later ones may be given earlier
-        # times once it is put right, so that none can be told from those that are known by its time.
-        up_to = status_list.changed_at if status_list.changed_at < now + CLOCK_SKEW else math.inf
-        known = _SignedList(signed_for, period, up_to, bits, token)
+        known = _SignedList(signed_for, period, status_list.changed_at, bits, token)
         signed[status_list.id] = known
     return known.token
 
@@ -120,18 +119,21 @@ def _read_bits(status_list: StatusList, known: _SignedList | None) -> bytearray:
     if status_list.is_revoked:
         return bytearray(b"\xff") * size
     if known and known.up_to <= status_list.changed_at:
-        bits, marks = _add_revoked(status_list.id, known.up_to, known.bits.copy())
+        bits, marks = _add_revoked(status_list, known.up_to, known.bits.copy())
         # If the last change that is known is not there, a failover has lost it, and nothing that is known
         # can be relied upon.
         if known.up_to in marks:
             return bits
-    return _add_revoked(status_list.id, -1.0, bytearray(size))[0]
+    return _add_revoked(status_list, 0.0, bytearray(size))[0]
 
 
-def _add_revoked(list_id: int, since: float, bits: bytearray) -> tuple[bytearray, set[float | None]]:
+def _add_revoked(
+    status_list: StatusList, since: float, bits: bytearray
+) -> tuple[bytearray, set[float | None]]:
     """Set the bits of the sessions revoked since a time, and return them with the times that there were."""
     marks = set()
-    for index, mark in db.session.execute(_REVOKED_SINCE, {"list": list_id, "since": since}):
+    parameters = {"list": status_list.id, "since": since, "up_to": status_list.changed_at}
+    for index, mark in db.session.execute(_REVOKED_SINCE, parameters):
         bits[index >> 3] |= 1 << (index & 7)
         marks.add(mark)
     return bits, marks

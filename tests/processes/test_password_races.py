@@ -11,18 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from threading import Event
 
 import pytest
 import sqlalchemy as sa
 
 from tests.databases import create_database, make_databases
-from tests.processes.test_races import send_together
+from tests.processes.test_races import Request, send_together
 from tests.secrets import remember
 from tests.servers import Server, call, environment_for, serve_replicas, wait_for
 
 OLD, NEW = "the old password", "the new password"
-REPEATS = 3
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -119,72 +119,78 @@ def working(server: Server, username: str, *passwords: str) -> list[str]:
     return [password for password in passwords if get_token(server, username, password)]
 
 
-def test_owner_changes_a_password_that_a_thief_sets_again_and_again(replicas: list[Server]) -> None:
-    for _ in range(REPEATS):
-        username, stolen, own = add_victim(replicas[0])
-
-        with repeatedly(*(lambda n=n: change(replicas[n], stolen, OLD, OLD) for n in range(2))):
-            wait_for(lambda: change(replicas[1], own, OLD, NEW) == 204)
-
-        assert working(replicas[0], username, OLD, NEW) == [NEW]
-        assert call(f"{replicas[0].url}/users/me", stolen)[0] == 401
-        assert call(f"{replicas[1].url}/users/me", own)[0] == 200
+repeated = pytest.mark.parametrize("repeat", range(3))
 
 
-def test_administrator_changes_a_password_that_a_thief_sets_again_and_again(replicas: list[Server]) -> None:
-    for _ in range(REPEATS):
-        username, stolen, own = add_victim(replicas[0])
-
-        with repeatedly(*(lambda n=n: change(replicas[n], stolen, OLD, OLD) for n in range(2))):
-            run_command(replicas[1], "users", "set-password", username, stdin=f"{NEW}\n")
-
-        assert working(replicas[0], username, OLD, NEW) == [NEW]
-        for token in (stolen, own):
-            assert call(f"{replicas[0].url}/users/me", token)[0] == 401
-
-
-def test_administrator_changes_a_password_that_a_thief_changes_all_the_time(replicas: list[Server]) -> None:
-    for _ in range(REPEATS):
-        username, stolen, _ = add_victim(replicas[0])
-        chosen = [OLD]
-        names = (f"password number {n} of the thief" for n in itertools.count())
-
-        def change_again() -> int:
-            new = next(names)
-            status = change(replicas[0], stolen, chosen[-1], new)
-            if status == 204:
-                chosen.append(new)
-            return status
-
-        with repeatedly(change_again):
-            run_command(replicas[1], "users", "set-password", username, stdin=f"{NEW}\n")
-
-        assert len(chosen) > 2
-        assert working(replicas[1], username, *chosen[-3:], NEW) == [NEW]
-        assert call(f"{replicas[0].url}/users/me", stolen)[0] == 401
-
-
-def test_of_several_changes_at_once_one_succeeds_and_the_others_count_as_guesses(
-    replicas: list[Server],
+@repeated
+def test_owner_changes_a_password_that_a_thief_sets_again_and_again(
+    repeat: int, replicas: list[Server]
 ) -> None:
-    for _ in range(REPEATS):
-        username, first, second = add_victim(replicas[0])
-        passwords = [f"password number {n}" for n in range(4)]
+    username, stolen, own = add_victim(replicas[0])
 
-        answers = send_together(
-            [
-                lambda n=n, token=token: (change(replicas[n % 2], token, OLD, passwords[n]), {})
-                for n, token in enumerate((first, second, first, second))
-            ]
-        )
+    with repeatedly(*(partial(change, replica, stolen, OLD, OLD) for replica in replicas)):
+        wait_for(lambda: change(replicas[1], own, OLD, NEW) == 204)
 
-        statuses = [status for status, _ in answers]
-        assert statuses.count(204) == 1
-        assert set(statuses) <= {204, 400, 401, 503}
-        failures = count_failures(replicas[0])
-        assert failures == statuses.count(400)
-        winner = passwords[statuses.index(204)]
-        assert working(replicas[0], username, OLD, *passwords) == [winner]
+    assert working(replicas[0], username, OLD, NEW) == [NEW]
+    assert call(f"{replicas[0].url}/users/me", stolen)[0] == 401
+    assert call(f"{replicas[1].url}/users/me", own)[0] == 200
+
+
+@repeated
+def test_administrator_changes_a_password_that_a_thief_sets_again_and_again(
+    repeat: int, replicas: list[Server]
+) -> None:
+    username, stolen, own = add_victim(replicas[0])
+
+    with repeatedly(*(partial(change, replica, stolen, OLD, OLD) for replica in replicas)):
+        run_command(replicas[1], "users", "set-password", username, stdin=f"{NEW}\n")
+
+    assert working(replicas[0], username, OLD, NEW) == [NEW]
+    for token in (stolen, own):
+        assert call(f"{replicas[0].url}/users/me", token)[0] == 401
+
+
+@repeated
+def test_administrator_changes_a_password_that_a_thief_changes_all_the_time(
+    repeat: int, replicas: list[Server]
+) -> None:
+    username, stolen, _ = add_victim(replicas[0])
+    chosen = [OLD]
+    names = (f"password number {n} of the thief" for n in itertools.count())
+
+    def change_again() -> int:
+        new = next(names)
+        status = change(replicas[0], stolen, chosen[-1], new)
+        if status == 204:
+            chosen.append(new)
+        return status
+
+    with repeatedly(change_again):
+        run_command(replicas[1], "users", "set-password", username, stdin=f"{NEW}\n")
+
+    assert len(chosen) > 2
+    assert working(replicas[1], username, *chosen[-3:], NEW) == [NEW]
+    assert call(f"{replicas[0].url}/users/me", stolen)[0] == 401
+
+
+@repeated
+def test_of_several_changes_at_once_one_succeeds_and_the_others_count_as_guesses(
+    repeat: int, replicas: list[Server]
+) -> None:
+    username, first, second = add_victim(replicas[0])
+    passwords = [f"password number {n}" for n in range(4)]
+
+    def request(number: int) -> Request:
+        token = (first, second)[number % 2]
+        return lambda: (change(replicas[number % 2], token, OLD, passwords[number]), {})
+
+    statuses = [status for status, _ in send_together([request(n) for n in range(4)])]
+
+    assert statuses.count(204) == 1
+    assert set(statuses) <= {204, 400, 401, 503}
+    assert count_failures(replicas[0]) == statuses.count(400)
+    winner = passwords[statuses.index(204)]
+    assert working(replicas[0], username, OLD, *passwords) == [winner]
 
 
 def count_failures(server: Server) -> int:
