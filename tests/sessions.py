@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 _NUMBERS = (
-    "WITH RECURSIVE numbers(i) AS (SELECT :first UNION ALL SELECT i + 1 FROM numbers WHERE i < :last) "
+    "WITH RECURSIVE numbers(i) AS (SELECT CAST(:first AS INTEGER) UNION ALL SELECT i + 1 FROM numbers WHERE i < CAST(:last AS INTEGER)) "
     "SELECT i FROM numbers"
 )
 _VALUES = {
@@ -13,12 +13,13 @@ _VALUES = {
 
 
 def insert_sessions(engine: sa.Engine, username: str, indexes: range) -> None:
-    """Give a user a live session at each index of the first list."""
-    statement = (
+    """Give a user a live session at each index of the first list that is free."""
+    statement = (  # noqa: S608
         "INSERT INTO sessions (id, family_hash, user_id, client_id, scope, resources, generation, "
         "refresh_token_hash, created_at, expires_at, status_list_id, status_index) "
         f"SELECT {_VALUES[engine.dialect.name]}, u.id, 'first-party', '', '[]', u.session_generation, '', "
-        f"1, 1099511627776, 1, i FROM ({_NUMBERS}) AS numbers, users AS u WHERE u.username = :username"
+        f"1, 1099511627776, 1, i FROM ({_NUMBERS}) AS numbers, users AS u WHERE u.username = :username "
+        "ON CONFLICT DO NOTHING"
     )
     parameters = {"first": indexes.start, "last": indexes.stop - 1, "username": username}
     with engine.begin() as connection:
