@@ -10,7 +10,7 @@ from tests.conftest import add_client, bearer, both_databases, change_user, log_
 from tests.plans import find_scans, recorded
 from tests.sessions import insert_sessions
 
-COUNT = 50_000
+COUNT = 20_000
 
 
 @both_databases
@@ -22,7 +22,7 @@ def test_no_request_reads_the_whole_table_of_sessions(auth: FlaskClient) -> None
     with engine.begin() as connection:
         connection.execute(
             sa.text(
-                "UPDATE sessions SET revoked_at = 1, revocation_mark = 1 WHERE status_index < 15000 "
+                "UPDATE sessions SET revoked_at = 1, revocation_mark = 1 WHERE status_index < 6000 "
                 "AND created_at = 1"
             )
         )
