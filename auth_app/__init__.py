@@ -18,6 +18,7 @@ from auth_app import (
     well_known,
 )
 from auth_app.models import User
+from auth_app.permissions import current_scopes
 from auth_app.revoked_keys import RevokedKeys, UnrevokedKeys
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
@@ -75,5 +76,10 @@ def _take_keys(app: Flask, settings: AuthSettings) -> None:
     ages = {("signing_key_age_seconds", "Since the key that signs was put in place."): signing_key.age}
     resource_server.furnish(app, settings, checks=checks, ages=ages)
     resource_server.protect(
-        app, issuer=settings.issuer, audience=settings.issuer, public_keys=public_keys, is_revoked=is_revoked
+        app,
+        issuer=settings.issuer,
+        audience=settings.issuer,
+        public_keys=public_keys,
+        is_revoked=is_revoked,
+        current_scopes=current_scopes,
     )
