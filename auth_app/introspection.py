@@ -35,8 +35,7 @@ def _read_access_token(token: str, client: Client) -> dict[str, Any] | None:
     if not set(audience) & set(client.resources):
         return None
     told = {name: claims[name] for name in _TOLD if name in claims}
-    now = {"scope": _narrow(claims.get("scope", ""), claims), "aud": audience}
-    return {"token_type": "Bearer"} | told | now
+    return {"token_type": "Bearer"} | told | {"scope": _narrow(claims), "aud": audience}
 
 
 def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:
@@ -50,7 +49,7 @@ def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:
         return None
     owner = {"client_id": session.client_id, "sub": str(session.user_id)}
     return {
-        "scope": _narrow(session.scope, {**owner, "sid": str(session.id)}),
+        "scope": _narrow({**owner, "sid": str(session.id), "scope": session.scope}),
         **owner,
         "username": session.user.username,
         "exp": session.expires_at,
@@ -59,6 +58,6 @@ def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:
     }
 
 
-def _narrow(scope: str, claims: dict[str, Any]) -> str:
-    """Return what is left of a scope by now."""
-    return " ".join(sorted(current_scopes(claims).intersection(scope.split())))
+def _narrow(claims: dict[str, Any]) -> str:
+    """Return what is left of a token's scope by now."""
+    return " ".join(sorted(current_scopes(claims)))

@@ -44,7 +44,7 @@ def open_auth(url: str, sessions: int, folder: Path) -> Iterator[FlaskClient]:
         app.test_cli_runner(catch_exceptions=False).invoke(args=command)
     with app.app_context():
         engine = app.extensions["sqlalchemy"].engine
-        app.extensions["sqlalchemy"].session.add(StatusList(id=1, size=2**20, closes_at=2**40))
+        app.extensions["sqlalchemy"].session.add(StatusList(id=1, size=2**21, closes_at=2**40))
         app.extensions["sqlalchemy"].session.commit()
     insert_sessions(engine, "teacher1", range(sessions))
     revoked = "UPDATE sessions SET revoked_at = 1, revocation_mark = 1 WHERE status_index < :count"

@@ -83,12 +83,12 @@ def protect(
     audience: str,
     public_keys: PublicKeys,
     is_revoked: IsRevoked,
-    current_scopes: verification.CurrentScopes | None = None,
+    current_scopes: verification.CurrentScopes = verification.granted_scopes,
 ) -> None:
     """Let `app` verify access tokens, refuse them, and tell who issues them.
 
     `audience` is the service's own URL; `is_revoked` tells from its claims whether a token was revoked, and
-    `current_scopes` which scopes its holder has now, of which the token's count.
+    `current_scopes` which of its scopes its holder still has.
     """
     app.register_error_handler(errors.ApiError, errors.respond)
     verifier = Verifier(issuer, [audience], public_keys, is_revoked)

@@ -20,7 +20,7 @@ _OWN_HEADER = "Checked-Bearer-Token"
 _OWN_HEADER_IN_WSGI = "HTTP_CHECKED_BEARER_TOKEN"
 _TOKEN_IN_WSGI = "shared.token"  # noqa: S105
 
-# Returns from its verified claims the scopes that the holder of a token has now.
+# Returns from its verified claims which scopes of a token its holder still has.
 CurrentScopes = Callable[[Claims], frozenset[str]]
 
 
@@ -33,10 +33,16 @@ class VerifiedClaims:
     session_id: str | None  # the login that it came of; a client's own token has none
 
 
-def init_app(app: Flask, verifier: Verifier, current_scopes: CurrentScopes | None = None) -> None:
+def granted_scopes(claims: Claims) -> frozenset[str]:
+    """Return the scopes that a token was given when it was issued."""
+    return frozenset(claims.get("scope", "").split())
+
+
+def init_app(app: Flask, verifier: Verifier, current_scopes: CurrentScopes = granted_scopes) -> None:
     """Let the views of `app` accept the access tokens that `verifier` accepts.
 
-    The scopes of `verified_claims` are those of the token that `current_scopes` returns too, if it is given.
+    `current_scopes` says which of a token's scopes count; a service other than the issuer knows only those
+    that the token was given.
     """
     app.config.update(_jwt_options())
     app.extensions["current_scopes"] = current_scopes
@@ -78,11 +84,8 @@ class _Manager(JWTManager):
 def verified_claims() -> VerifiedClaims:
     """Return the claims of the token that `jwt_required` accepted for the current request."""
     claims = get_jwt()
-    scopes = frozenset(claims.get("scope", "").split())
-    current_scopes: CurrentScopes | None = current_app.extensions["current_scopes"]
-    if current_scopes and scopes:
-        scopes &= current_scopes(claims)
-    return VerifiedClaims(claims["sub"], scopes, claims.get("sid"))
+    current_scopes: CurrentScopes = current_app.extensions["current_scopes"]
+    return VerifiedClaims(claims["sub"], current_scopes(claims), claims.get("sid"))
 
 
 def _take_token() -> None:
