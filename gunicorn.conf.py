@@ -42,7 +42,14 @@ def child_exit(_server: object, worker: Any) -> None:
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
-# Loaded once, before the workers are made: a refusal to start is said once and ends gunicorn.
+def on_starting(server: Any) -> None:
+    """Refuse to start with unfit keys, before there are workers that would be started again and again."""
+    from shared.startup import check_startup  # not before gunicorn has changed to the project's folder
+
+    check_startup(server.app.wsgi())
+
+
+# Loaded once, before the workers are made: a refusal to start is printed once and ends gunicorn.
 preload_app = True
 worker_class = "gthread"  # `sync` closes the connection after each answer
 workers = 2  # one for each core: the work is Python's and OpenSSL's, and seldom waits

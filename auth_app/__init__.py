@@ -1,6 +1,5 @@
 """The authorization server: it knows the users, and it alone holds the private key."""
 
-import click
 from flask import Flask
 from sqlalchemy import select
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -22,18 +21,18 @@ from auth_app.permissions import current_scopes
 from auth_app.revoked_keys import RevokedKeys, UnrevokedKeys
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import SigningKey
+from auth_app.signing_key import open_signing_key
 from shared import resource_server
 from shared.logs import init_logs
 from shared.public_keys import open_public_keys
 from shared.settings import load_settings
-from shared.startup import refusal
+from shared.startup import add_check, refusal
 
 
 def create_app(settings: AuthSettings | None = None) -> Flask:
     """Make the application; settings come from the environment unless given.
 
-    Exits with one line on standard error when the settings or the keys are unfit.
+    Exits with one line on standard error when the settings are unfit. Keys are read when first needed.
     """
     with refusal("auth_app"):
         init_logs()
@@ -50,22 +49,15 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
         # Only an address is taken from the headers of proxies, and by default none of them is trusted.
         proxied = ProxyFix(app.wsgi_app, settings.trusted_proxies, x_proto=0, x_host=0)
         app.wsgi_app = proxied  # type: ignore[method-assign]
-        if _is_serving():
-            _take_keys(app, settings)
+        _add_keys(app, settings)
         return app
 
 
-def _is_serving() -> bool:
-    """Tell a server from a command: `keys generate` and `db upgrade` must work before there are keys."""
-    context = click.get_current_context(silent=True)
-    return context is None or context.info_name == "run"
-
-
-def _take_keys(app: Flask, settings: AuthSettings) -> None:
+def _add_keys(app: Flask, settings: AuthSettings) -> None:
+    """Let `app` sign and verify; the keys are read when they are first needed."""
     revoked_keys = RevokedKeys(settings.revoked_keys_file)
     public_keys = UnrevokedKeys(open_public_keys(settings), revoked_keys)
-    signing_key = SigningKey(settings, public_keys, revoked_keys)
-    app.extensions["public_keys"] = public_keys
+    signing_key = open_signing_key(settings, public_keys, revoked_keys)
     app.extensions["signing_key"] = signing_key
     checks = {
         "keys": public_keys.check,
@@ -83,3 +75,4 @@ def _take_keys(app: Flask, settings: AuthSettings) -> None:
         is_revoked=is_revoked,
         current_scopes=current_scopes,
     )
+    add_check(app, signing_key.check_startup)

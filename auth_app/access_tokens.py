@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import jwt
-from flask import current_app
 
 from auth_app.current import current_settings
 from auth_app.errors import InvalidTarget
 from auth_app.sessions import is_revoked
-from auth_app.signing_key import PrivateKey, SigningKey
+from auth_app.signing_key import PrivateKey, current_signing_key
 from shared.keys import ALGORITHM
+from shared.public_keys import current_public_keys
 from shared.token_checks import MAXIMUM_LENGTH, TOKEN_TYPE
 from shared.verifier import Claims, RefusedToken, Verifier
 
@@ -25,7 +25,6 @@ def sign_access_token(
     `lifetime` is in seconds. Raises `InvalidTarget` for a token that is longer than verifiers accept.
     """
     settings = current_settings()
-    signing_key: SigningKey = current_app.extensions["signing_key"]
     now = int(time.time())
     all_claims = {
         "iss": settings.issuer,
@@ -38,7 +37,7 @@ def sign_access_token(
         "jti": str(uuid.uuid4()),
         **claims,
     }
-    token = sign_jwt(all_claims, TOKEN_TYPE, signing_key.get())
+    token = sign_jwt(all_claims, TOKEN_TYPE, current_signing_key().get())
     if len(token) > MAXIMUM_LENGTH:  # by the names of the servers, which are the only long claim
         raise InvalidTarget("A token for so many services is too long. Name fewer with `resource`.")
     return token
@@ -52,7 +51,7 @@ def sign_jwt(claims: dict[str, Any], kind: str, private_key: PrivateKey) -> str:
 
 def read_access_token(token: str) -> Claims | None:
     """Return the claims of an access token that is good now, whichever server it is for, or None."""
-    settings, public_keys = current_settings(), current_app.extensions["public_keys"]
+    settings, public_keys = current_settings(), current_public_keys()
     try:
         return Verifier(settings.issuer, settings.audience, public_keys, is_revoked).verify(token)
     except RefusedToken:

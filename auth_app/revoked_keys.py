@@ -9,16 +9,14 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
 from shared.files import FollowedFile, sync_folder
 from shared.health import Degraded
-from shared.keys import UnusableKey
+from shared.keys import PublishedKey, UnusableKey
 from shared.logs import format_time
 from shared.public_keys import PublicKeys
 from shared.startup import StartupError
@@ -35,8 +33,8 @@ class UnusableRecord(StartupError):
 class RevokedKeys:
     """The revoked keys, by key ID. It follows the record, and never forgets a key while it runs.
 
-    Raises `UnusableRecord` at the start for a record that is damaged or cannot be read; one that does not
-    exist names no key.
+    Every use raises `UnusableRecord` while the record was never good: if it is damaged or cannot be read. One
+    that does not exist names no key.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,6 +52,7 @@ class RevokedKeys:
 
     def check(self) -> None:
         """Raise `Degraded` while the newest state of the record is not known."""
+        _ = self._file.value  # raises if it never was good
         if problem := self._file.problem:
             raise Degraded(problem)
 
@@ -74,15 +73,11 @@ class UnrevokedKeys(PublicKeys):
     def __init__(self, published: PublicKeys, revoked: RevokedKeys) -> None:
         self._published = published
         self._revoked = revoked
-        self.age = published.age
 
-    def __getitem__(self, kid: str) -> RSAPublicKey:
-        if kid in self._revoked:
-            raise KeyError(kid)
-        return self._published[kid]
-
-    def __iter__(self) -> Iterator[str]:
-        return (kid for kid in self._published if kid not in self._revoked)
+    def read(self) -> Mapping[str, PublishedKey]:
+        """Return the published keys that were not revoked. Raises `UnusableKey`, `UnusableRecord`."""
+        published = self._published.read()
+        return {kid: key for kid, key in published.items() if kid not in self._revoked}
 
     def check(self) -> None:
         """Raise `Degraded` while the newest state of the published keys is not known."""

@@ -3,25 +3,25 @@
 import os
 import stat
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from flask import current_app
 
 from auth_app.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
-from shared.errors import Unavailable
 from shared.files import FollowedFile
 from shared.health import Degraded
 from shared.keys import UnusableKey, check_size, thumbprint
 from shared.public_keys import PublicKeys
 
 NOT_PUBLISHED = (
-    "{} does not match the public key: make that anew with `openssl rsa -in private_key.pem -pubout -out "
-    "public_key.pem`"
+    "{} does not match the public key: make the public key again with `openssl rsa -in private_key.pem "
+    "-pubout -out public_key.pem`"
 )
 NEW_FILES = "run `flask --app wsgi_auth keys revoke {}`, which puts a new key in its place"
 NEW_VARIABLES = "put a new key pair into JWT_PRIVATE_KEY and JWT_PUBLIC_KEY, and restart auth_app"
@@ -35,53 +35,119 @@ class PrivateKey:
     key: rsa.RSAPrivateKey
 
 
+class PrivateKeySource(Protocol):
+    """Where the private key comes from."""
+
+    name: str  # for the operator
+
+    def read(self) -> PrivateKey:
+        """Return the key as it was put there last. Raises `UnusableKey` if there never was a good one."""
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the key that is there now."""
+
+    def age(self) -> float | None:
+        """Return the seconds since the key was put there, None if nobody knows."""
+
+
+class FixedPrivateKey:
+    """The private key of the setting JWT_PRIVATE_KEY. Raises `UnusableKey`."""
+
+    name = "JWT_PRIVATE_KEY"
+
+    def __init__(self, pem: str, revoked: RevokedKeys) -> None:
+        self._revoked = revoked
+        self._key = _parse_private_key(pem.replace("\\n", "\n").encode(), self.name)
+
+    def read(self) -> PrivateKey:
+        """Return the key. Raises `UnusableKey` if it was revoked."""
+        self._revoked.refuse(self._key.kid, self.name, NEW_VARIABLES)
+        return self._key
+
+    def problem(self) -> str | None:
+        """Return None."""
+        return None
+
+    def age(self) -> float | None:
+        """Return None."""
+        return None
+
+
+class FollowedPrivateKey:
+    """The private key of a PEM file, which is read again whenever it changes."""
+
+    def __init__(self, path: Path, revoked: RevokedKeys) -> None:
+        self.name = str(path)
+        self._path = path
+        self._revoked = revoked
+        self._file = FollowedFile(path, self._read_unrevoked)
+
+    def read(self) -> PrivateKey:
+        """Return the key of the last good version of the file. Raises `UnusableKey`."""
+        return self._file.value
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the file as it is now."""
+        return self._file.problem
+
+    def age(self) -> float | None:
+        """Return the seconds since the file was changed."""
+        try:
+            return time.time() - self._path.stat().st_mtime
+        except OSError:  # the last good key signs, and how old it is nobody knows
+            return None
+
+    def _read_unrevoked(self, path: Path) -> PrivateKey:
+        key = read_private_key(path)
+        self._revoked.refuse(key.kid, self.name, NEW_FILES.format(key.kid))
+        return key
+
+
 class SigningKey:
-    """The key that signs now: the newest one whose public half is published, and never a revoked one.
+    """The key that signs now: the newest one whose public half is published, and never a revoked one."""
 
-    It follows the private key's file. Raises `UnusableKey` where there is none at the start.
-    """
-
-    def __init__(self, settings: AuthSettings, public_keys: PublicKeys, revoked: RevokedKeys) -> None:
+    def __init__(self, source: PrivateKeySource, public_keys: PublicKeys) -> None:
+        self._source = source
         self._public_keys = public_keys
-        if settings.jwt_private_key:
-            source = "JWT_PRIVATE_KEY"
-            pem = settings.jwt_private_key.get_secret_value().replace("\\n", "\n").encode()
-            fixed = _parse_private_key(pem, source)
-            revoked.refuse(fixed.kid, source, NEW_VARIABLES)
-            self._read: Callable[[], PrivateKey] = lambda: fixed
-            self._problem: Callable[[], str | None] = lambda: None
-            self.age: Callable[[], float | None] = lambda: None
-        else:
-            source = str(settings.jwt_private_key_file)
-
-            def read(path: Path) -> PrivateKey:
-                key = read_private_key(path)
-                revoked.refuse(key.kid, source, NEW_FILES.format(key.kid))
-                return key
-
-            file = FollowedFile(settings.jwt_private_key_file, read)
-            self._read = lambda: file.value
-            self._problem = lambda: file.problem
-            self.age = lambda: _age_of(settings.jwt_private_key_file)
-        self._key = self._read()
-        if self._key.kid not in public_keys:
-            raise UnusableKey(NOT_PUBLISHED.format(source))
+        self._key: PrivateKey | None = None
+        self.age = source.age
 
     def get(self) -> PrivateKey:
-        """Return the key to sign with. Raises `Unavailable` when none is left that is published."""
-        newest = self._read()
+        """Return the key to sign with. Raises `UnusableKey` if none is left that is published."""
+        newest = self._source.read()
         if newest.kid in self._public_keys:
             self._key = newest
-        elif self._key.kid not in self._public_keys:
-            raise Unavailable("No key is fit to sign with.")
+        elif self._key is None or self._key.kid not in self._public_keys:
+            raise UnusableKey(NOT_PUBLISHED.format(self._source.name))
         return self._key
 
     def check(self) -> None:
-        """Raise `Degraded` while an older key signs than the one that was put there last."""
-        if problem := self._problem():
-            raise Degraded(problem)
-        if self.get() is not self._read():
+        """Raise `Degraded` while an older key signs than the newest, and what `get` raises."""
+        if self.get() is not self._source.read():
             raise Degraded("the newest private key is not published")
+        if problem := self._source.problem():
+            raise Degraded(problem)
+
+    def check_startup(self) -> None:
+        """Raise `UnusableKey` if nothing can be signed."""
+        self.get()
+
+
+def open_signing_key(settings: AuthSettings, public_keys: PublicKeys, revoked: RevokedKeys) -> SigningKey:
+    """Return the signing key that the settings name.
+
+    Text is parsed at once, for it is a setting; a file is read when it is first needed. Raises `UnusableKey`.
+    """
+    if settings.jwt_private_key:
+        text = settings.jwt_private_key.get_secret_value()
+        return SigningKey(FixedPrivateKey(text, revoked), public_keys)
+    return SigningKey(FollowedPrivateKey(settings.jwt_private_key_file, revoked), public_keys)
+
+
+def current_signing_key() -> SigningKey:
+    """Return the signing key of the current application."""
+    signing_key: SigningKey = current_app.extensions["signing_key"]
+    return signing_key
 
 
 def read_private_key(path: Path) -> PrivateKey:
@@ -101,20 +167,16 @@ def _read_private_file(path: Path) -> bytes:
         ) from None
 
 
-def _age_of(path: Path) -> float | None:
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:  # the last good key signs, and how old it is nobody knows
-        return None
-
-
 def _check_permissions(status: os.stat_result, path: Path) -> None:
     # PostgreSQL's rule for its own key: nobody but the owner, or root's file that one group may read.
     if status.st_uid not in {0, os.geteuid()}:
         raise UnusableKey(f"{path} belongs to another user: `chown` it to this service's user or to root")
     allowed = 0o640 if status.st_uid == 0 else 0o600
     if stat.S_IMODE(status.st_mode) & ~allowed & 0o077:
-        raise UnusableKey(f"{path} can be read by others: run `chmod 600 {path}`")
+        raise UnusableKey(
+            f"{path} can be read by others: run `chmod 600 {path}`, or set `defaultMode: 0440` for a "
+            "Kubernetes Secret"
+        )
 
 
 def _parse_private_key(pem: bytes, source: str) -> PrivateKey:

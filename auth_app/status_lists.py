@@ -21,7 +21,7 @@ from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Session, StatusList
 from auth_app.session_ends import set_pending_bits
-from auth_app.signing_key import SigningKey
+from auth_app.signing_key import current_signing_key
 from auth_app.status_indexes import list_ids
 from shared.status_list import LIST_TYPE, MEDIA_TYPE, PATH
 
@@ -87,8 +87,7 @@ def _sign_list(status_list: StatusList) -> str:
     It is issued at the time of its last change, so that verifiers can tell which of two lists is newer.
     """
     settings, signed = current_settings(), current_app.extensions["signed_status_lists"]
-    signing_key: SigningKey = current_app.extensions["signing_key"]
-    key, now, half = signing_key.get(), time.time(), settings.status_list_lifetime // 2
+    key, now, half = current_signing_key().get(), time.time(), settings.status_list_lifetime // 2
     period = int(now) // half * half
     # No later than now, even if a replica whose clock was ahead has made the last change: until then the list
     # is signed anew each time.

@@ -7,7 +7,7 @@ from auth_app.roles import SCOPES
 from auth_app.settings import AuthSettings
 from auth_app.token import GRANTS
 from shared.keys import ALGORITHM, public_jwk
-from shared.public_keys import PublicKeys
+from shared.public_keys import current_public_keys
 from shared.status_list import PATH as STATUS_LIST_PATH
 
 blueprint = Blueprint("well_known", __name__, url_prefix="/.well-known")
@@ -16,10 +16,9 @@ blueprint = Blueprint("well_known", __name__, url_prefix="/.well-known")
 @blueprint.get("/jwks.json")
 def show_key_set() -> Response:
     """Return the public keys as a JWK Set (RFC 7517 section 5), or 304 to whoever has it already."""
-    public_keys: PublicKeys = current_app.extensions["public_keys"]
     settings: AuthSettings = current_app.extensions["settings"]
     members = {"use": "sig", "alg": ALGORITHM}
-    keys = [{"kid": kid, **members, **public_jwk(key)} for kid, key in public_keys.items()]
+    keys = [{"kid": kid, **members, **public_jwk(key)} for kid, key in current_public_keys().items()]
     response = jsonify(keys=keys)
     response.headers["Cache-Control"] = f"public, max-age={settings.jwks_max_age}"
     response.add_etag()

@@ -14,7 +14,7 @@ from shared.startup import refusal
 def create_app(settings: CourseSettings | None = None) -> Flask:
     """Make the application; settings come from the environment unless given.
 
-    Exits with one line on standard error when the settings or the keys are unfit.
+    Exits with one line on standard error when the settings are unfit. Keys are read when first needed.
     """
     with refusal("course_app"):
         settings = settings or load_settings(CourseSettings)

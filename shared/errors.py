@@ -12,8 +12,8 @@ class ApiError(Exception):
     description = "The request is malformed."
 
     def __init__(self, description: str | None = None) -> None:
-        super().__init__()
         self.description = description or self.description
+        super().__init__(self.description)
 
     @property
     def headers(self) -> dict[str, str]:

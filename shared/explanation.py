@@ -6,6 +6,7 @@ import click
 from flask import Flask
 
 from shared.errors import ApiError
+from shared.startup import StartupError
 from shared.verifier import Verifier
 
 
@@ -13,7 +14,11 @@ def init_app(app: Flask, verifier: Verifier) -> None:
     """Give `app` the command `explain-token`."""
 
     def explain_token() -> None:
-        if not _print_checks(verifier, sys.stdin.read().strip()):
+        try:
+            is_accepted = _print_checks(verifier, sys.stdin.read().strip())
+        except StartupError as error:  # there are no keys, or unfit ones
+            raise click.ClickException(str(error)) from None
+        if not is_accepted:
             raise SystemExit(1)
 
     description = "Read an access token from standard input, and say which checks it passes."

@@ -1,4 +1,4 @@
-"""Replace files in one step, and follow those that others replace."""
+"""Replace files in one step, and follow files that others replace."""
 
 import contextlib
 import fcntl
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from shared.processes import PerProcess
 from shared.startup import StartupError
 
 T = TypeVar("T")
@@ -19,72 +20,74 @@ _logger = logging.getLogger(__name__)
 
 
 class FollowedFile(Generic[T]):
-    """What a file holds: read again when the file changes, and kept as it was when a change is for the worse.
+    """What a file holds: read when it is first needed, and again whenever the file changes.
 
-    `read` makes the value of a path, and raises `StartupError` where it can't: from here for the first time,
-    unless there is a `default`; later on the last good value stays, and `problem` says in one line what is
-    wrong. A change for the good is logged unless it is `routine`.
+    `read` makes the value of a path and raises `StartupError` if it cannot. The last good value stays in use
+    then, and `problem` says what is wrong. Safe for threads and forks.
     """
 
-    def __init__(
-        self, path: Path, read: Callable[[Path], T], default: T | None = None, *, routine: bool = False
-    ) -> None:
+    def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
         self._path = path
         self._read = read
-        self._routine = routine
-        self._lock = threading.Lock()
-        self._version = _version(path)  # taken before the file is read, lest a change in between be missed
-        self._problem: str | None = None
-        self._retry_at = 0.0
-        try:
-            self._value = read(path)
-        except StartupError as error:
-            if default is None:
-                raise
-            self._value, self._problem = default, str(error)
+        self._lock = PerProcess(threading.Lock)
+        self._value: T | None = None
+        self._version: tuple[int, ...] | None = None  # of the file when it was read last
+        self._problem: StartupError | None = None
+        self._read_at = float("-inf")  # on the monotonic clock
 
     @property
     def value(self) -> T:
-        """Return the last good value. An unchanged file costs one system call."""
+        """Return the last good value. An unchanged file costs one system call.
+
+        Raises the `StartupError` of `read` if there never was a good one.
+        """
         self._follow()
+        if self._value is None:
+            assert self._problem
+            raise self._problem.with_traceback(None)
         return self._value
 
     @property
     def problem(self) -> str | None:
         """Return what is wrong with the file as it is now."""
         self._follow()
-        return self._problem
+        return str(self._problem) if self._problem else None
 
     def _follow(self) -> None:
-        if self._is_due(_version(self._path)):
-            with self._lock:  # lest an older reading replace a newer one
-                self._take_over(_version(self._path))
+        if self._is_due(file_version(self._path)):
+            with self._lock.get():  # lest an older reading replace a newer one
+                self._read_anew(file_version(self._path))
 
     def _is_due(self, version: tuple[int, ...] | None) -> bool:
-        """Tell whether to read the file: when it changed, and once a second while it is not good.
+        """Tell whether to read the file: when it has changed, and once a second while it is not good.
 
-        What is wrong may lie elsewhere: a key may be missing that the file is verified by.
+        What is wrong may lie elsewhere, as with a folder that may not be entered.
         """
-        return version != self._version or (self._problem is not None and time.monotonic() >= self._retry_at)
+        if self._value is None and self._problem is None:
+            return True
+        is_retry = self._problem is not None and time.monotonic() >= self._read_at + 1
+        return version != self._version or is_retry
 
-    def _take_over(self, version: tuple[int, ...] | None) -> None:
-        if not self._is_due(version):  # another thread was here first
+    def _read_anew(self, version: tuple[int, ...] | None) -> None:
+        """Read the file; `version` was taken before, so that a change in between is seen the next time."""
+        if not self._is_due(version):  # another thread has read it
             return
-        known, known_problem = self._version, self._problem
+        is_first = self._value is None and self._problem is None
+        known_problem = self._problem
         try:
             self._value, self._problem = self._read(self._path), None
         except StartupError as error:
-            self._problem = str(error)
-        self._version, self._retry_at = version, time.monotonic() + 1
-        if (known, known_problem) == (version, self._problem):
-            return
+            self._problem = error
+        self._version, self._read_at = version, time.monotonic()
         if self._problem:
-            _logger.warning("%s. Until then what was there before stays in force.", self._problem)
-        elif known_problem or not self._routine:
+            if self._value is not None and str(self._problem) != str(known_problem):
+                _logger.warning("%s. The last good version of it stays in use until then.", self._problem)
+        elif not is_first:
             _logger.warning("%s changed and was read again", self._path)
 
 
-def _version(path: Path) -> tuple[int, ...] | None:
+def file_version(path: Path) -> tuple[int, ...] | None:
+    """Return what changes whenever a file does; None where there is none."""
     try:
         status = path.stat()
     except OSError:

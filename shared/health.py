@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping
 from flask import Flask, current_app
 from werkzeug.exceptions import ServiceUnavailable
 
+from shared.errors import ApiError
+from shared.startup import StartupError
+
 # By name; a check raises when what it looks at is not fit to serve, and `Degraded` when it is for now. A
 # dictionary that it returns is told.
 Checks = Mapping[str, Callable[[], object]]
@@ -33,9 +36,12 @@ def init_app(app: Flask, checks: Checks) -> None:
             except Degraded as error:
                 degraded.append(name)
                 told.update(error.told)
+            except (ApiError, StartupError) as error:  # expected, and the message says what to do
+                current_app.logger.error("not ready: %s: %s", name, error)  # noqa: TRY400
+                raise ServiceUnavailable(retry_after=1) from error
             except Exception as error:
                 current_app.logger.exception("not ready: %s", name)
-                raise ServiceUnavailable from error
+                raise ServiceUnavailable(retry_after=1) from error
         status = {"status": "degraded", "degraded": degraded} if degraded else {"status": "ok"}
         return {**status, **told}
 

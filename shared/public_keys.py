@@ -1,97 +1,196 @@
 """Hold the public keys that verify now, wherever the settings say that they come from."""
 
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from flask import current_app
 
+from shared.disk_copy import DiskCopy
+from shared.errors import Unavailable
+from shared.fetched_copy import FetchedCopy
+from shared.fetching import Fetcher
 from shared.files import FollowedFile
 from shared.health import Degraded
 from shared.key_set import convert_key_set
-from shared.keys import PublishedKey, UnusableKey, parse_public_keys, read_key_file
-from shared.mirror import Fetcher, Mirror
+from shared.keys import PublishedKey, parse_public_keys, read_key_file
 from shared.settings import ResourceServerSettings, Settings
 
 MAXIMUM_SIZE = 64 * 1024  # bytes of a JWK Set
 
+_UNKNOWN = "The service cannot get the issuer's keys just now. Try again later."
 
-class PublicKeys(Mapping[str, RSAPublicKey]):
+
+class PublicKeys(Mapping[str, RSAPublicKey], ABC):
     """The keys that verify now, by key ID, so that a token's `kid` chooses its key (RFC 7515 section 4.1.4).
 
-    `read` is called at every use, so that keys come and go without a restart, and `ask` for a key that is not
-    there, which is looked for again then. `problem` returns what keeps the newest state from being known, and
-    `age` for how many seconds it has not been asked for, if it is fetched.
+    They come and go without a restart. Looking up a key that is unknown may ask the issuer for it; `in` and
+    iteration answer by what is known. All raise `UnusableKey` or `Unavailable` while no key is known at all.
     """
 
-    def __init__(
-        self,
-        read: Callable[[], Mapping[str, PublishedKey]],
-        problem: Callable[[], str | None] = lambda: None,
-        ask: Callable[[], None] = lambda: None,
-        age: Callable[[], float | None] = lambda: None,
-    ) -> None:
-        self._read = read
-        self._problem = problem
-        self._ask = ask
-        self.age = age
+    @abstractmethod
+    def read(self) -> Mapping[str, PublishedKey]:
+        """Return the keys as they are now, including those that are gone by their date."""
+
+    def look_again(self, kid: str) -> PublishedKey:
+        """Look for a key that was not there a moment ago. Raises `KeyError`, `Unavailable`."""
+        raise KeyError(kid)
+
+    def check(self) -> None:
+        """Raise `Degraded` while the newest state is unknown, and what `read` raises."""
+        self.read()
+
+    def check_startup(self) -> None:
+        """Raise `UnusableKey` if the service must not start. Fetches nothing, starts no thread."""
+        self.read()
+
+    @property
+    def age(self) -> float | None:
+        """Return the seconds since the newest state was known, None for keys that are not fetched."""
+        return None
 
     def __getitem__(self, kid: str) -> RSAPublicKey:
-        published = self._read().get(kid)
-        if published is None:
-            self._ask()
-            published = self._read()[kid]
+        published = self.read().get(kid) or self.look_again(kid)
         if published.is_gone:
             raise KeyError(kid)
         return published.key
 
+    def __contains__(self, kid: object) -> bool:
+        published = self.read().get(kid) if isinstance(kid, str) else None
+        return published is not None and not published.is_gone
+
     def __iter__(self) -> Iterator[str]:
-        return (kid for kid, published in self._read().items() if not published.is_gone)
+        return (kid for kid, published in self.read().items() if not published.is_gone)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+
+class FixedKeys(PublicKeys):
+    """Keys that never change, such as those of a setting."""
+
+    def __init__(self, keys: Mapping[str, PublishedKey]) -> None:
+        self._keys = keys
+
+    def read(self) -> Mapping[str, PublishedKey]:
+        """Return the keys."""
+        return self._keys
+
+
+class FollowedKeys(PublicKeys):
+    """The keys of a PEM file, which is read again whenever it changes."""
+
+    def __init__(self, file: FollowedFile[dict[str, PublishedKey]]) -> None:
+        self._file = file
+
+    def read(self) -> Mapping[str, PublishedKey]:
+        """Return the keys of the last good version of the file. Raises `UnusableKey`."""
+        return self._file.value
+
     def check(self) -> None:
-        """Raise `Degraded` while the newest state of the keys is not known."""
-        if problem := self._problem():
+        """Raise `Degraded` while the file is not good, `UnusableKey` if it never was."""
+        self.read()
+        if problem := self._file.problem:
             raise Degraded(problem)
 
 
-def open_public_keys(settings: Settings) -> PublicKeys:
-    """Take the public keys from PEM text, from a file that is followed, or from a JWK Set that is mirrored.
+@dataclass(frozen=True)
+class KeySet:
+    """The keys of a JWK Set, and as PEM text."""
 
-    Raises `UnusableKey`.
+    content: bytes
+    keys: Mapping[str, PublishedKey]
+
+
+class KeySetSource:
+    """A JWK Set at a URL, of which the copy on disk is PEM text."""
+
+    def __init__(self, url: str, refresh: float) -> None:
+        self.url = url
+        self._refresh = refresh
+        self._fetcher = Fetcher("application/json", MAXIMUM_SIZE)
+
+    def fetch(self) -> KeySet:
+        """Return the set as the issuer publishes it now. Raises."""
+        return self.parse(convert_key_set(self._fetcher.fetch(self.url)))
+
+    def parse(self, content: bytes) -> KeySet:
+        """Return the set that PEM text holds. Raises `UnusableKey`."""
+        return KeySet(content, parse_public_keys(content.decode("ascii", errors="replace"), "the copy"))
+
+    def merge(self, new: KeySet, known: KeySet | None) -> KeySet:  # noqa: ARG002
+        """Return the newer set: a key that is not in it has been removed."""
+        return new
+
+    def refresh(self, document: KeySet) -> float:  # noqa: ARG002
+        """Return the seconds from one fetch to the next."""
+        return self._refresh
+
+
+class FetchedKeys(PublicKeys):
+    """The keys of a JWK Set that is fetched, and of its last good copy while it cannot be fetched."""
+
+    def __init__(self, copy: FetchedCopy[KeySet]) -> None:
+        self._copy = copy
+
+    def read(self) -> Mapping[str, PublishedKey]:
+        """Return the newest known keys. Raises `Unavailable` if none were ever fetched."""
+        document = self._copy.document
+        if document is None:
+            self._copy.look_again()
+            document = self._copy.document
+        if document is None:
+            raise Unavailable(_UNKNOWN)
+        return document.keys
+
+    def look_again(self, kid: str) -> PublishedKey:
+        """Ask the issuer for the key, within the limits of `FetchedCopy`.
+
+        Raises `KeyError` if the issuer does not have it, and `Unavailable` if nobody can know that now: a 401
+        would tell the client to throw away a token that may be good.
+        """
+        is_current = self._copy.look_again()
+        published = self.read().get(kid)
+        if published is None and not is_current:
+            raise Unavailable(_UNKNOWN)
+        if published is None:
+            raise KeyError(kid)
+        return published
+
+    def check(self) -> None:
+        """Raise `Degraded` while the last fetch failed, `Unavailable` if all have."""
+        problem = self._copy.check()
+        self.read()
+        if problem:
+            raise Degraded(problem)
+
+    def check_startup(self) -> None:
+        """Do nothing: a service starts while the issuer is down, and has its keys as soon as it is up."""
+
+    @property
+    def age(self) -> float | None:
+        """Return the seconds since the set was fetched."""
+        return self._copy.age
+
+
+def open_public_keys(settings: Settings) -> PublicKeys:
+    """Return the keys that the settings name: PEM text, a file that is followed, or a JWK Set.
+
+    Text is parsed at once, for it is a setting; nothing else is read. Raises `UnusableKey`.
     """
     if settings.jwt_public_key:
         # An environment file often cannot hold line breaks and spells them out.
-        keys = parse_public_keys(settings.jwt_public_key.replace("\\n", "\n"), "JWT_PUBLIC_KEY")
-        return PublicKeys(lambda: keys)
+        text = settings.jwt_public_key.replace("\\n", "\n")
+        return FixedKeys(parse_public_keys(text, "JWT_PUBLIC_KEY"))
     if isinstance(settings, ResourceServerSettings) and settings.jwks_url:
-        return _mirror_key_set(settings, settings.jwks_url)
-    file = FollowedFile(settings.jwt_public_key_file, read_key_file)
-    return PublicKeys(lambda: file.value, lambda: file.problem)
+        source = KeySetSource(settings.jwks_url, settings.jwks_refresh)
+        disk = DiskCopy(settings.jwks_copy_file, "JWKS_COPY_FILE")
+        return FetchedKeys(FetchedCopy(source, disk, cooldown=settings.jwks_cooldown))
+    return FollowedKeys(FollowedFile(settings.jwt_public_key_file, read_key_file))
 
 
-def _mirror_key_set(settings: ResourceServerSettings, url: str) -> PublicKeys:
-    copy = settings.jwks_copy_file
-    fetcher = Fetcher("application/json", MAXIMUM_SIZE)
-    mirror = Mirror(
-        url,
-        copy,
-        lambda: convert_key_set(fetcher.fetch(url)),
-        refresh=lambda: settings.jwks_refresh,
-        cooldown=settings.jwks_cooldown,
-    )
-    try:
-        file = FollowedFile(copy, read_key_file)
-    except UnusableKey:
-        if problem := mirror.renew(0):
-            raise UnusableKey(
-                f"{problem}, and there is no good copy: start the issuer first, and let JWKS_COPY_FILE name "
-                "a file that this service may write"
-            ) from None
-        file = FollowedFile(copy, read_key_file)
-
-    def read() -> Mapping[str, PublishedKey]:
-        mirror.keep_current()
-        return file.value
-
-    return PublicKeys(read, lambda: mirror.problem or file.problem, mirror.ask, lambda: mirror.age_of_copy)
+def current_public_keys() -> PublicKeys:
+    """Return the public keys of the current application."""
+    public_keys: PublicKeys = current_app.extensions["public_keys"]
+    return public_keys

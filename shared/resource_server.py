@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flask import Flask
+from flask import Flask, Response, current_app
 from flask.json.provider import DefaultJSONProvider
 
 from shared import (
@@ -22,7 +22,7 @@ from shared.logs import init_logs
 from shared.public_keys import PublicKeys, open_public_keys
 from shared.revocation import Revocations
 from shared.settings import ResourceServerSettings, Settings, load_settings
-from shared.startup import refusal
+from shared.startup import StartupError, add_check, refusal
 from shared.verifier import IsRevoked, Verifier
 
 
@@ -32,7 +32,7 @@ def create_resource_server(
     """Return a new application that accepts access tokens, with all that a service of this house has.
 
     Settings come from the environment unless given; `checks` decide about `/readyz`. Exits with one line on
-    standard error when the settings or the keys are unfit.
+    standard error when the settings are unfit.
     """
     with refusal(import_name):
         init_logs()
@@ -45,7 +45,7 @@ def create_resource_server(
             settings,
             checks={"keys": public_keys.check, "status_lists": revocations.check, **(checks or {})},
             ages={
-                ("keys_age_seconds", "Since the key set was up to date."): public_keys.age,
+                ("keys_age_seconds", "Since the key set was up to date."): lambda: public_keys.age,
                 ("status_lists_age_seconds", "Since the lists were up to date."): lambda: revocations.age,
             },
         )
@@ -90,11 +90,20 @@ def protect(
     `audience` is the service's own URL; `is_revoked` tells from its claims whether a token was revoked, and
     `current_scopes` which of its scopes its holder still has.
     """
+    app.extensions["public_keys"] = public_keys
+    add_check(app, public_keys.check_startup)
     app.register_error_handler(errors.ApiError, errors.respond)
+    app.register_error_handler(StartupError, _respond_to_unfit_keys)
     verifier = Verifier(issuer, [audience], public_keys, is_revoked)
     verification.init_app(app, verifier, current_scopes)
     protected_resource.init_app(app, issuer=issuer, resource=audience)
     explanation.init_app(app, verifier)
+
+
+def _respond_to_unfit_keys(error: StartupError) -> Response:
+    """Answer 503: the keys are read when they are first needed, and again until they are good."""
+    current_app.logger.error("%s", error)
+    return errors.respond(errors.Unavailable())
 
 
 def furnish(app: Flask, settings: Settings, *, checks: health.Checks, ages: metrics.Ages) -> None:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
+from shared.disk_copy import files_of
 from shared.startup import StartupError
 
 
@@ -65,6 +66,16 @@ class ResourceServerSettings(Settings):
         for name in ("jwt_public_key", "jwt_public_key_file"):
             if self.jwks_url and name in self.model_fields_set:
                 raise ValueError(f"JWKS_URL and {name.upper()} are both set: keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _keep_files_apart(self) -> Self:
+        keys = "jwks_copy_file" if self.jwks_url else "jwt_public_key_file"
+        key_files = files_of(getattr(self, keys)) if self.jwks_url else {getattr(self, keys).resolve()}
+        if key_files & files_of(self.status_lists_copy_file):
+            raise ValueError(
+                f"{keys.upper()} and STATUS_LISTS_COPY_FILE would overwrite each other: name two other files"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,8 +1,10 @@
 """Refuse to start, in one line that says what is wrong and how to mend it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from flask import Flask
 
 # gunicorn gives up when a worker exits with this status while it boots; after any other it starts the worker
 # again, for ever.
@@ -21,3 +23,20 @@ def refusal(service: str) -> Iterator[None]:
     except StartupError as error:
         sys.stderr.write(f"{service} cannot start: {error}\n")
         sys.exit(EXIT_STATUS)
+
+
+def add_check(app: Flask, check: Callable[[], None]) -> None:
+    """Let `check_startup` call `check`, which raises `StartupError` if the service must not start."""
+    app.extensions.setdefault("startup_checks", []).append(check)
+
+
+def check_startup(app: object) -> None:
+    """Exit with one line on standard error if what `app` reads when first needed is unfit, such as its keys.
+
+    For a server that can refuse to start (gunicorn.conf.py). Under any other, requests are answered 503 until
+    it is mended. A WSGI application that is not Flask's has no checks.
+    """
+    if isinstance(app, Flask):
+        with refusal(app.import_name):
+            for check in app.extensions.get("startup_checks", ()):
+                check()

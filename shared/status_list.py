@@ -37,6 +37,7 @@ class StatusList:
     statuses: bytes
     bits: int  # of each status
     kid: str  # of the key that signed it
+    issued_at: float
     expires_at: float
     ttl: float  # seconds after which to look for a newer one
 
@@ -44,6 +45,12 @@ class StatusList:
     def is_stale(self) -> bool:
         """Tell whether nothing may be concluded from the list any more (section 8.3)."""
         return time.time() >= self.expires_at
+
+    def may_replace(self, known: "StatusList") -> bool:
+        """Tell whether this list is newer than `known`, another one of the same URI, or says the same."""
+        if self.issued_at == known.issued_at:
+            return (self.bits, self.statuses) == (known.bits, known.statuses)
+        return self.issued_at > known.issued_at
 
     def __getitem__(self, index: int) -> int:
         """Return the status at an index from 0 on. Raises `IndexError`."""
@@ -98,7 +105,7 @@ def _read_claims(claims: dict[str, Any], uri: str, kid: str) -> StatusList:
         raise ValueError("iat is in the future")
     if not ttl > 0:
         raise ValueError("ttl")
-    return StatusList(unpack(packed), bits, kid, exp, ttl)
+    return StatusList(unpack(packed), bits, kid, iat, exp, ttl)
 
 
 def unpack(packed: str) -> bytes:

@@ -1,5 +1,6 @@
 """An issuer that does whatever a test wants it to."""
 
+import contextlib
 import json
 import ssl
 import threading
@@ -21,6 +22,7 @@ class Issuer:
     pages: dict[str, bytes] = field(default_factory=dict)  # by path, where it is not `body`
     headers: dict[str, str] = field(default_factory=dict)
     pace: float = 0  # seconds from one byte to the next
+    answers: threading.Event = field(default_factory=threading.Event)  # while it is clear, requests hang
     requests: list[str] = field(default_factory=list)
     conditions: list[str | None] = field(default_factory=list)  # If-None-Match of each
     url: str = ""
@@ -33,24 +35,25 @@ class Issuer:
 def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
     """Serve an issuer until the block ends, by TLS where a folder with a certificate is given."""
     issuer = Issuer()
+    issuer.answers.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.requests.append(self.path)
             issuer.conditions.append(self.headers["If-None-Match"])
+            issuer.answers.wait(60)
             self.send_response(issuer.status)
             for name, value in issuer.headers.items():
                 self.send_header(name, value)
-            self.end_headers()
+            with contextlib.suppress(OSError):  # the client has gone
+                self.end_headers()
             body = issuer.pages.get(self.path, issuer.body)
-            for byte in body if issuer.pace else ():
-                time.sleep(issuer.pace)
-                try:
+            with contextlib.suppress(OSError):
+                for byte in body if issuer.pace else ():
+                    time.sleep(issuer.pace)
                     self.wfile.write(bytes([byte]))
-                except OSError:
-                    return  # the client has gone
-            if not issuer.pace:
-                self.wfile.write(body)
+                if not issuer.pace:
+                    self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -64,6 +67,9 @@ def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
         issuer.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}/jwks.json"
-        yield issuer
-        server.shutdown()
+        try:
+            yield issuer
+        finally:
+            issuer.answers.set()
+            server.shutdown()
         thread.join()

@@ -1,10 +1,11 @@
 """A resource server that takes its keys from JWKS_URL, and an issuer that answers with anything."""
 
 import json
-import os
+import shutil
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -19,14 +20,14 @@ from flask.testing import FlaskClient
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 import course_app
-from course_app.settings import CourseSettings
 from shared.keys import public_jwk
 from shared.public_keys import MAXIMUM_SIZE
 from tests.certificates import make_certificate
 from tests.conftest import KeyPair, bearer, open_course
-from tests.forger import Forger, encode
+from tests.forger import ISSUER, Forger, encode
 from tests.issuers import Issuer, serve_issuer
 from tests.servers import call, listen, run_flask, serve, url_of, wait_for
+from tests.unit.test_status_list import sign as sign_list
 
 SHORT = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
 CURVE = ec.generate_private_key(ec.SECP256R1())
@@ -50,9 +51,13 @@ def open_mirroring(issuer: Issuer, folder: Path, **settings: Any) -> Iterator[Fl
     with open_course(
         f"sqlite:///{folder}/course.db",
         None,
-        jwks_url=issuer.url,
-        jwks_copy_file=copy,
-        **{"jwks_refresh": 1000, "jwks_cooldown": 1000} | settings,
+        **{
+            "jwks_url": issuer.url,
+            "jwks_copy_file": copy,
+            "jwks_refresh": 1000,
+            "jwks_cooldown": 1000,
+        }
+        | settings,
     ) as client:
         yield client
 
@@ -90,17 +95,24 @@ def test_cold_start_with_the_issuer_down(key_pair: KeyPair, tmp_path: Path) -> N
         assert course.get("/readyz").json == {"status": "degraded", "degraded": ["keys"]}
 
 
-def test_service_without_any_key_refuses_to_start(
-    issuer: Issuer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_service_without_any_key_answers_503_until_the_issuer_is_up(
+    issuer: Issuer, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     issuer.status = 500
 
-    with pytest.raises(SystemExit):
-        course_app.create_app(CourseSettings(jwks_url=issuer.url, jwks_copy_file=tmp_path / "jwks.pem"))
+    with open_mirroring(issuer, tmp_path, jwks_cooldown=1) as course:
+        token = Forger(key_pair.private_key, key_pair.kid).sign()
+        refused, ready = course.get("/courses", headers=bearer(token)), course.get("/readyz")
+        assert (refused.status_code, ready.status_code) == (503, 503)
+        assert refused.headers["Retry-After"] == ready.headers["Retry-After"] == "1"
+        assert "WWW-Authenticate" not in refused.headers, "a 401 would tell the client to drop the token"
+        assert course.get("/courses").status_code == 401
+        assert course.get("/healthz").status_code == 200
 
-    line = capsys.readouterr().err
-    assert line.startswith(f"course_app cannot start: {issuer.url} is of no use")
-    assert "(the answer is 500, not 200), and there is no good copy: start the issuer first" in line
+        issuer.publish(jwk(key_pair))
+
+        wait_for(lambda: read(course, key_pair) == 200)
+        assert course.get("/readyz").get_json() == {"status": "ok"}
 
 
 def test_damaged_copy_is_made_anew(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
@@ -113,10 +125,10 @@ def test_damaged_copy_is_made_anew(issuer: Issuer, key_pair: KeyPair, tmp_path: 
 
 # What an issuer must not answer, and what the log says of it; OTHER is a key that is not in force.
 BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
-    "500": ({"status": 500}, "the answer is 500"),
-    "404": ({"status": 404}, "the answer is 404"),
-    "204": ({"status": 204}, "the answer is 204"),
-    "redirect": ({"status": 302, "headers": {"Location": "OTHER"}}, "the answer is 302"),
+    "500": ({"status": 500}, "FetchError: the status is 500"),
+    "404": ({"status": 404}, "the status is 404"),
+    "204": ({"status": 204}, "the status is 204"),
+    "redirect": ({"status": 302, "headers": {"Location": "OTHER"}}, "the status is 302"),
     "HTML": ({"body": HTML}, "not a JWK Set"),
     "nothing": ({"body": b""}, "not a JWK Set"),
     "cut off": ({"body": b'{"keys": [{"kty": "RSA", "n": "AQAB'}, "not a JWK Set"),
@@ -143,8 +155,8 @@ BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "modulus that is a number": ({"jwks": ["OTHER"], "changes": {"n": 5}}, "damaged"),
     "even exponent": ({"jwks": ["OTHER"], "changes": {"e": "AQAA"}}, "damaged"),
     "too large": ({"body": b" " * (MAXIMUM_SIZE + 1)}, "more than"),
-    "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "takes longer than 3 seconds"),
-    "never": ({"body": HTML, "pace": 60}, "timed out|takes longer than 3 seconds"),
+    "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "no complete answer within 3 seconds"),
+    "never": ({"body": HTML, "pace": 60}, "no complete answer within 3 seconds"),
 }
 
 
@@ -170,11 +182,11 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
 
     with open_mirroring(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
-        assert read(course, other_key_pair) == 401
+        assert read(course, other_key_pair) == 503, "nobody can know whether there is such a key"
         assert course.get("/readyz").json == {"status": "degraded", "degraded": ["keys"]}
     (line,) = [message for _, _, message in caplog.record_tuples if issuer.url in message]
-    assert line.startswith(f"{issuer.url} is of no use (")
-    assert line.endswith("): the last good copy stays in force")
+    assert line.startswith(f"cannot fetch {issuer.url}: ")
+    assert line.endswith("; continuing with the copy from an unknown time")
     assert any(part in line for part in said.split("|")), line
     assert issuer.requests == ["/jwks.json"], "once, and no redirect is followed"
 
@@ -236,8 +248,8 @@ def test_many_bad_keys_are_one_line_in_the_log(
     ("name", "is_trusted", "status"),
     [
         pytest.param(x509.IPAddress(ip_address("127.0.0.1")), True, 200, id="good"),
-        pytest.param(x509.IPAddress(ip_address("127.0.0.1")), False, 401, id="that nobody vouches for"),
-        pytest.param(x509.DNSName("login.example.com"), True, 401, id="of somebody else"),
+        pytest.param(x509.IPAddress(ip_address("127.0.0.1")), False, 503, id="that nobody vouches for"),
+        pytest.param(x509.DNSName("login.example.com"), True, 503, id="of somebody else"),
     ],
 )
 def test_certificate(
@@ -265,8 +277,8 @@ def test_unknown_kid_is_asked_for_at_once(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
     (tmp_path / "jwks.pem").write_bytes(key_pair.public_file.read_bytes())
-    (tmp_path / "jwks.attempt").touch()
-    age(tmp_path / "jwks.attempt", 100)
+    good = {"started_at": time.time() - 100, "is_good": True, "problem": None, "good_at": time.time() - 100}
+    (tmp_path / "jwks.pem.attempt").write_text(json.dumps(good))
     issuer.publish(jwk(key_pair), jwk(other_key_pair))
 
     with open_mirroring(issuer, tmp_path, jwks_cooldown=100) as course:
@@ -274,12 +286,6 @@ def test_unknown_kid_is_asked_for_at_once(
         assert issuer.requests == [], "the copy is young enough"
         assert read(course, other_key_pair) == 200, "the request waits for the answer"
         assert issuer.requests == ["/jwks.json"]
-
-
-def age(path: Path, seconds: float) -> None:
-    """Let a file look as old as if that time had gone by."""
-    status = path.stat()
-    os.utime(path, (status.st_atime - seconds, status.st_mtime - seconds))
 
 
 @pytest.mark.parametrize("name", ["JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE"])
@@ -293,19 +299,145 @@ def test_url_is_the_only_source(name: str, monkeypatch: pytest.MonkeyPatch, caps
     assert f"JWKS_URL and {name} are both set: keep one of them" in capsys.readouterr().err
 
 
-def test_copy_that_cannot_be_written_is_told(
-    issuer: Issuer, tmp_path: Path, capsys: pytest.CaptureFixture[str], key_pair: KeyPair
+def remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def replace_folder(folder: Path) -> None:
+    """Put a file in the place of the folder, for root may write to any folder."""
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+
+
+@pytest.mark.parametrize("damage", [remove_folder, replace_folder])
+@pytest.mark.parametrize("moment", ["before", "while running"])
+def test_service_works_without_a_folder_for_copies(
+    moment: str,
+    damage: Callable[[Path], None],
+    issuer: Issuer,
+    key_pair: KeyPair,
+    other_key_pair: KeyPair,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    issuer.publish(jwk(key_pair), jwk(other_key_pair))
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    settings = {"jwks_copy_file": copies / "jwks.pem", "jwks_refresh": 1, "jwks_cooldown": 1}
+    with open_mirroring(issuer, tmp_path, **settings) as course:
+        if moment == "while running":
+            assert read(course, key_pair) == 200
+        damage(copies)
+
+        assert [read(course, pair) for pair in (key_pair, other_key_pair)] == [200, 200]
+        issuer.publish(jwk(key_pair))
+        wait_for(lambda: read(course, other_key_pair) == 401)
+
+        assert read(course, key_pair) == 200
+        assert course.get("/readyz").json == {"status": "ok"}
+    lines = [message for _, _, message in caplog.record_tuples if "cannot write" in message]
+    assert len(lines) == 1
+    assert "let JWKS_COPY_FILE name a file in a folder that this service may write" in lines[0]
+
+
+def test_copy_is_made_again_once_there_is_a_folder(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
     issuer.publish(jwk(key_pair))
+    copy = tmp_path / "later" / "jwks.pem"
+    with open_mirroring(issuer, tmp_path, jwks_copy_file=copy, jwks_refresh=1, jwks_cooldown=1) as course:
+        assert read(course, key_pair) == 200
+        copy.parent.mkdir()
+
+        wait_for(copy.exists)
+
+
+def test_workers_answer_good_requests_while_the_issuer_hangs(
+    issuer: Issuer, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    """Six clients that make up key IDs used to hold all four threads while the issuer was waited for."""
+    issuer.publish(jwk(key_pair))
+    environment = {
+        "JWKS_URL": issuer.url,
+        "JWKS_COPY_FILE": str(tmp_path / "jwks.pem"),
+        "JWKS_COOLDOWN": "1",
+        "STATUS_CLAIM": "ignored",
+        "COURSE_DATABASE_URL": f"sqlite:///{tmp_path}/course.db",
+    }
+    run_flask("wsgi_course", "db upgrade", environment, tmp_path)
+    token = Forger(key_pair.private_key, key_pair.kid).sign()
+    with listen() as listener, serve("wsgi_course", listener, environment, tmp_path) as course:
+        assert call(f"{course.url}/courses", token)[0] == 200
+        issuer.answers.clear()
+        good, stopping = list[float](), threading.Event()
+
+        def forge() -> None:
+            while not stopping.is_set():
+                flood(course.url, 1)
+                stopping.wait(0.1)
+
+        with ThreadPoolExecutor(6) as pool:
+            jobs = [pool.submit(forge) for _ in range(6)]
+            try:
+                wait_for(lambda: len(issuer.requests) >= 2)
+                fetches = len(issuer.requests)
+                while len(good) < 40 or len(issuer.requests) < fetches + 3:
+                    started = time.monotonic()
+                    assert call(f"{course.url}/courses", token)[0] == 200
+                    good.append(time.monotonic() - started)
+                    time.sleep(0.05)
+            finally:
+                stopping.set()
+            assert [job.result(60) for job in jobs] == [None] * 6
+    # An attempt lasts three seconds, and whoever waits for one is answered at its end.
+    assert sum(seconds > 1 for seconds in good) < len(good) / 20
+
+
+def test_copies_with_the_same_stem_do_not_meet(
+    issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
+) -> None:
+    """The lists are fetched far more often than the keys, and every attempt used to count for both."""
+    issuer.publish(jwk(key_pair), jwk(other_key_pair))
+    lists = f"{ISSUER}/.well-known/status-list/1"
+    token = sign_list(Forger(key_pair.private_key, key_pair.kid), sub=lists, ttl=1)
+    issuer.pages = {"/lists": json.dumps({"status_lists": [lists]}).encode(), "/lists/1": token.encode()}
+    settings = {
+        "jwks_copy_file": tmp_path / "copy.pem",
+        "jwks_refresh": 3,
+        "status_claim": "optional",
+        "status_lists_url": issuer.url.replace("/jwks.json", "/lists"),
+        "status_lists_copy_file": tmp_path / "copy.json",
+    }
+    with open_mirroring(issuer, tmp_path, **settings) as course:
+        status = {"status_list": {"uri": lists, "idx": 1}}
+        with_status = Forger(key_pair.private_key, key_pair.kid).sign(status=status)
+        wait_for(lambda: course.get("/courses", headers=bearer(with_status)).status_code == 200)
+        assert read(course, other_key_pair) == 200
+        issuer.publish(jwk(key_pair))
+
+        wait_for(lambda: read(course, other_key_pair) == 401, 12)
+
+
+@pytest.mark.parametrize(
+    ("keys", "lists"),
+    [
+        ("copy", "copy"),
+        ("copy", "./copy"),
+        ("copy", "copy.attempt"),
+        ("copy.lock", "copy"),
+        ("copy", "link/copy"),
+    ],
+)
+def test_one_file_for_keys_and_lists_is_refused(
+    keys: str, lists: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.setenv("JWKS_URL", "https://login.example.com/.well-known/jwks.json")
+    monkeypatch.setenv("JWKS_COPY_FILE", keys)
+    monkeypatch.setenv("STATUS_LISTS_COPY_FILE", lists)
 
     with pytest.raises(SystemExit):
-        course_app.create_app(
-            CourseSettings(jwks_url=issuer.url, jwks_copy_file=tmp_path / "no" / "jwks.pem")
-        )
+        course_app.create_app()
 
-    line = capsys.readouterr().err
-    assert "jwks.pem cannot be written (No such file or directory)" in line
-    assert "JWKS_COPY_FILE" in line
+    assert "JWKS_COPY_FILE and STATUS_LISTS_COPY_FILE would overwrite each other" in capsys.readouterr().err
 
 
 def test_invented_kids_cost_the_issuer_no_more_than_the_cooldown_allows(
@@ -320,6 +452,7 @@ def test_invented_kids_cost_the_issuer_no_more_than_the_cooldown_allows(
             "JWKS_COPY_FILE": str(tmp_path / "jwks.pem"),
             "JWKS_COOLDOWN": str(cooldown),
             "JWKS_REFRESH": "1000",
+            "STATUS_CLAIM": "ignored",
             "COURSE_DATABASE_URL": f"sqlite:///{tmp_path}/course.db",
         }
         run_flask("wsgi_course", "db upgrade", environment, tmp_path)
@@ -335,7 +468,8 @@ def test_invented_kids_cost_the_issuer_no_more_than_the_cooldown_allows(
             fetches = len(issuer.requests) - before
             token = Forger(key_pair.private_key, key_pair.kid).sign()
             assert call(f"{course.url}/courses", token)[0] == 200
-    assert statuses == [401] * 10_000
+    assert set(statuses) <= {401, 503}, "503 while a fetch is under way"
+    assert statuses.count(401) > 5_000
     assert 1 <= fetches <= 1 + elapsed / cooldown
 
 

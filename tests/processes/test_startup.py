@@ -24,9 +24,10 @@ import auth_app
 import course_app
 from auth_app.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import SigningKey
+from auth_app.signing_key import open_signing_key
 from shared.keys import UnusableKey
 from shared.public_keys import open_public_keys
+from shared.startup import check_startup
 from tests.servers import GUNICORN, environment_for
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -82,9 +83,9 @@ def write(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def refuse(create_app: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line with which a service refuses to start."""
+    """Return the one line with which a service refuses to start, as gunicorn.conf.py asks it to."""
     with pytest.raises(SystemExit) as refusal:
-        create_app()
+        check_startup(create_app())
     assert refusal.value.code == 3
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -92,8 +93,8 @@ def refuse(create_app: Callable[[], object], capsys: pytest.CaptureFixture[str])
 
 
 def test_services_start_with_good_keys(folder: Path) -> None:
-    assert auth_app.create_app()
-    assert course_app.create_app()
+    check_startup(auth_app.create_app())
+    check_startup(course_app.create_app())
 
 
 @pytest.mark.parametrize("form", PRIVATE_FORMS.values(), ids=PRIVATE_FORMS)
@@ -179,7 +180,7 @@ BAD_KEYS: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
         f"private key has mode {mode:o}": (
             lambda keys, mode=mode: (keys / "private_key.pem").chmod(mode),  # type: ignore[misc]
-            "run `chmod 600 keys/private_key.pem`",
+            "run `chmod 600 keys/private_key.pem`, or set `defaultMode: 0440` for a Kubernetes Secret",
         )
         for mode in (0o644, 0o604, 0o660, 0o602, 0o601, 0o666, 0o777)
     },
@@ -204,6 +205,7 @@ def test_bad_key_is_refused(
     [
         (0, 0o640, 0, None),
         (0, 0o400, 0, None),
+        (0, 0o440, 0, None),
         (12345, 0o600, 12345, None),
         (12345, 0o400, 12345, None),
         (12345, 0o640, 12345, "can be read by others"),
@@ -221,11 +223,12 @@ def test_owner_and_mode_of_the_private_key(
     (folder / "keys/private_key.pem").chmod(mode)
     settings = AuthSettings()
     public_keys = open_public_keys(settings)
+    signing_key = open_signing_key(settings, public_keys, RevokedKeys(settings.revoked_keys_file))
 
     os.seteuid(reader)
     try:
         with pytest.raises(UnusableKey, match=refusal) if refusal else contextlib.nullcontext():
-            SigningKey(settings, public_keys, RevokedKeys(settings.revoked_keys_file))
+            signing_key.check_startup()
     finally:
         os.seteuid(0)
 
@@ -242,19 +245,28 @@ def test_refusal_names_the_variable_that_holds_the_wrong_key(
 
 
 @pytest.mark.parametrize(
-    ("application", "change"),
+    ("application", "change", "config"),
     [
-        ("wsgi_course", {"JWT_PRIVATE_KEY": "x"}),
-        ("wsgi_course", {"JWT_PUBLIC_KEY": private().decode()}),
-        ("wsgi_auth", {"JWT_PRIVATE_KEY_FILE": "nowhere.pem"}),
-        ("wsgi_auth", {"ISSUER": "nonsense"}),
+        *(
+            (application, change, config)
+            for application, change in (
+                ("wsgi_course", {"JWT_PRIVATE_KEY": "x"}),
+                ("wsgi_course", {"JWT_PUBLIC_KEY": private().decode()}),
+                ("wsgi_auth", {"JWT_PRIVATE_KEY": "x"}),
+                ("wsgi_auth", {"ISSUER": "nonsense"}),
+            )
+            for config in ("ours", "none")
+        ),
+        ("wsgi_auth", {"JWT_PRIVATE_KEY_FILE": "nowhere.pem"}, "ours"),
+        ("wsgi_auth", {"JWT_PUBLIC_KEY_FILE": "nowhere.pem"}, "ours"),
+        ("wsgi_course", {"JWT_PUBLIC_KEY_FILE": "nowhere.pem"}, "ours"),
+        ("wsgi_course", {"JWT_PUBLIC_KEY_FILE": "keys/private_key.pem"}, "ours"),
     ],
 )
-@pytest.mark.parametrize("config", ["ours", "none"])
 def test_gunicorn_ends_when_the_service_refuses(
     application: str, change: dict[str, str], config: str, folder: Path
 ) -> None:
-    """No worker is started again and again, with our configuration or with gunicorn's own."""
+    """Settings end it under any configuration, and files of keys with ours, which asks for them first."""
     command = GUNICORN if config == "ours" else [sys.executable, "-m", "gunicorn", "--no-control-socket"]
 
     ended = subprocess.run(

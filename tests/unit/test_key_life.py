@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 import auth_app
 from auth_app.settings import AuthSettings
+from shared.startup import check_startup
 from tests.conftest import KeyPair, add_client, bearer, get_token, log_in, open_auth, open_course, run_command
 
 RECORD = Path("instance/revoked_keys")  # the default, and each test has a folder of its own
@@ -302,7 +303,9 @@ def prepare(auth: FlaskClient, pair: KeyPair, steps: list[Any]) -> None:
 
 
 def restart(auth: FlaskClient) -> FlaskClient:
-    return auth_app.create_app(auth.application.extensions["settings"]).test_client()
+    app = auth_app.create_app(auth.application.extensions["settings"])
+    check_startup(app)
+    return app.test_client()
 
 
 def test_issuer_does_not_start_with_a_revoked_key(
@@ -499,7 +502,7 @@ def test_change_for_the_worse_leaves_the_last_good_keys_in_force(
 def test_private_key_that_is_not_published_does_not_sign(
     auth: FlaskClient, pair: KeyPair, other_key_pair: KeyPair
 ) -> None:
-    old = pair.kid
+    old = kid_of(get_token(auth))
     shutil.copy(other_key_pair.private_file, pair.private_file)
 
     assert kid_of(get_token(auth)) == old

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 import auth_app
 from auth_app.revoked_keys import RevokedKeys, UnusableRecord, read_record, record_revocation
+from shared.startup import check_startup
 from tests.conftest import KeyPair, get_token, open_auth
 
 KIDS = [letter * 42 + "A" for letter in "abcdefghij"]
@@ -116,7 +117,7 @@ def test_issuer_does_not_start_with_a_damaged_record(
     damage(good)
 
     with pytest.raises(SystemExit):
-        auth_app.create_app(auth.application.extensions["settings"])
+        check_startup(auth_app.create_app(auth.application.extensions["settings"]))
 
     line = capsys.readouterr().err
     assert line.startswith(f"auth_app cannot start: {good} ")
@@ -143,6 +144,7 @@ def test_running_issuer_forgets_no_revoked_key(
 ) -> None:
     assert auth.get("/readyz").json == {"status": "ok"}
     before = RevokedKeys(good)
+    assert KIDS[0] in before
 
     damage(good)
 

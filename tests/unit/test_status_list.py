@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from shared.keys import PublishedKey
-from shared.public_keys import PublicKeys
+from shared.public_keys import FixedKeys, PublicKeys
 from shared.status_list import MAXIMUM_BYTES, UnusableStatusList, parse_status_list, read_reference, unpack
 from tests.conftest import KeyPair
 from tests.forger import ABSENT, Forger, hs256, rs
@@ -45,7 +45,7 @@ def sign(forger: Forger, header: dict[str, Any] | None = None, signer: Any = Non
 @pytest.fixture(scope="module")
 def public_keys(key_pair: KeyPair) -> PublicKeys:
     keys = {key_pair.kid: PublishedKey(key_pair.private_key.public_key())}
-    return PublicKeys(lambda: keys)
+    return FixedKeys(keys)
 
 
 @pytest.mark.parametrize(("bits", "lst", "statuses"), [(bits, *vector) for bits, vector in VECTORS.items()])

@@ -16,7 +16,7 @@ import auth_app
 from auth_app.models import Session, StatusList
 from auth_app.status_indexes import reserve_index
 from shared.keys import read_key_file
-from shared.public_keys import PublicKeys
+from shared.public_keys import FixedKeys
 from shared.status_list import parse_status_list, read_reference
 from tests.conftest import (
     KeyPair,
@@ -50,7 +50,7 @@ def status_of(client: FlaskClient, key_pair: KeyPair, answer: dict[str, Any]) ->
     """Return the status that the published list has for an access token."""
     keys = read_key_file(key_pair.public_file)
     uri, index = read_reference(read_claims(answer["access_token"]))
-    return parse_status_list(fetch(client, uri), uri, PublicKeys(lambda: keys))[index]
+    return parse_status_list(fetch(client, uri), uri, FixedKeys(keys))[index]
 
 
 def refresh(client: FlaskClient, answer: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,229 @@
+"""Renew a fetched document in one process, by a thread of its own, and share it with the others on disk."""
+
+import logging
+import threading
+import time
+from dataclasses import replace
+from typing import Generic, Protocol, TypeVar
+
+from shared.disk_copy import NO_ATTEMPT, Attempt, DiskCopy
+from shared.fetching import TIMEOUT
+from shared.logs import format_time
+
+_logger = logging.getLogger(__name__)
+
+
+class Document(Protocol):
+    """What is fetched, in the form that requests use."""
+
+    @property
+    def content(self) -> bytes:
+        """Return what the copy on disk is to hold."""
+
+
+D = TypeVar("D", bound=Document)
+
+
+class Source(Protocol[D]):
+    """Where a document comes from. `fetch` and `parse` raise if it is not good."""
+
+    url: str
+
+    def fetch(self) -> D:
+        """Return the document as the issuer publishes it now."""
+
+    def parse(self, content: bytes) -> D:
+        """Return the document that a copy on disk holds."""
+
+    def merge(self, new: D, known: D | None) -> D:
+        """Return the document to use, now that `new` came when `known` was in use."""
+
+    def refresh(self, document: D) -> float:
+        """Return the seconds from one fetch to the next."""
+
+
+class Renewal(Generic[D]):
+    """The document in the memory of this process, and the thread that renews it."""
+
+    def __init__(self, source: Source[D], disk: DiskCopy, cooldown: float) -> None:
+        self._source = source
+        self._disk = disk
+        self._cooldown = cooldown
+        self._changing = threading.Lock()  # what the next four hold
+        self._document: D | None = None
+        self._version: tuple[int, ...] | None = None  # of the copy that was read
+        self._tried_version: tuple[int, ...] | None = None  # the same, or of one that could not be parsed
+        self._retry_at = 0.0
+        self._own_attempt = NO_ATTEMPT
+        self._own_start = float("-inf")  # of it, on the monotonic clock
+        self._waiting = threading.Lock()  # held by the one request that waits
+        self._rounds = threading.Condition()  # of the thread; holds the next four
+        self._is_started = False
+        self._is_busy = True  # the first round begins with the thread
+        self._is_asked = False
+        self._finished = 0
+
+    @property
+    def has_looked(self) -> bool:
+        """Tell whether the first round is over."""
+        return self._finished > 0
+
+    def document(self) -> D | None:
+        """Return the newest document that this process knows of."""
+        self._start()
+        if self._disk.version() != self._version:
+            self._read_copy()
+        return self._document
+
+    def look_again(self) -> bool:
+        """Do what `FetchedCopy.look_again` says."""
+        self._start()
+        self._read_copy(again=not self._is_current())
+        if self._is_current():
+            return True
+        if self._document is None and not self.has_looked:
+            return self._wait_for_round()
+        if not self._waiting.acquire(blocking=False):
+            return False
+        try:
+            return self._wait_for_round()
+        finally:
+            self._waiting.release()
+
+    def newest_attempt(self) -> Attempt:
+        """Return the newest attempt of any process that this one knows of."""
+        recorded, own = self._disk.last_attempt(), self._own_attempt
+        return recorded if recorded.is_past and recorded.started_at > own.started_at else own
+
+    def _is_current(self) -> bool:
+        newest = self.newest_attempt()
+        return self._document is not None and newest.is_good and newest.age < self._cooldown
+
+    def _seconds_since_attempt(self) -> float:
+        return min(time.monotonic() - self._own_start, self._disk.last_attempt().age)
+
+    def _start(self) -> None:
+        if self._is_started:
+            return
+        with self._rounds:
+            if self._is_started:
+                return
+            try:
+                threading.Thread(target=self._run, name=f"renewal of {self._source.url}", daemon=True).start()
+            except RuntimeError as error:  # there are too many threads: the next request tries again
+                _logger.warning("cannot start to fetch %s: %s", self._source.url, error)
+            else:
+                self._is_started = True
+
+    def _wait_for_round(self) -> bool:
+        """Wait until the thread has looked, and tell whether it found the document to be current."""
+        with self._rounds:
+            if not self._is_started:
+                return False
+            if not self._is_busy:
+                if self._seconds_since_attempt() < self._cooldown:
+                    return self._is_current()
+                self._is_asked = True
+                self._rounds.notify_all()
+            finished = self._finished
+            has_looked = self._rounds.wait_for(lambda: self._finished > finished, TIMEOUT)
+        return has_looked and self._document is not None and self.newest_attempt().is_good
+
+    def _run(self) -> None:
+        is_asked = False
+        while True:
+            pause = max(1, self._cooldown)
+            try:
+                self._renew(self._cooldown if is_asked else self._interval())
+                pause = max(1, self._interval() - self._seconds_since_attempt())
+            except BaseException:  # if the thread ended, a removed key would be accepted for ever
+                _logger.exception("cannot renew the copy of %s", self._source.url)
+            with self._rounds:
+                self._is_busy = False
+                self._finished += 1
+                self._rounds.notify_all()
+                is_asked = self._rounds.wait_for(lambda: self._is_asked, pause)
+                self._is_asked, self._is_busy = False, True
+
+    def _interval(self) -> float:
+        return self._cooldown if self._document is None else self._source.refresh(self._document)
+
+    def _renew(self, interval: float) -> None:
+        """Make an attempt, unless one of another process in the last `interval` seconds will do."""
+        with self._disk.lock(2 * TIMEOUT) as is_locked:
+            self._read_copy()
+            newest = self.newest_attempt()
+            will_do = self._document is not None or not newest.is_good
+            if will_do and self._seconds_since_attempt() < interval:
+                return
+            self._own_start = time.monotonic()
+            self._own_attempt = replace(newest, started_at=time.time(), is_good=False)
+            if is_locked:
+                self._disk.record(self._own_attempt)
+            self._own_attempt = self._attempt(self._own_attempt)
+            if is_locked:
+                self._share()
+
+    def _attempt(self, attempt: Attempt) -> Attempt:
+        """Fetch the document, and return the attempt with its outcome."""
+        try:
+            fetched = self._source.fetch()
+            with self._changing:
+                self._document = self._source.merge(fetched, self._document)
+        except Exception as error:
+            problem = f"cannot fetch {self._source.url}: {type(error).__name__}: {error}"
+            if problem != attempt.problem:
+                _logger.warning("%s; %s", problem, self._what_remains(attempt))
+            return replace(attempt, problem=problem)
+        if attempt.problem:
+            _logger.warning("fetched %s again", self._source.url)
+        return replace(attempt, is_good=True, problem=None, good_at=attempt.started_at)
+
+    def _what_remains(self, attempt: Attempt) -> str:
+        if self._document is None:
+            return "there is no copy to continue with: requests with a token are answered 503"
+        since = format_time(attempt.good_at) if attempt.good_at else "an unknown time"
+        return f"continuing with the copy from {since}"
+
+    def _share(self) -> None:
+        """Give the other processes what came of the attempt."""
+        with self._changing:
+            has_news = self._own_attempt.is_good or self._disk.version() is None
+            if self._document is not None and has_news:
+                if not self._disk.write(self._document.content):
+                    self._disk.forget_attempt()  # the others have to fetch for themselves
+                    return
+                self._version = self._tried_version = self._disk.version()
+        self._disk.record(self._own_attempt)
+
+    def _read_copy(self, *, again: bool = False) -> None:
+        """Take over the copy on disk if another process has changed it.
+
+        With `again` also if it has not changed, for a key that verifies it may have come since. While another
+        thread does this, what is known has to do.
+        """
+        if not self._changing.acquire(timeout=TIMEOUT if self._document is None else 0):
+            return
+        try:
+            version = self._disk.version()
+            is_due = again or version != self._version
+            is_new = version != self._tried_version
+            if version is not None and is_due and (is_new or time.monotonic() >= self._retry_at):
+                self._tried_version, self._retry_at = version, time.monotonic() + 1
+                if self._take_over(self._disk.read(), is_new=is_new):
+                    self._version = version
+        finally:
+            self._changing.release()
+
+    def _take_over(self, content: bytes | None, *, is_new: bool) -> bool:
+        if content is None:
+            return False
+        try:
+            self._document = self._source.merge(self._source.parse(content), self._document)
+        except Exception as error:
+            if is_new:
+                _logger.warning(
+                    "cannot use the copy %s: %s: %s", self._disk.path, type(error).__name__, error
+                )
+            return False
+        return True

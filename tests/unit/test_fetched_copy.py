@@ -1,0 +1,264 @@
+"""A document that is fetched in the background, whatever happens to fetches, threads and processes."""
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from shared import fetching, renewal
+from shared.disk_copy import DiskCopy
+from shared.fetched_copy import FetchedCopy
+from shared.fetching import MAXIMUM_ABANDONED, Fetcher, FetchError
+from tests.issuers import serve_issuer
+from tests.servers import listen, wait_for
+
+
+@dataclass(frozen=True)
+class Text:
+    content: bytes
+
+
+@dataclass
+class Source:
+    """Calls a function for each fetch, and counts."""
+
+    make: Callable[[], bytes]
+    url: str = "http://issuer.example"
+    fetches: list[int] = field(default_factory=list)
+
+    def fetch(self) -> Text:
+        self.fetches.append(os.getpid())
+        return Text(self.make())
+
+    def parse(self, content: bytes) -> Text:
+        return Text(content)
+
+    def merge(self, new: Text, known: Text | None) -> Text:  # noqa: ARG002
+        return new
+
+    def refresh(self, document: Text) -> float:  # noqa: ARG002
+        return 1000
+
+
+def open_copy(source: Source, path: Path, cooldown: float = 1) -> FetchedCopy[Text]:
+    return FetchedCopy(source, DiskCopy(path, "COPY_FILE"), cooldown=cooldown)
+
+
+def text_of(copy: FetchedCopy[Text]) -> bytes | None:
+    document = copy.document
+    return document.content if document else None
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "issuer.example" in thread.name]
+
+
+def test_nothing_happens_before_the_first_use(tmp_path: Path) -> None:
+    source = Source(lambda: b"new", url="http://unused.issuer.example")
+    before = threads()
+
+    copy = open_copy(source, tmp_path / "copy")
+
+    assert threads() == before
+    assert (source.fetches, list(tmp_path.iterdir())) == ([], [])
+    assert copy.look_again()
+    assert text_of(copy) == b"new"
+
+
+@pytest.mark.parametrize("error", [ValueError, MemoryError, RecursionError, SystemExit, KeyboardInterrupt])
+def test_no_exception_ends_the_fetching(
+    error: type[BaseException], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = [error("first"), error("second")]
+
+    def make() -> bytes:
+        if errors:
+            raise errors.pop(0)
+        return b"new"
+
+    copy = open_copy(Source(make), tmp_path / "copy")
+
+    wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+    assert error.__name__ in caplog.text, "the log has its type"
+
+
+@contextmanager
+def forked(work: Callable[[], bytes]) -> Iterator[int]:
+    """Run `work` in a child process, and yield where what it returns can be read."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which this is about
+        child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, work())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("holds", ["a fetch", "every lock"])
+def test_fork_starts_afresh_whatever_the_parent_was_doing(holds: str, tmp_path: Path) -> None:
+    parent, going_on = os.getpid(), threading.Event()
+
+    def make() -> bytes:
+        if os.getpid() == parent:
+            going_on.wait(60)
+        return b"new"
+
+    copy = open_copy(Source(make), tmp_path / "copy")
+    reader = threading.Thread(target=lambda: copy.look_again())
+    reader.start()
+    wait_for((tmp_path / "copy.attempt").exists)
+
+    def work() -> bytes:
+        wait_for(lambda: copy.look_again() and text_of(copy) is not None, 40)
+        return text_of(copy) or b"none"
+
+    with forked(work) as reading:
+        if holds == "a fetch":
+            going_on.set()
+        ready, _, _ = select.select([reading], [], [], 50)
+        assert ready, "the child waits for ever"
+        assert os.read(reading, 100) == b"new"
+    going_on.set()
+    reader.join()
+
+
+def test_lock_that_another_process_never_releases_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "TIMEOUT", 0.2)
+    (tmp_path / "copy.lock").touch()
+    code = (
+        "import fcntl, sys, time; file = open(sys.argv[1], 'r+'); fcntl.lockf(file, fcntl.LOCK_EX); "
+        "print('locked', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, tmp_path / "copy.lock"], stdout=subprocess.PIPE)
+    with other:
+        try:
+            assert other.stdout
+            assert other.stdout.readline() == b"locked\n"
+            copy = open_copy(Source(lambda: b"new"), tmp_path / "copy")
+
+            wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+        finally:
+            other.kill()
+    assert not (tmp_path / "copy").exists(), "only the holder of the lock writes"
+
+
+def test_one_caller_waits_and_the_others_do_not(tmp_path: Path) -> None:
+    going_on = threading.Event()
+    going_on.set()
+
+    def make() -> bytes:
+        going_on.wait(60)
+        return b"new"
+
+    copy = open_copy(Source(make), tmp_path / "copy", cooldown=0.01)
+    assert copy.look_again()
+    going_on.clear()
+    time.sleep(0.02)
+    answers: list[bool] = []
+    waiting = [threading.Thread(target=lambda: answers.append(copy.look_again())) for _ in range(6)]
+    for thread in waiting:
+        thread.start()
+
+    wait_for(lambda: len(answers) == 5)
+
+    assert answers == [False] * 5, "nobody knows while the attempt is under way"
+    going_on.set()
+    for thread in waiting:
+        thread.join()
+
+
+def test_processes_share_one_fetch(tmp_path: Path) -> None:
+    sources = [Source(lambda: b"new"), Source(lambda: b"other")]
+    copies = [open_copy(source, tmp_path / "copy", cooldown=100) for source in sources]
+
+    assert [copy.look_again() for copy in copies] == [True, True]
+
+    assert [text_of(copy) for copy in copies] == [b"new", b"new"]
+    assert [len(source.fetches) for source in sources] == [1, 0]
+
+
+def test_copy_that_was_removed_is_fetched_again_at_once(tmp_path: Path) -> None:
+    """The record of a good attempt alone is no reason to wait for the next one."""
+    assert open_copy(Source(lambda: b"new"), tmp_path / "copy").look_again()
+    (tmp_path / "copy").unlink()
+
+    copy = open_copy(Source(lambda: b"newer"), tmp_path / "copy", cooldown=100)
+
+    copy.look_again()
+    assert text_of(copy) == b"newer"
+
+
+def test_name_that_is_never_resolved_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.1)
+    going_on = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        going_on.wait(60)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    fetcher = Fetcher("text/plain", 100)
+
+    for _ in range(MAXIMUM_ABANDONED):
+        with pytest.raises(FetchError, match="no complete answer"):
+            fetcher.fetch("http://issuer.example/x")
+    with pytest.raises(FetchError, match="have not ended"):
+        fetcher.fetch("http://issuer.example/x")
+    assert len(threads()) >= MAXIMUM_ABANDONED
+    going_on.set()
+    wait_for(lambda: not [thread for thread in threads() if thread.name.startswith("GET")])
+
+
+def test_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a host has an IPv6 address that leads nowhere."""
+    with serve_issuer() as issuer, socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        issuer.body = b"found"
+        port = int(issuer.url.rpartition(":")[2].partition("/")[0])
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        addresses = [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", address)
+            for address in (full.getsockname(), ("127.0.0.1", port))
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+
+        assert Fetcher("text/plain", 100).fetch("http://issuer.example/x") == b"found"
+        for filler in fillers:
+            filler.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_server_that_never_answers_is_given_up_and_its_thread_ends(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "TIMEOUT", 0.3)
+    with closing(listen()) as listener:
+        url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/issuer.example"
+
+        with pytest.raises(FetchError, match="no complete answer within"):
+            Fetcher("text/plain", 100).fetch(url)
+
+        wait_for(lambda: not [thread for thread in threads() if thread.name == f"GET {url}"], 5)
