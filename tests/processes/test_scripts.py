@@ -191,6 +191,18 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
     assert re.search(r"(?s)published .* active .* next ", run(rotate, clone).stdout)
 
 
+def test_layer_of_the_tests_runs_alone(installed_clone: Path) -> None:
+    shutil.copy(installed_clone / "requirements-dev.txt", installed_clone / ".venv")
+
+    listed = run("scripts/test fuzz -n 0 --collect-only -q", installed_clone)
+
+    assert listed.returncode == 0, listed
+    assert {line.partition("::")[0] for line in listed.stdout.splitlines() if "::" in line} == {
+        "tests/fuzz/test_fuzz.py",
+        "tests/fuzz/test_schemathesis.py",
+    }
+
+
 HALF_SENT = [b"", b"GET / HT", b"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nscope"]
 
 
