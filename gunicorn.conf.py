@@ -1,6 +1,7 @@
 """How gunicorn serves either service; the address is given on the command line with `--bind`."""
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -26,7 +27,12 @@ STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
 def pre_fork(_server: object, _worker: object) -> None:
-    """Hold back the signals that stop a worker while it is made."""
+    """Hold back the signals that stop a worker while it is made, and share the loaded objects with it.
+
+    Without `gc.freeze`, garbage collection in the worker writes to every object that was loaded before
+    the fork, and the kernel copies all of that memory: the last collection, at exit, took seconds.
+    """
+    gc.freeze()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
 
 

@@ -1,13 +1,15 @@
 """gunicorn with the project's configuration stops soon, whenever it is told to."""
 
+import json
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.servers import ROOT, environment_for, listen, wait_for
+from tests.servers import GUNICORN, ROOT, environment_for, listen, url_of, wait_for
 
 # Like the project's configuration, but each of the first workers gets a signal at the moment it is made.
 CONFIGURATION = f"""
@@ -35,6 +37,33 @@ def signal_worker():
 os.register_at_fork(after_in_parent=signal_worker)
 """,
 }
+
+
+def test_worker_shares_what_was_loaded_before_it_was_made(tmp_path: Path) -> None:
+    """Otherwise garbage collection copies it all, and that takes seconds when the worker stops."""
+    (tmp_path / "app.py").write_text("""
+import gc
+before = len(gc.get_objects())
+def app(environ, start):
+    start('200 OK', [('Content-Type', 'application/json')])
+    return [b'[%d, %d]' % (before, gc.get_freeze_count())]
+""")
+    with (
+        listen() as listener,
+        subprocess.Popen(
+            [*GUNICORN, "--bind", f"fd://{listener.fileno()}", "app:app"],
+            cwd=tmp_path,
+            env=environment_for({}),
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.DEVNULL,
+        ) as process,
+    ):
+        try:
+            with urllib.request.urlopen(url_of(listener), timeout=60) as response:
+                before, frozen = json.load(response)
+        finally:
+            process.terminate()
+    assert frozen > before * 0.9
 
 
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
