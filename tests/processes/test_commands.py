@@ -265,6 +265,6 @@ def test_password_is_asked_for_at_a_terminal_and_not_shown(tmp_path: Path, key_p
         pass
     os.close(ours)
 
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=60) == 0
     assert b"added ada" in seen
     assert GOOD_PASSWORD.encode() not in seen

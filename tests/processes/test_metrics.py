@@ -170,7 +170,7 @@ def test_metrics_can_be_kept_to_a_port(key_pair: KeyPair, tmp_path: Path) -> Non
 def scrape(server: Server) -> str:
     import urllib.request
 
-    with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=60) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain")
         return str(answer.read().decode())
 

@@ -38,13 +38,13 @@ class Proxy:
     trust: ssl.SSLContext
 
     def open(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def ask(
         self, name: str, method: str, path: str, body: str | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """Send a request by TLS to the name of a service, and return status, headers and body."""
-        connection = http.client.HTTPConnection(NAMES[name], timeout=30)
+        connection = http.client.HTTPConnection(NAMES[name], timeout=60)
         connection.sock = self.trust.wrap_socket(self.open(), server_hostname=NAMES[name])
         with contextlib.closing(connection):
             given = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
@@ -99,7 +99,7 @@ def serve_proxy(folder: Path) -> Iterator[Proxy]:
             yield running
         finally:
             process.send_signal(signal.SIGQUIT)
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
