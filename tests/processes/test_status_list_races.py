@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 
 from auth_app.models import StatusList
 from shared.keys import read_key_file
-from shared.public_keys import PublicKeys
+from shared.public_keys import FixedKeys
 from shared.status_list import parse_status_list, read_reference
 from tests.conftest import KeyPair, both_databases, change_row, log_in, open_auth, read_claims
 from tests.databases import create_database, make_databases
@@ -49,7 +49,7 @@ def read_list(server: Server) -> str:
 
 def bits_of(server: Server, token: str) -> Any:
     keys = read_key_file(server.log.parent / "keys/public_key.pem")
-    return parse_status_list(token, LISTS + "/1", PublicKeys(lambda: keys))
+    return parse_status_list(token, LISTS + "/1", FixedKeys(keys))
 
 
 def test_many_revocations_at_once_at_two_replicas_are_all_seen(replicas: list[Server]) -> None:

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from auth_app.models import Client, User
 from shared.keys import read_key_file
-from shared.public_keys import PublicKeys
+from shared.public_keys import FixedKeys
 from shared.status_list import parse_status_list, read_reference
 from tests.conftest import (
     KeyPair,
@@ -44,7 +44,7 @@ def status_of(client: FlaskClient, key_pair: KeyPair, token: str) -> int:
     keys = read_key_file(key_pair.public_file)
     uri, index = read_reference(read_claims(token))
     text = client.get(uri.removeprefix(ISSUER)).text
-    return parse_status_list(text, uri, PublicKeys(lambda: keys))[index]
+    return parse_status_list(text, uri, FixedKeys(keys))[index]
 
 
 def test_administrator_who_was_demoted_behind_our_back_manages_nobody(auth: FlaskClient) -> None:

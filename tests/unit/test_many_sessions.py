@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from auth_app import create_app
 from auth_app.models import RevocationJob, Session, StatusList
 from shared.keys import read_key_file
-from shared.public_keys import PublicKeys
+from shared.public_keys import FixedKeys
 from shared.status_list import parse_status_list
 from tests.conftest import (
     KeyPair,
@@ -53,7 +53,7 @@ def unset_bits(client: FlaskClient, key_pair: KeyPair, count: int) -> int:
     keys = read_key_file(key_pair.public_file)
     uri = f"{ISSUER}/.well-known/status-list/1"
     text = client.get("/.well-known/status-list/1").text
-    found = parse_status_list(text, uri, PublicKeys(lambda: keys))
+    found = parse_status_list(text, uri, FixedKeys(keys))
     return sum(found[index] == 0 for index in range(count))
 
 
