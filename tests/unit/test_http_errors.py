@@ -212,3 +212,17 @@ def test_nothing_that_a_client_sent_is_quoted(
 
     assert response.status_code == 400
     assert response.json == {"error": "invalid_request", "error_description": "The request is malformed."}
+
+
+def test_trace_of_a_failing_view_names_the_path_alone(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+
+    def fail() -> None:
+        raise RuntimeError
+
+    response = ask(app, fail, method="POST", query_string={"password": SECRET}, data={"password": SECRET})
+
+    assert response.json["error"] == "server_error"
+    assert "Exception on /view [POST]" in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert SECRET not in caplog.text
