@@ -1,5 +1,6 @@
 """Know which client is asking: a registered one by its secret, or a public one of our own without."""
 
+from base64 import b64decode
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -18,13 +19,16 @@ def authenticate_client(body: dict[str, Any]) -> Client | None:
     Takes HTTP Basic or `client_id` and `client_secret` in the body (RFC 6749 section 2.3.1).
     Raises `InvalidClient`, and `InvalidRequest` when both ways are used.
     """
-    client_id, secret = body.get("client_id"), body.get("client_secret")
+    if "client_assertion" in body or "client_assertion_type" in body:
+        raise InvalidClient  # RFC 7523 is not supported, and whoever meant to use it is not a public client
+    client_id, secret = body.get("client_id"), body.get("client_secret") or None
     if "Authorization" in request.headers:
         if secret is not None:
             raise InvalidRequest("Send the client's secret in one way, not in two.")
-        named, (client_id, secret) = client_id, _read_basic()
-        if named not in {None, client_id}:
+        basic_id, secret = _read_basic()
+        if basic_id is not None and client_id not in {None, basic_id}:
             raise InvalidRequest("The client_id in the body is not that of the header.")
+        client_id = basic_id or client_id
     if secret is None and client_id in {None, FIRST_PARTY}:
         return None
     return _check_secret(client_id, secret)
@@ -38,12 +42,20 @@ def require_client(body: dict[str, Any]) -> Client:
     return client
 
 
-def _read_basic() -> tuple[str, str]:
-    authorization = request.authorization
-    if authorization is None or authorization.type != "basic":
+def _read_basic() -> tuple[str | None, str | None]:
+    """Return the client ID and the secret of HTTP Basic, None for what is empty (RFC 6749 section 2.3.1).
+
+    Libraries send an empty secret, or a colon alone, for a client that has none.
+    """
+    scheme, _, encoded = request.headers["Authorization"].partition(" ")
+    try:
+        client_id, colon, secret = b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        raise InvalidClient from None
+    if scheme.lower() != "basic" or not colon:
         raise InvalidClient
     # Both are form-encoded before they are joined: a colon may stand in either (RFC 6749 section 2.3.1).
-    return unquote_plus(authorization.username or ""), unquote_plus(authorization.password or "")
+    return unquote_plus(client_id) or None, unquote_plus(secret) or None
 
 
 def _check_secret(client_id: str | None, secret: str | None) -> Client:

@@ -27,6 +27,20 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 NAMES = {"auth": "auth.example.com", "course": "course.example.com"}
 CONNECTIONS = 10_000
 LOGIN = "username=student1&password=password123"
+SECRET = "hunter2-hunter2"
+QUERY = f"username=student1&password={SECRET}"
+MALFORMED = {
+    "form alone": f"{QUERY}\r\n\r\n",
+    "version": f"GET /token?{QUERY} HTTP/{SECRET}\r\nHost: auth.example.com\r\n\r\n",
+    "header without a colon": f"GET /?{QUERY} HTTP/1.1\r\nHost: auth.example.com\r\nBasic {SECRET}\r\n\r\n",
+    "host": f"GET /?{QUERY} HTTP/1.1\r\nHost: {SECRET}\x01\r\n\r\n",
+    "long line": f"GET /?{QUERY}{'x' * 9000} HTTP/1.1\r\nHost: auth.example.com\r\n\r\n",
+    "long header": f"GET /?{QUERY} HTTP/1.1\r\nHost: x\r\nCookie: {SECRET}{'x' * 9000}\r\n\r\n",
+    "two lengths": (
+        f"POST /token?{QUERY} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{SECRET}"
+    ),
+    "transfer coding": f"POST /token?{QUERY} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {SECRET}\r\n\r\n",
+}
 
 
 @dataclass
@@ -36,6 +50,7 @@ class Proxy:
     port: int
     pair: Pair
     trust: ssl.SSLContext
+    log: Path
 
     def open(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
@@ -51,6 +66,12 @@ class Proxy:
             connection.request(method, path, body, given | headers)
             answer = connection.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def send(self, request: bytes) -> bytes:
+        """Send bytes by TLS to auth_app, and return what comes back."""
+        with self.open() as raw, self.trust.wrap_socket(raw, server_hostname=NAMES["auth"]) as connection:
+            connection.sendall(request)
+            return connection.recv(10_000)
 
     def log_in(self) -> str:
         status, _, body = self.ask("auth", "POST", "/token", LOGIN)
@@ -85,7 +106,7 @@ def serve_proxy(folder: Path) -> Iterator[Proxy]:
                 stdout=output,
                 stderr=output,
             )
-        running = Proxy(port, pair, ssl.create_default_context(cafile=folder / "certificate.pem"))
+        running = Proxy(port, pair, ssl.create_default_context(cafile=folder / "certificate.pem"), log)
 
         def answers() -> bool:
             assert process.poll() is None, log.read_text()
@@ -193,3 +214,25 @@ def test_flood_and_service_that_is_down_are_told_of_in_json(tmp_path: Path) -> N
         status, headers, body = proxy.ask("course", "GET", "/courses")
         assert (status, json.loads(body)["error"]) == (503, "temporarily_unavailable")
         assert headers["retry-after"] == "1"
+
+
+def test_no_secret_is_in_any_log(tmp_path: Path) -> None:
+    headers = {"Referer": SECRET, "User-Agent": SECRET, "Authorization": f"Bearer {SECRET}", "Cookie": SECRET}
+    with serve_proxy(tmp_path) as proxy:
+        assert proxy.ask("auth", "POST", f"/token?{QUERY}", QUERY, **headers)[0] == 400
+        assert proxy.ask("auth", "POST", f"/token?{QUERY}", "x" * 70_000, **headers)[0] == 413
+        statuses = {proxy.ask("auth", "GET", f"/token?{QUERY}", **headers)[0] for _ in range(80)}
+        assert 429 in statuses
+        for name, request in MALFORMED.items():
+            assert proxy.send(request.encode()).split(b" ")[1] in {b"400", b"414", b"501"}, name
+        proxy.pair.course.stop()
+        assert proxy.ask("course", "GET", f"/courses?{QUERY}", **headers)[0] == 503
+
+    for log in (proxy.log, proxy.pair.auth.log, proxy.pair.course.log):
+        assert SECRET not in log.read_text()
+    outcomes = [line for line in proxy.log.read_text().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in outcomes]
+    assert {"/token", "/courses"} <= {line["path"] for line in lines}
+    assert [line["upstream_status"] for line in lines if line["path"] == "/courses"] == ["502"]
+    assert {line["limit"] for line in lines if line["status"] == 429} == {"REJECTED"}
+    assert all(len(line["request_id"]) == 32 for line in lines)
