@@ -3,7 +3,7 @@
 import uuid
 from urllib.parse import urlencode
 
-from flask import Blueprint
+from flask import Blueprint, request
 from flask_jwt_extended import get_jwt, jwt_required
 from sqlalchemy import select
 from werkzeug.exceptions import NotFound
@@ -54,7 +54,10 @@ def list_users() -> dict[str, object]:
     users = db.session.scalars(following.limit(limit + 1)).all()
     page, has_next = users[:limit], len(users) > limit
     next_query = urlencode({"limit": limit, "after": page[-1].username}) if has_next else ""
-    return {"users": [_present(user) for user in page], "next": f"/users?{next_query}" if has_next else None}
+    return {
+        "users": [_present(user) for user in page],
+        "next": f"{request.script_root}/users?{next_query}" if has_next else None,
+    }
 
 
 @blueprint.post("")
