@@ -2,7 +2,6 @@
 
 from flask import Flask
 from sqlalchemy import select
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from auth_app import (
     audit,
@@ -44,11 +43,9 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
         audit.init_app()
         cli.init_app(app)
         status_lists.init_app(app)
-        for module in (token, revocation, introspection, users, well_known):
+        for module in (token, revocation, introspection, users):
             app.register_blueprint(module.blueprint)
-        # Only an address is taken from the headers of proxies, and by default none of them is trusted.
-        proxied = ProxyFix(app.wsgi_app, settings.trusted_proxies, x_proto=0, x_host=0)
-        app.wsgi_app = proxied  # type: ignore[method-assign]
+        well_known.init_app(app, settings.issuer)
         _add_keys(app, settings)
         return app
 

@@ -59,7 +59,10 @@ def list_users() -> dict[str, object]:
     users = db.session.scalars(present.order_by(User.username).limit(limit + 1)).all()
     page, has_next = users[:limit], len(users) > limit
     next_query = urlencode({"limit": limit, "after": page[-1].username}) if has_next else ""
-    return {"users": [_present(user) for user in page], "next": f"/users?{next_query}" if has_next else None}
+    return {
+        "users": [_present(user) for user in page],
+        "next": f"{request.script_root}/users?{next_query}" if has_next else None,
+    }
 
 
 @blueprint.post("")

@@ -15,6 +15,7 @@ from shared import (
     health,
     metrics,
     protected_resource,
+    proxies,
     request_id,
     verification,
 )
@@ -119,3 +120,4 @@ def furnish(app: Flask, settings: Settings, *, checks: health.Checks, ages: metr
         contract.init_app(app)
         docs.init_app(app)
     health.init_app(app, checks)
+    proxies.init_app(app, settings.trusted_proxies)

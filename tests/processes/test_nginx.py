@@ -25,6 +25,7 @@ NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/loca
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 NAMES = {"auth": "auth.example.com", "course": "course.example.com"}
+HOST = "example.com"  # of both, in nginx-paths.conf
 CONNECTIONS = 10_000
 LOGIN = "username=student1&password=password123"
 SECRET = "hunter2-hunter2"
@@ -58,9 +59,9 @@ class Proxy:
     def ask(
         self, name: str, method: str, path: str, body: str | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """Send a request by TLS to the name of a service, and return status, headers and body."""
-        connection = http.client.HTTPConnection(NAMES[name], timeout=60)
-        connection.sock = self.trust.wrap_socket(self.open(), server_hostname=NAMES[name])
+        """Send a request by TLS to a service or a host name, and return status, headers and body."""
+        connection = http.client.HTTPConnection(NAMES.get(name, name), timeout=60)
+        connection.sock = self.trust.wrap_socket(self.open(), server_hostname=NAMES.get(name, name))
         with contextlib.closing(connection):
             given = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
             connection.request(method, path, body, given | headers)
@@ -81,13 +82,14 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def serve_proxy(folder: Path) -> Iterator[Proxy]:
-    """Serve both services and an nginx before them until the block ends."""
+def serve_proxy(folder: Path, name: str = "nginx.conf", **settings: str) -> Iterator[Proxy]:
+    """Serve both services, and an nginx with a file of `deploy` before them, until the block ends."""
     assert NGINX
-    make_certificate(folder, *map(x509.DNSName, NAMES.values()))
+    make_certificate(folder, *map(x509.DNSName, [*NAMES.values(), HOST]))
     port = find_port()
-    with serve_pair(folder, auth_settings={"TRUSTED_PROXIES": "1"}) as pair:
-        configuration = (ROOT / "deploy/nginx.conf").read_text()
+    settings |= {"TRUSTED_PROXIES": "1"}
+    with serve_pair(folder, auth_settings=settings, course_settings=settings) as pair:
+        configuration = (ROOT / "deploy" / name).read_text()
         for old, new in {
             "auth:8081": pair.auth.url.removeprefix("http://"),
             "course:8082": pair.course.url.removeprefix("http://"),
@@ -236,3 +238,56 @@ def test_no_secret_is_in_any_log(tmp_path: Path) -> None:
     assert [line["upstream_status"] for line in lines if line["path"] == "/courses"] == ["502"]
     assert {line["limit"] for line in lines if line["status"] == 429} == {"REJECTED"}
     assert all(len(line["request_id"]) == 32 for line in lines)
+
+
+def test_both_services_work_under_one_host_name(tmp_path: Path) -> None:
+    auth, course = f"https://{HOST}/auth", f"https://{HOST}/courses-api"
+    issuer = {"ISSUER": auth, "RESOURCES": course, "RESOURCE": course, "STATUS_CLAIM": "ignored"}
+    with serve_proxy(tmp_path, "nginx-paths.conf", **issuer) as proxy:
+        status, headers, body = proxy.ask(HOST, "POST", "/auth/token", LOGIN)
+        assert status == 200, body
+        assert headers["strict-transport-security"] == "max-age=31536000"
+        token = {"Authorization": f"Bearer {json.loads(body)['access_token']}"}
+
+        seen: list[int] = []
+        page = "/courses-api/courses?limit=1"
+        while page:
+            status, _, body = proxy.ask(HOST, "GET", page, **token)
+            assert status == 200, page
+            answer = json.loads(body)
+            seen += [found["id"] for found in answer["courses"]]
+            page = answer["next"]
+        assert len(seen) == len(set(seen)) > 1
+
+        for path, member, url in [
+            ("/.well-known/oauth-authorization-server/auth", "issuer", auth),
+            ("/auth/.well-known/oauth-authorization-server", "issuer", auth),
+            ("/.well-known/oauth-protected-resource/auth", "resource", auth),
+            ("/.well-known/oauth-protected-resource/courses-api", "resource", course),
+            ("/courses-api/.well-known/oauth-protected-resource", "resource", course),
+        ]:
+            status, _, body = proxy.ask(HOST, "GET", path)
+            assert (status, json.loads(body)[member]) == (200, url), path
+
+        for prefix in ("/auth", "/courses-api"):
+            assert proxy.ask(HOST, "GET", f"{prefix}/")[1]["location"] == f"{prefix}/docs"
+            document = json.loads(proxy.ask(HOST, "GET", f"{prefix}/openapi.json")[2])
+            assert document["servers"] == [{"url": prefix}]
+            assert proxy.ask(HOST, "GET", f"{prefix}/readyz")[0] == 404
+            assert proxy.ask(HOST, "GET", f"{prefix}/metrics")[0] == 404
+        headers = proxy.ask(HOST, "GET", "/courses-api/courses")[1]
+        metadata = f"https://{HOST}/.well-known/oauth-protected-resource/courses-api"
+        assert headers["www-authenticate"] == f'Bearer resource_metadata="{metadata}"'
+
+
+def test_client_does_not_say_what_the_prefix_is(proxy: Proxy) -> None:
+    headers = {"X-Forwarded-Prefix": "/prefix"}
+
+    assert [proxy.ask(name, "GET", "/", **headers)[1]["location"] for name in NAMES] == ["/docs", "/docs"]
+
+
+def test_both_files_have_the_same_limits() -> None:
+    files = [(ROOT / "deploy" / name).read_text() for name in ("nginx.conf", "nginx-paths.conf")]
+    common = [text[text.index("worker_processes") : text.index("  server {")] for text in files]
+
+    assert common[0] == common[1]
