@@ -62,17 +62,23 @@ def _check_extensions(token: UnverifiedJws, _expected: Expected) -> str | None:
 
 
 def _check_key_id(token: UnverifiedJws, expected: Expected) -> str | None:
-    # Keys that the token brings or names itself (`jwk`, `jku`, `x5c`, `x5u`) are never looked at.
-    kid = token.header.get("kid")
-    if isinstance(kid, str) and kid in expected.public_keys:
+    if _find_key(token, expected):
         return None
-    known = ", ".join(expected.public_keys)
+    kid, known = token.header.get("kid"), ", ".join(expected.public_keys)
     return f"it is {kid!a}, and the known keys are {known}: give this service the issuer's public key"
 
 
-def _check_signature(token: UnverifiedJws, expected: Expected) -> str | None:
+def _find_key(token: UnverifiedJws, expected: Expected) -> RSAPublicKey | None:
+    """Return the key that `kid` names. Keys in the token (`jwk`, `jku`, `x5c`, `x5u`) are never used.
+
+    The key is looked up even if it is not in the mapping yet: the lookup may fetch it.
+    """
     kid = token.header.get("kid")
-    key = expected.public_keys.get(kid) if isinstance(kid, str) else None
+    return expected.public_keys.get(kid) if isinstance(kid, str) else None
+
+
+def _check_signature(token: UnverifiedJws, expected: Expected) -> str | None:
+    key = _find_key(token, expected)
     if key is None:
         return "there is no key to verify it with"
     try:
