@@ -39,7 +39,7 @@ class Check:
     """One row: what must be true of a token, and what to do where it is not."""
 
     name: str  # for people; may hold {kind}, {issuer} and {audience}
-    reason: str  # for programs: "invalid", "expired" or "claims"
+    reason: str  # a label for metrics and logs
     # Returns None for a good token, else advice for the operator of the service.
     find_fault: Callable[[UnverifiedJws, Expected], str | None]
 
@@ -164,22 +164,22 @@ def _is_time(value: Any) -> bool:
 
 
 HEADER_CHECKS = (
-    Check(f"alg is {ALGORITHM}", "invalid", _check_algorithm),  # whatever it says (RFC 8725 section 3.1)
-    Check("typ is {kind}", "invalid", _check_type),
-    Check("crit is absent", "invalid", _check_extensions),
-    Check("kid names a key that is known", "unknown kid", _check_key_id),
-    Check("the signature is that key's", "invalid", _check_signature),
+    Check(f"alg is {ALGORITHM}", "alg", _check_algorithm),  # whatever it says (RFC 8725 section 3.1)
+    Check("typ is {kind}", "typ", _check_type),
+    Check("crit is absent", "crit", _check_extensions),
+    Check("kid names a key that is known", "kid", _check_key_id),
+    Check("the signature is that key's", "signature", _check_signature),
 )
 CHECKS = (
     *HEADER_CHECKS,
-    Check("iss is {issuer}", "invalid", _check_issuer),
-    Check("aud has {audience}", "invalid", _check_audience),
-    Check("exp and iat, and nbf if there is one, are numbers", "invalid", _check_numbers),
+    Check("iss is {issuer}", "iss", _check_issuer),
+    Check("aud has {audience}", "aud", _check_audience),
+    Check("exp and iat, and nbf if there is one, are numbers", "times", _check_numbers),
     Check("it has not expired", "expired", _check_expiry),
-    Check("its time has come", "invalid", _check_beginning),
-    Check(f"it is valid for {MAXIMUM_LIFETIME} seconds at most", "claims", _check_lifetime),
+    Check("its time has come", "early", _check_beginning),
+    Check(f"it is valid for {MAXIMUM_LIFETIME} seconds at most", "lifetime", _check_lifetime),
     Check("sub, jti and client_id are strings that are not empty", "claims", _check_names),
-    Check("scope is a string, and type is access, where they are present", "claims", _check_scope),
+    Check("scope is a string, and type is access, where they are present", "scope_claim", _check_scope),
 )
 
 
