@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Response, current_app, g, has_request_context, request
+from flask import Flask, Response, current_app, has_request_context, request
 from flask_jwt_extended import JWTManager, get_jwt
 
 from shared.errors import ApiError, InvalidToken, Unauthorized, respond
@@ -49,12 +49,11 @@ def init_app(app: Flask, verifier: Verifier, current_scopes: CurrentScopes = gra
     app.before_request(_take_token)
     manager = _Manager(app, verifier)
     manager.unauthorized_loader(lambda _reason: _refuse("missing", Unauthorized()))
-    manager.invalid_token_loader(lambda _reason: _refuse(g.pop("refusal", "invalid"), InvalidToken()))
+    app.register_error_handler(RefusedToken, _respond_to_refused_token)
+    # The refusals that are left to flask-jwt-extended: a view asks for a refresh, a fresh or a user's token.
     for loader in (
-        manager.expired_token_loader,
+        manager.invalid_token_loader,
         manager.needs_fresh_token_loader,
-        manager.revoked_token_loader,
-        manager.token_verification_failed_loader,
         manager.user_lookup_error_loader,
     ):
         loader(lambda *_details: _refuse("invalid", InvalidToken()))
@@ -70,14 +69,7 @@ class _Manager(JWTManager):
     def _decode_jwt_from_config(self, encoded_token: str, *_args: Any, **_options: Any) -> Claims:
         environ = request.environ if has_request_context() else {}
         is_of_request = environ.get(_OWN_HEADER_IN_WSGI) == f"Bearer {encoded_token}"
-        try:
-            claims = self._verifier.verify(environ[_TOKEN_IN_WSGI] if is_of_request else encoded_token)
-        except RefusedToken as error:
-            if error.reason == "unknown kid":
-                UNKNOWN_KIDS.inc()
-            if is_of_request:
-                g.refusal = "invalid" if error.reason == "unknown kid" else error.reason
-            raise
+        claims = self._verifier.verify(environ[_TOKEN_IN_WSGI] if is_of_request else encoded_token)
         return {"type": "access", "fresh": False} | claims  # which flask-jwt-extended relies on
 
 
@@ -119,6 +111,12 @@ def _jwt_options() -> dict[str, Any]:
         "JWT_SECRET_KEY": None,
         "JWT_TOKEN_LOCATION": ["headers"],
     }
+
+
+def _respond_to_refused_token(error: RefusedToken) -> Response:
+    if error.reason == "kid":
+        UNKNOWN_KIDS.inc()
+    return _refuse(error.reason, InvalidToken())
 
 
 def _refuse(reason: str, error: ApiError) -> Response:
