@@ -61,9 +61,10 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
     resources = _narrow_audience(_audience_of(client), body)
     session, refresh_token = start_session(user, client_id, " ".join(sorted(scopes)), resources)
     remember_address(user)
-    LOGINS.labels("succeeded").inc()
     audit.record_on_commit("login", actor=user.id, client=client_id, session=session.id)
-    return _present_login(session, user, scopes, resources, refresh_token)
+    answer = _present_login(session, user, scopes, resources, refresh_token)
+    LOGINS.labels("succeeded").inc()
+    return answer
 
 
 def _answer_refresh(client: Client | None, body: dict[str, Any]) -> Answer:
