@@ -2,7 +2,6 @@
 
 from flask import Flask
 from sqlalchemy import select
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from auth_app import (
     audit,
@@ -17,6 +16,7 @@ from auth_app import (
     well_known,
 )
 from auth_app.models import User
+from auth_app.permissions import current_scopes
 from auth_app.revoked_keys import RevokedKeys, UnrevokedKeys
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
@@ -43,11 +43,9 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
         audit.init_app()
         cli.init_app(app)
         status_lists.init_app(app)
-        for module in (token, revocation, introspection, users, well_known):
+        for module in (token, revocation, introspection, users):
             app.register_blueprint(module.blueprint)
-        # Only an address is taken from the headers of proxies, and by default none of them is trusted.
-        proxied = ProxyFix(app.wsgi_app, settings.trusted_proxies, x_proto=0, x_host=0)
-        app.wsgi_app = proxied  # type: ignore[method-assign]
+        well_known.init_app(app, settings.issuer)
         _add_keys(app, settings)
         return app
 
@@ -67,6 +65,11 @@ def _add_keys(app: Flask, settings: AuthSettings) -> None:
     ages = {("signing_key_age_seconds", "Since the key that signs was put in place."): signing_key.age}
     resource_server.furnish(app, settings, checks=checks, ages=ages)
     resource_server.protect(
-        app, issuer=settings.issuer, audience=settings.issuer, public_keys=public_keys, is_revoked=is_revoked
+        app,
+        issuer=settings.issuer,
+        audience=settings.issuer,
+        public_keys=public_keys,
+        is_revoked=is_revoked,
+        current_scopes=current_scopes,
     )
     add_check(app, signing_key.check_startup)

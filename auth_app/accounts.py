@@ -1,19 +1,21 @@
 """Manage users: what the users API and the commands have in common."""
 
 import re
+import time
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth_app import audit
 from auth_app.database import db
-from auth_app.errors import InvalidPassword, UsernameTaken
+from auth_app.errors import InvalidPassword, UserChanged, UsernameTaken
 from auth_app.metrics import LOGINS
-from auth_app.models import Session, User
+from auth_app.models import KnownAddress, Session, User
 from auth_app.password_rules import check_new_password
 from auth_app.passwords import hash_password, normalise, parameters_of, verify_password
 from auth_app.roles import ROLES
 from auth_app.session_ends import end_user_sessions
+from auth_app.sessions import find_live_session
 from auth_app.throttle import begin_attempt
 from auth_app.usernames import normalise_username
 from shared.errors import InvalidRequest, InvalidToken, Unavailable
@@ -23,8 +25,9 @@ _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 
 
 def find_user(username: str) -> User | None:
-    """Return the user of a name, in any spelling of it."""
-    return db.session.scalar(select(User).where(User.username == normalise_username(username)))
+    """Return the user of a name in any spelling, None if there is none or the user was deleted."""
+    name = normalise_username(username)
+    return db.session.scalar(select(User).where(User.username == name, User.deleted_at.is_(None)))
 
 
 def authenticate_user(username: str, password: str) -> User | None:
@@ -82,10 +85,15 @@ def add_user(username: str, password_hash: str, roles: list[str]) -> User:
     return user
 
 
-def reset_password(user: User, password: str) -> None:
-    """Give a user a new password, and end all sessions. Raises `InvalidPassword`."""
+def reset_password(user: User, password: str, *, must_change: bool) -> None:
+    """Give a user a new password, whatever the old one is by now, and end all sessions.
+
+    With `must_change` the user has to choose another one at the next login. Raises `InvalidPassword`, and
+    `UserChanged` when the user was deleted meanwhile.
+    """
     check_new_password(user.username, password)
-    _write(user, **_hashed(password))
+    if not _write(user, **_hashed(password), must_change_password=must_change):
+        raise UserChanged
     end_user_sessions(user)
     audit.record_on_commit("password_changed", user=user.id)
 
@@ -96,35 +104,66 @@ def change_password(user: User, current: Session, old: str, new: str) -> None:
     Raises `InvalidPassword`, also when the password was changed while `old` was being verified, and
     `InvalidToken` when the current session has ended meanwhile.
     """
-    verified_hash = user.password_hash
-    if authenticate_user(user.username, old) is None:
+    user_id, username, verified_hash = user.id, user.username, user.password_hash
+    if authenticate_user(username, old) is None:
         raise InvalidPassword
     if normalise(new) == normalise(old):
         raise InvalidPassword("The new password must not be the current one.")
-    check_new_password(user.username, new)
-    _write(user, User.password_hash == verified_hash, **_hashed(new))
-    generation = end_user_sessions(user)
-    _keep_session(current, generation)
+    check_new_password(username, new)
+    if not _write(user, User.password_hash == verified_hash, **_hashed(new), must_change_password=False):
+        # What was verified is the password no longer: a wrong one, as if it had come a moment later.
+        db.session.rollback()
+        begin_attempt(username, user_id).record()
+        raise InvalidPassword
+    if find_live_session(current.id) is None:
+        raise InvalidToken
+    end_user_sessions(user, keep=current)
     audit.record_on_commit("password_changed", user=user.id)
 
 
-def set_roles(user: User, roles: list[str]) -> None:
-    """Give a user other roles; losing one ends all sessions. Raises `InvalidRequest`."""
-    _check_roles(roles)
-    if not set(user.roles) <= set(roles):
+def change_user(user: User, *, roles: list[str] | None = None, is_disabled: bool | None = None) -> None:
+    """Set a user's roles, disable or enable the user; what is None stays as it is.
+
+    Losing a role ends all sessions, and so does being disabled. Raises `InvalidRequest`, and `UserChanged`
+    when the user is not as it was read.
+    """
+    _check_roles(roles or [])
+    has_lost = roles is not None and not set(user.roles) <= set(roles)
+    given = {"roles": roles, "is_disabled": is_disabled}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not _write(user, User.version == user.version, **changes):
+        raise UserChanged
+    if has_lost or is_disabled:
         end_user_sessions(user)
-    user.roles = roles
-    db.session.flush()
-    audit.record_on_commit("roles_changed", user=user.id, roles=roles)
+    if roles is not None:
+        audit.record_on_commit("roles_changed", user=user.id, roles=roles)
+    if is_disabled is not None:
+        audit.record_on_commit("user_disabled" if is_disabled else "user_enabled", user=user.id)
 
 
-def set_disabled(user: User, is_disabled: bool) -> None:
-    """Disable a user and end every session, or enable a user again."""
-    if is_disabled:
-        end_user_sessions(user)
-    user.is_disabled = is_disabled
-    db.session.flush()
-    audit.record_on_commit("user_disabled" if is_disabled else "user_enabled", user=user.id)
+def delete_user(user: User) -> None:
+    """Delete a user and end all sessions. Raises `UserChanged` when the user is not as it was read.
+
+    The row stays, without anything personal, because its ID is the `sub` of tokens and must never be another
+    user's. The name is free again.
+    """
+    is_deleted = _write(
+        user,
+        User.version == user.version,
+        username=f"deleted:{user.id}",  # which no name can be
+        password_hash="",
+        password_parameters="",
+        must_change_password=False,
+        roles=[],
+        is_disabled=True,
+        deleted_at=int(time.time()),
+        last_login_at=None,
+    )
+    if not is_deleted:
+        raise UserChanged
+    db.session.execute(delete(KnownAddress).where(KnownAddress.user_id == user.id))
+    end_user_sessions(user)
+    audit.record_on_commit("user_deleted", user=user.id)
 
 
 def _check_roles(roles: list[str]) -> None:
@@ -137,21 +176,13 @@ def _hashed(password: str) -> dict[str, str]:
     return {"password_hash": password_hash, "password_parameters": parameters_of(password_hash)}
 
 
-def _write(user: User, *conditions: ColumnElement[bool], **values: object) -> None:
-    """Change a user's row if it still fulfils the conditions. Raises `InvalidPassword` if it does not."""
-    change = update(User).where(User.id == user.id, *conditions).values(**values).returning(User.id)
-    if db.session.scalar(change) is None:
-        raise InvalidPassword
-
-
-def _keep_session(session: Session, generation: int) -> None:
-    """Let a session go on while all others of its user end. Raises `InvalidToken` if it has ended."""
-    keep = (
-        update(Session)
-        .where(Session.id == session.id, Session.generation == session.generation)
-        .where(Session.revoked_at.is_(None))
-        .values(generation=generation)
-        .returning(Session.id)
+def _write(user: User, *conditions: ColumnElement[bool], **values: object) -> bool:
+    """Change a user's row if it still fulfils the conditions, read it anew, and return whether it did."""
+    change = (
+        update(User)
+        .where(User.id == user.id, User.deleted_at.is_(None), *conditions)
+        .values(**values, version=User.version + 1)
+        .returning(User)
+        .execution_options(synchronize_session=False, populate_existing=True)
     )
-    if db.session.scalar(keep) is None:
-        raise InvalidToken
+    return db.session.scalar(change) is not None

@@ -30,12 +30,14 @@ def record(name: str, *, actor: object = None, **details: object) -> None:
     `actor` is the ID of a user or a client. Where it is left out, it is whose token the request carries, or
     who runs the command.
     """
-    where = (
-        {"address": request.remote_addr, "request_id": current_request_id()}
-        if has_request_context()
-        else {"address": None, "request_id": None}
-    )
-    line = {"time": format_time(time.time()), "event": name, "actor": actor or _actor(), **where, **details}
+    line = {
+        "time": format_time(time.time()),
+        "event": name,
+        "actor": actor or _actor(),
+        "address": request.remote_addr if has_request_context() else None,
+        "request_id": current_request_id(),
+        **details,
+    }
     _logger.info(json.dumps(line, default=str), extra={"is_json": True})
 
 

@@ -1,25 +1,16 @@
 """Know which client is asking: a registered one by its secret, or a public one of our own without."""
 
-import hmac
-import re
-import secrets
-import time
-import uuid
+from base64 import b64decode
 from typing import Any
 from urllib.parse import unquote_plus
 
 from flask import request
-from sqlalchemy import select
 
 from auth_app import audit
-from auth_app.database import db
+from auth_app.client_registry import CLIENT_ID, find_client, matches_secret
 from auth_app.errors import InvalidClient
 from auth_app.models import FIRST_PARTY, Client
-from auth_app.session_ends import end_client_sessions
-from auth_app.sessions import hash_secret
 from shared.errors import InvalidRequest
-
-_CLIENT_ID = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 
 
 def authenticate_client(body: dict[str, Any]) -> Client | None:
@@ -28,13 +19,16 @@ def authenticate_client(body: dict[str, Any]) -> Client | None:
     Takes HTTP Basic or `client_id` and `client_secret` in the body (RFC 6749 section 2.3.1).
     Raises `InvalidClient`, and `InvalidRequest` when both ways are used.
     """
-    client_id, secret = body.get("client_id"), body.get("client_secret")
+    if "client_assertion" in body or "client_assertion_type" in body:
+        raise InvalidClient  # RFC 7523 is not supported, and whoever meant to use it is not a public client
+    client_id, secret = body.get("client_id"), body.get("client_secret") or None
     if "Authorization" in request.headers:
         if secret is not None:
             raise InvalidRequest("Send the client's secret in one way, not in two.")
-        named, (client_id, secret) = client_id, _read_basic()
-        if named not in {None, client_id}:
+        basic_id, secret = _read_basic()
+        if basic_id is not None and client_id not in {None, basic_id}:
             raise InvalidRequest("The client_id in the body is not that of the header.")
+        client_id = basic_id or client_id
     if secret is None and client_id in {None, FIRST_PARTY}:
         return None
     return _check_secret(client_id, secret)
@@ -48,56 +42,27 @@ def require_client(body: dict[str, Any]) -> Client:
     return client
 
 
-def _read_basic() -> tuple[str, str]:
-    authorization = request.authorization
-    if authorization is None or authorization.type != "basic":
+def _read_basic() -> tuple[str | None, str | None]:
+    """Return the client ID and the secret of HTTP Basic, None for what is empty (RFC 6749 section 2.3.1).
+
+    Libraries send an empty secret, or a colon alone, for a client that has none.
+    """
+    scheme, _, encoded = request.headers["Authorization"].partition(" ")
+    try:
+        client_id, colon, secret = b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        raise InvalidClient from None
+    if scheme.lower() != "basic" or not colon:
         raise InvalidClient
     # Both are form-encoded before they are joined: a colon may stand in either (RFC 6749 section 2.3.1).
-    return unquote_plus(authorization.username or ""), unquote_plus(authorization.password or "")
+    return unquote_plus(client_id) or None, unquote_plus(secret) or None
 
 
 def _check_secret(client_id: str | None, secret: str | None) -> Client:
     # A NUL is a valid text here and for SQLite, but not for PostgreSQL.
-    known = bool(client_id and _CLIENT_ID.fullmatch(client_id))
+    known = bool(client_id and CLIENT_ID.fullmatch(client_id))
     client = find_client(client_id) if known and client_id else None
-    matches = hmac.compare_digest(hash_secret(secret or ""), client.secret_hash if client else "")
-    if client is None or not matches:
+    if not matches_secret(client, secret or "") or client is None:
         audit.record("client_refused", client=client.id if client else None)
         raise InvalidClient
     return client
-
-
-def add_client(client_id: str, scopes: list[str], resources: list[str]) -> str:
-    """Register a client and return its secret, which is kept nowhere. Raises `InvalidRequest`."""
-    if not _CLIENT_ID.fullmatch(client_id):
-        raise InvalidRequest("A client ID is a small letter and up to 63 of a-z 0-9 . _ - after it.")
-    # An ID is the `sub` of the client's tokens, and must not be taken for a user's (RFC 9068 section 5).
-    if client_id == FIRST_PARTY or _is_uuid(client_id):
-        raise InvalidRequest("This client ID is reserved.")
-    if known := db.session.get(Client, client_id):
-        if known.removed_at is None:
-            raise InvalidRequest("There is a client of this ID already.")
-        raise InvalidRequest("A client of this ID was removed. Choose another ID: none is used twice.")
-    secret = secrets.token_urlsafe(32)
-    db.session.add(Client(id=client_id, secret_hash=hash_secret(secret), scopes=scopes, resources=resources))
-    audit.record_on_commit("client_added", client=client_id, scopes=scopes, resources=resources)
-    return secret
-
-
-def find_client(client_id: str) -> Client | None:
-    """Return the client of an ID, None if there is none or it was removed."""
-    return db.session.scalar(select(Client).where(Client.id == client_id, Client.removed_at.is_(None)))
-
-
-def remove_client(client: Client) -> None:
-    """Remove a client, and end the sessions that it holds. Its ID is never given to another client."""
-    client.removed_at = int(time.time())
-    end_client_sessions(client.id)
-    audit.record_on_commit("client_removed", client=client.id)
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return bool(uuid.UUID(text))
-    except ValueError:
-        return False

@@ -41,5 +41,7 @@ def delete_expired(model: type[Base], column: InstrumentedAttribute[Any], before
 def _delete_up_to(model: type[Base], column: InstrumentedAttribute[Any]) -> Executable:
     key = tuple_(*inspect(model).primary_key)
     # Rows that another worker is deleting are left to it: waiting for each other, both could stand still.
-    rows = select(*key).where(column <= bindparam("before")).limit(100).with_for_update(skip_locked=True)
+    # In the order of the index, which PostgreSQL would otherwise leave aside when its statistics are bad.
+    expired = select(*key).where(column <= bindparam("before")).order_by(column).limit(100)
+    rows = expired.with_for_update(skip_locked=True)
     return delete(model).where(key.in_(rows)).execution_options(synchronize_session=False)

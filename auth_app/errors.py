@@ -69,6 +69,22 @@ class UsernameTaken(ApiError):
     description = "There is a user of this name already."
 
 
+class UserChanged(ApiError):
+    """A user is not, or no longer, as whoever wants a change has read it (RFC 9110 section 13.1.1)."""
+
+    status = 412
+    error = "precondition_failed"
+    description = "The user has changed since you read it. Read it again."
+
+
+class OwnAccount(ApiError):
+    """Administrators manage others: so one is always left, and nobody gets around the current password."""
+
+    status = 403
+    error = "access_denied"
+    description = "Administrators cannot change their own account here: ask another one, or use the command."
+
+
 class TooManyAttempts(ApiError):
     """Logins failed too often, for this account or from this address (RFC 6585 section 4)."""
 

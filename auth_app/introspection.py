@@ -7,6 +7,7 @@ from flask import Blueprint, current_app
 from auth_app.access_tokens import read_access_token
 from auth_app.clients import require_client
 from auth_app.models import Client
+from auth_app.permissions import current_scopes
 from auth_app.refresh_tokens import find_session_of_token, is_newest
 from shared.contract import read_body
 
@@ -33,11 +34,8 @@ def _read_access_token(token: str, client: Client) -> dict[str, Any] | None:
     audience = [claims["aud"]] if isinstance(claims["aud"], str) else claims["aud"]
     if not set(audience) & set(client.resources):
         return None
-    return (
-        {"token_type": "Bearer"}
-        | {name: claims[name] for name in _TOLD if name in claims}
-        | {"aud": audience}
-    )
+    told = {name: claims[name] for name in _TOLD if name in claims}
+    return {"token_type": "Bearer"} | told | {"scope": _narrow(claims), "aud": audience}
 
 
 def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:
@@ -49,12 +47,17 @@ def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:
         or not is_newest(token, session)
     ):
         return None
+    owner = {"client_id": session.client_id, "sub": str(session.user_id)}
     return {
-        "scope": session.scope,
-        "client_id": session.client_id,
+        "scope": _narrow({**owner, "sid": str(session.id), "scope": session.scope}),
+        **owner,
         "username": session.user.username,
         "exp": session.expires_at,
         "iat": session.created_at,
-        "sub": str(session.user_id),
         "iss": current_app.extensions["settings"].issuer,
     }
+
+
+def _narrow(claims: dict[str, Any]) -> str:
+    """Return what is left of a token's scope by now."""
+    return " ".join(sorted(current_scopes(claims)))

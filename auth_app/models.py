@@ -24,6 +24,15 @@ class User(Base):
     """
 
     __tablename__ = "users"
+    __table_args__ = (
+        # Finds a page of users without reading past those who were deleted.
+        Index(
+            "ix_users_present",
+            "username",
+            sqlite_where=text("deleted_at IS NULL"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
 
     # Never changes and is never used again, unlike the name: the `sub` of the user's tokens.
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
@@ -59,7 +68,7 @@ class Client(Base):
     removed_at: Mapped[Seconds | None]
     # The session that the client's own tokens belong to; another one takes its place when it has ended.
     session_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("sessions.id", ondelete="SET NULL", use_alter=True)
+        ForeignKey("sessions.id", ondelete="SET NULL", use_alter=True), index=True
     )
 
 
@@ -96,10 +105,11 @@ class Session(Base):
             sqlite_where=text("revoked_at IS NOT NULL"),
             postgresql_where=text("revoked_at IS NOT NULL"),
         ),
-        # Finds the sessions of a user that are left to end, oldest first.
+        # Finds the sessions of a user that are live, and those whose bits are still to be set.
         Index(
             "ix_sessions_unrevoked",
             "user_id",
+            "generation",
             "created_at",
             sqlite_where=text("revoked_at IS NULL"),
             postgresql_where=text("revoked_at IS NULL"),
@@ -108,6 +118,9 @@ class Session(Base):
         Index(
             "ix_sessions_client",
             "client_id",
+            "user_id",
+            "generation",
+            "created_at",
             sqlite_where=text("revoked_at IS NULL AND client_id != 'first-party'"),
             postgresql_where=text("revoked_at IS NULL AND client_id != 'first-party'"),
         ),

@@ -4,45 +4,64 @@ Whatever ends is refused here at once. What other services see are bits in statu
 are set at once too, and those of many follow in batches.
 """
 
+import logging
 import time
 import uuid
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from auth_app.audit import record_on_commit
 from auth_app.database import db
 from auth_app.models import FIRST_PARTY, RevocationJob, Session, StatusList, User
 from auth_app.status_indexes import mark_changed
+from shared.errors import InvalidToken
+
+_logger = logging.getLogger(__name__)
 
 _BATCH = 1000  # sessions whose bits are set in one transaction
 _PATIENCE = 1.0  # seconds that a request spends on batches
 _MAXIMUM_COUNT = 10_000  # sessions that are counted for the log
 
+_NEXT_GENERATION = (
+    update(User)
+    .where(User.id == bindparam("user"))
+    .values(session_generation=User.session_generation + 1)
+    .returning(User.session_generation)
+    .execution_options(synchronize_session=False)
+)
+# Only a session of the generation that ends now is kept: one of an older generation has ended before.
+_KEEP = (
+    update(Session)
+    .where(Session.id == bindparam("session"), Session.generation == bindparam("next") - 1)
+    .where(Session.revoked_at.is_(None))
+    .values(generation=bindparam("next"))
+    .returning(Session.id)
+    .execution_options(synchronize_session=False)
+)
+
 
 def end_session(session_id: uuid.UUID, **details: object) -> bool:
     """End a session and return whether it had not been revoked before; the caller commits."""
-    ended = _revoke(Session.id == session_id)
+    ended = bool(_revoke(Session.id == session_id))
     if ended:
         record_on_commit("session_revoked", session=session_id, **details)
-    return bool(ended)
+    return ended
 
 
-def end_user_sessions(user: User) -> int:
-    """End all sessions of a user, and return the generation of those that begin from now on.
+def end_user_sessions(user: User, *, keep: Session | None = None) -> None:
+    """End all sessions of a user, except a live one to `keep`, by one small write.
 
-    The caller commits, and then calls `set_pending_bits`.
+    The caller commits, and then calls `set_pending_bits`. Raises `InvalidToken` when the session to keep
+    has ended meanwhile.
     """
-    next_generation = (
-        update(User)
-        .where(User.id == user.id)
-        .values(session_generation=User.session_generation + 1)
-        .returning(User.session_generation)
-    )
-    generation = db.session.scalars(next_generation).one()
+    generation = db.session.scalars(_NEXT_GENERATION, {"user": user.id}).one()
+    if keep and db.session.scalar(_KEEP, {"session": keep.id, "next": generation}) is None:
+        raise InvalidToken
     db.session.add(RevocationJob(user_id=user.id))
-    _record_count(Session.user_id == user.id, user=user.id)
-    return generation
+    _record_count(Session.user_id == user.id, Session.generation == generation - 1, user=user.id)
 
 
 def end_client_sessions(client_id: str) -> None:
@@ -59,34 +78,42 @@ def end_all_sessions() -> None:
 
     All bits of the lists count as set, and no session begins in them any more.
     """
-    lists = db.session.scalars(select(StatusList.id).where(StatusList.is_revoked.is_(False))).all()
-    mark_changed(lists)
-    db.session.execute(update(StatusList).where(StatusList.id.in_(lists)).values(is_revoked=True))
+    # A login may be starting another list. It has locked the newest one, so that once all are locked here,
+    # any list that it started can be seen.
+    while lists := db.session.scalars(select(StatusList.id).where(StatusList.is_revoked.is_(False))).all():
+        mark_changed(lists)
+        db.session.execute(update(StatusList).where(StatusList.id.in_(lists)).values(is_revoked=True))
     record_on_commit("all_sessions_revoked")
 
 
-def end_oldest_sessions(user_id: uuid.UUID, keep: int) -> None:
+def end_oldest_sessions(user: User, keep: int) -> None:
     """End the oldest sessions of a user until `keep` are left, a batch at the most; the caller commits."""
     surplus = (
         select(Session.id)
-        .where(Session.user_id == user_id, Session.revoked_at.is_(None))
+        .where(Session.user_id == user.id, Session.generation == user.session_generation)
+        .where(Session.revoked_at.is_(None))
         .order_by(Session.created_at.desc())
         .offset(keep)
         .limit(_BATCH)
     )
     ids = db.session.scalars(surplus).all()
-    if ids and (count := _revoke(Session.id.in_(ids))):
-        record_on_commit("sessions_revoked", user=user_id, count=count)
+    if ids and (count := len(_revoke(Session.id.in_(ids)))):
+        record_on_commit("sessions_revoked", user=user.id, count=count)
 
 
 def set_pending_bits(seconds: float = _PATIENCE) -> None:
     """Set the bits of sessions that have ended, in a transaction for each batch, for some time at the most.
 
-    What is left is done by whoever calls this next. Nothing depends on it at this server.
+    Whoever calls this next does what is left. A failure of the database is logged and not raised, because
+    the sessions have ended, and this server refuses them, whether their bits are set or not.
     """
     deadline = time.monotonic() + seconds
-    while _run_batch() and time.monotonic() < deadline:
-        pass
+    try:
+        while _run_batch() and time.monotonic() < deadline:
+            pass
+    except SQLAlchemyError as error:
+        db.session().invalidate()
+        _logger.warning("cannot set status bits yet: %s: %s", type(error).__name__, error)
 
 
 def _run_batch() -> bool:
@@ -95,7 +122,11 @@ def _run_batch() -> bool:
     job = db.session.scalar(oldest.with_for_update(skip_locked=True))
     if job is None:
         return False
-    if _revoke(*_condition(job)) < _BATCH:
+    candidates = _find_unrevoked(*_condition(job))
+    _revoke_rows(candidates)
+    # SQLite locks no rows, so that others may have revoked some of these. The job is done when none are left
+    # to be found, not when few of those that were found had to be revoked.
+    if len(candidates) < _BATCH:
         db.session.execute(delete(RevocationJob).where(RevocationJob.id == job.id))
     db.session.commit()
     return True
@@ -108,33 +139,45 @@ def _condition(job: RevocationJob) -> tuple[ColumnElement[bool], ...]:
     return Session.user_id == job.user_id, Session.generation < generation
 
 
-def _revoke(*which: ColumnElement[bool]) -> int:
-    """Revoke a batch of the sessions that fulfil every condition, oldest first, and return how many."""
+def _revoke(*which: ColumnElement[bool]) -> list[uuid.UUID]:
+    """Revoke a batch of the sessions that fulfil every condition, and return the IDs of those."""
+    return _revoke_rows(_find_unrevoked(*which))
+
+
+def _find_unrevoked(*which: ColumnElement[bool]) -> Sequence[Row[uuid.UUID, int]]:
+    # Always in the order of the index, so that two who lock the same rows do not wait for each other.
     rows = (
         select(Session.id, Session.status_list_id)
         .where(Session.revoked_at.is_(None), *which)
-        .order_by(Session.created_at)
+        .order_by(Session.user_id, Session.generation, Session.created_at)
         .limit(_BATCH)
         .with_for_update(of=Session)
     )
+    return db.session.execute(rows).all()
+
+
+def _revoke_rows(rows: Iterable[Row[uuid.UUID, int]]) -> list[uuid.UUID]:
     by_list = defaultdict(list)
-    for session_id, list_id in db.session.execute(rows):
+    for session_id, list_id in rows:
         by_list[list_id].append(session_id)
-    now, marks, count = int(time.time()), mark_changed(by_list), 0
+    now, marks = int(time.time()), mark_changed(by_list)
+    revoked: list[uuid.UUID] = []
     for list_id, ids in by_list.items():
-        ended = db.session.scalars(
+        statement = (
             update(Session)
             .where(Session.id.in_(ids), Session.revoked_at.is_(None))
             .values(revoked_at=now, revocation_mark=marks[list_id])
             .returning(Session.id)
             .execution_options(synchronize_session=False)
         )
-        count += len(ended.all())
-    return count
+        revoked += db.session.scalars(statement).all()
+    return revoked
 
 
 def _record_count(*which: ColumnElement[bool], **owner: object) -> None:
+    """Have it recorded how many sessions ended, counting to `_MAXIMUM_COUNT` and no further."""
     some = select(Session.id).where(Session.revoked_at.is_(None), *which).limit(_MAXIMUM_COUNT)
     count = db.session.scalar(select(func.count()).select_from(some.subquery()))
     if count:
-        record_on_commit("sessions_revoked", count=count, **owner)
+        more = {"or_more": True} if count == _MAXIMUM_COUNT else {}
+        record_on_commit("sessions_revoked", count=count, **more, **owner)

@@ -10,7 +10,7 @@ from sqlalchemy import and_, bindparam, exists, or_, select, update
 
 from auth_app.current import current_settings
 from auth_app.database import db, delete_expired
-from auth_app.errors import InvalidGrant
+from auth_app.errors import InvalidClient, InvalidGrant
 from auth_app.models import FIRST_PARTY, Client, Session, StatusList, User
 from auth_app.passwords import hash_password, needs_rehash, parameters_of
 from auth_app.session_ends import end_oldest_sessions
@@ -50,8 +50,15 @@ _CLAIM = (
         password_parameters=bindparam("parameters"),
         last_login_at=bindparam("now"),
     )
-    .returning(User.session_generation)
-    .execution_options(synchronize_session=False)
+    .returning(User)
+    .execution_options(synchronize_session=False, populate_existing=True)
+)
+_LOCK_CLIENT = (
+    update(Client)
+    .where(Client.id == bindparam("client"), Client.removed_at.is_(None))
+    .values(secret_hash=Client.secret_hash)  # as it was: SQLite has no other way to lock
+    .returning(Client)
+    .execution_options(synchronize_session=False, populate_existing=True)
 )
 _LIVE_SESSION = select(Session).where(Session.id == bindparam("session"), LIVE)
 _LIVE_BY_INDEX = select(Session).where(
@@ -59,31 +66,35 @@ _LIVE_BY_INDEX = select(Session).where(
 )
 
 
-def start_session(
-    user: User, password: str, client_id: str, scope: str, resources: list[str]
-) -> tuple[Session, str]:
-    """Log in a user whose password was verified, and return the session and its first refresh token.
+def claim_user(user: User, password: str) -> None:
+    """Note the login of a user whose password was verified, read the user anew, and lock the row.
 
-    A weaker hash of the password is replaced. The caller commits. Raises `InvalidGrant` when the user was
-    disabled, or the password changed, while it was being verified.
+    Until the commit nobody changes what the session is decided by, such as the roles. A weaker hash of the
+    password is replaced. Raises `InvalidGrant` when the user was disabled, or the password changed, while it
+    was being verified.
     """
     verified_hash = user.password_hash
     new_hash = hash_password(password) if needs_rehash(verified_hash) else verified_hash
-    now = int(time.time())
-    # The row is locked until the commit: whoever ends the user's sessions meanwhile ends this one too.
     claim = {
         "user": user.id,
         "verified": verified_hash,
         "hash": new_hash,
         "parameters": parameters_of(new_hash),
-        "now": now,
+        "now": int(time.time()),
     }
-    generation = db.session.scalar(_CLAIM, claim)
-    if generation is None:
+    if db.session.scalar(_CLAIM, claim) is None:
         raise InvalidGrant
+
+
+def start_session(user: User, client_id: str, scope: str, resources: list[str]) -> tuple[Session, str]:
+    """Begin a session of a user who was claimed, and return it and its first refresh token.
+
+    The oldest sessions end when there are too many. The caller commits.
+    """
+    now = int(time.time())
     # A revoked token is still known as such for as long as a verifier's clock may be behind.
     delete_expired(Session, Session.expires_at, now - LEEWAY)
-    end_oldest_sessions(user.id, keep=current_settings().sessions_per_user - 1)
+    end_oldest_sessions(user, keep=current_settings().sessions_per_user - 1)
     refresh_token = secrets.token_urlsafe(32) + secrets.token_urlsafe(32)
     session = _add_session(
         now,
@@ -92,7 +103,7 @@ def start_session(
         client_id=client_id,
         scope=scope,
         resources=resources,
-        generation=generation,
+        generation=user.session_generation,
     )
     return session, refresh_token
 
@@ -100,18 +111,34 @@ def start_session(
 def start_client_session(client: Client) -> Session:
     """Return the session that a client's own tokens belong to, a new one if the last has ended.
 
-    The caller commits.
+    What is known of the client is then as new as the session: narrowing it ends the session. The caller
+    commits. Raises `InvalidClient` when the client was removed meanwhile.
     """
-    now = int(time.time())
-    session = find_live_session(client.session_id)
-    # No token outlives its session, so one that is about to expire is of no use.
-    if session and session.expires_at - now >= current_settings().access_token_lifetime:
+    if session := _find_usable(client.session_id):
         return session
+    lock_client(client)  # of several first requests at once one begins the session, and the others take it
+    if session := _find_usable(client.session_id):
+        return session
+    now = int(time.time())
     delete_expired(Session, Session.expires_at, now - LEEWAY)
     unused = secrets.token_urlsafe(32)  # there is no refresh token (RFC 6749 section 4.4.3)
     session = _add_session(now, unused, user_id=None, client_id=client.id, scope="", resources=[])
-    db.session.execute(update(Client).where(Client.id == client.id).values(session_id=session.id))
+    client.session_id = session.id
+    db.session.flush()
     return session
+
+
+def lock_client(client: Client) -> None:
+    """Lock a client's row until the commit, and read it anew. Raises `InvalidClient` for a removed one."""
+    if db.session.scalar(_LOCK_CLIENT, {"client": client.id}) is None:
+        raise InvalidClient
+
+
+def _find_usable(session_id: uuid.UUID | None) -> Session | None:
+    session = find_live_session(session_id)
+    # No token outlives its session, so the session must last for as long as a token does.
+    is_usable = session and session.expires_at - time.time() >= current_settings().access_token_lifetime
+    return session if is_usable else None
 
 
 def _add_session(now: int, refresh_token: str, **owner: Any) -> Session:

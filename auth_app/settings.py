@@ -47,7 +47,6 @@ class AuthSettings(Settings):
         default=3600, gt=1, description="Seconds for which a list is good where no newer one can be had."
     )
     self_registration: bool = False
-    trusted_proxies: int = Field(default=0, ge=0, description="Whose X-Forwarded-For is believed.")
     argon2_memory: int = Field(default=19456, le=4 * 1024 * 1024, description="In KiB.")
     argon2_passes: int = Field(default=2, gt=0, le=100)
     password_hashes_at_once: int = Field(default=2, gt=0, description="In each worker process.")

@@ -14,8 +14,6 @@ from auth_app.models import Session, StatusList
 _CANDIDATES = 32  # indexes that are tried: when all are taken, a list is so full that the next one is begun
 _RETENTION = 3600  # seconds for which a closed list stays though it is empty: a login may just be under way
 _EPOCH = 1_700_000_000  # list IDs begin at this time, so that they have nine digits
-# Seconds: a change recorded further in the future was made by a replica whose clock was wrong.
-_CLOCK_SKEW = 60
 _TICK = 0.001  # seconds between two changes of a list at the least, so that each has a time of its own
 
 _NEWEST = select(StatusList).order_by(StatusList.id.desc()).limit(1)
@@ -30,10 +28,7 @@ _MARK = (
         version=bindparam("new_version"),
         # Later than the last change, even if the clock of the replica that made it is ahead of ours.
         changed_at=case(
-            (
-                StatusList.changed_at.between(bindparam("now"), bindparam("now") + _CLOCK_SKEW),
-                StatusList.changed_at + _TICK,
-            ),
+            (StatusList.changed_at >= bindparam("now"), StatusList.changed_at + _TICK),
             else_=bindparam("now"),
         ),
     )

@@ -27,10 +27,11 @@ from shared.status_list import LIST_TYPE, MEDIA_TYPE, PATH
 
 blueprint = Blueprint("status_lists", __name__, url_prefix=PATH)
 
-_REVOKED_SINCE = select(Session.status_index).where(
+_REVOKED_SINCE = select(Session.status_index, Session.revocation_mark).where(
     Session.status_list_id == bindparam("list"),
     Session.revoked_at.is_not(None),
-    Session.revocation_mark > bindparam("since"),
+    # Not what was revoked since the list itself was read: of one version all replicas serve the same.
+    Session.revocation_mark.between(bindparam("since"), bindparam("up_to")),
 )
 
 
@@ -88,7 +89,8 @@ def _sign_list(status_list: StatusList) -> str:
     settings, signed = current_settings(), current_app.extensions["signed_status_lists"]
     key, now, half = current_signing_key().get(), time.time(), settings.status_list_lifetime // 2
     period = int(now) // half * half
-    # No later than now, even if a replica whose clock was ahead has made the last change.
+    # No later than now, even if a replica whose clock was ahead has made the last change: until then the list
+    # is signed anew each time.
     issued_at = min(max(period, status_list.changed_at), now)
     signed_for = status_list.version, issued_at, key.kid
     known: _SignedList | None = signed.get(status_list.id)
@@ -115,11 +117,25 @@ def _read_bits(status_list: StatusList, known: _SignedList | None) -> bytearray:
     size = math.ceil(status_list.size / 8)
     if status_list.is_revoked:
         return bytearray(b"\xff") * size
-    is_older = known is not None and known.up_to <= status_list.changed_at
-    bits, since = (known.bits.copy(), known.up_to) if known and is_older else (bytearray(size), -1.0)
-    for index in db.session.scalars(_REVOKED_SINCE, {"list": status_list.id, "since": since}):
+    if known and known.up_to <= status_list.changed_at:
+        bits, marks = _add_revoked(status_list, known.up_to, known.bits.copy())
+        # If the last change that is known is not there, a failover has lost it, and nothing that is known
+        # can be relied upon.
+        if known.up_to in marks:
+            return bits
+    return _add_revoked(status_list, 0.0, bytearray(size))[0]
+
+
+def _add_revoked(
+    status_list: StatusList, since: float, bits: bytearray
+) -> tuple[bytearray, set[float | None]]:
+    """Set the bits of the sessions revoked since a time, and return them with the times that there were."""
+    marks = set()
+    parameters = {"list": status_list.id, "since": since, "up_to": status_list.changed_at}
+    for index, mark in db.session.execute(_REVOKED_SINCE, parameters):
         bits[index >> 3] |= 1 << (index & 7)
-    return bits
+        marks.add(mark)
+    return bits, marks
 
 
 def _pack(bits: bytearray) -> str:

@@ -24,7 +24,7 @@ from auth_app.metrics import LOGINS, TOKENS
 from auth_app.models import FIRST_PARTY, Client, Session, User
 from auth_app.refresh_tokens import rotate_refresh_token
 from auth_app.roles import scopes_of
-from auth_app.sessions import start_client_session, start_session
+from auth_app.sessions import claim_user, start_client_session, start_session
 from auth_app.status_lists import uri_of
 from shared.contract import read_body
 from shared.errors import InvalidRequest
@@ -55,16 +55,16 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
     user = authenticate_user(body["username"], body["password"])
     if user is None:
         raise InvalidGrant
-    scopes = _narrow_scope(_limit(scopes_of(user.roles), client), body)
-    resources = _narrow_audience(client.resources if client else current_settings().audience, body)
+    claim_user(user, body["password"])
     client_id = client.id if client else FIRST_PARTY
-    session, refresh_token = start_session(
-        user, body["password"], client_id, " ".join(sorted(scopes)), resources
-    )
+    scopes = _narrow_scope(_limit(scopes_of(user.roles), client), body)
+    resources = _narrow_audience(_audience_of(client), body)
+    session, refresh_token = start_session(user, client_id, " ".join(sorted(scopes)), resources)
     remember_address(user)
-    LOGINS.labels("succeeded").inc()
     audit.record_on_commit("login", actor=user.id, client=client_id, session=session.id)
-    return _present_login(session, user, scopes, resources, refresh_token)
+    answer = _present_login(session, user, scopes, resources, refresh_token)
+    LOGINS.labels("succeeded").inc()
+    return answer
 
 
 def _answer_refresh(client: Client | None, body: dict[str, Any]) -> Answer:
@@ -75,7 +75,7 @@ def _answer_refresh(client: Client | None, body: dict[str, Any]) -> Answer:
     # What the user and the client have lost since the login is lost; what they have won needs a new login.
     allowed = frozenset(session.scope.split()) & _limit(scopes_of(session.user.roles), client)
     scopes = _narrow_scope(allowed, body)
-    resources = _narrow_audience(session.resources, body)
+    resources = _narrow_audience(set(session.resources) & set(_audience_of(client)), body)
     audit.record_on_commit(
         "token_refreshed", actor=session.user_id, client=client_id, session=session.id, retry=is_retry
     )
@@ -86,9 +86,9 @@ def _answer_client_credentials(client: Client | None, body: dict[str, Any]) -> A
     """Give a client a token of its own, and no refresh token (RFC 6749 section 4.4)."""
     if client is None:
         raise UnauthorizedClient
+    session = start_client_session(client)
     scopes = _narrow_scope(frozenset(client.scopes), body)
     resources = _narrow_audience(client.resources, body)
-    session = start_client_session(client)
     audit.record_on_commit("client_token_issued", actor=client.id, client=client.id)
     return _present_token(session, client.id, scopes, resources)
 
@@ -104,6 +104,9 @@ def _present_login(
     session: Session, user: User, scopes: Iterable[str], audience: list[str], refresh_token: str
 ) -> Answer:
     claims = {"sid": str(session.id), "username": user.username}
+    if user.must_change_password:  # which this server alone can do, and it asks for no scope
+        answer = _present_token(session, str(user.id), (), [current_settings().issuer], **claims)
+        return answer | {"refresh_token": refresh_token, "password_change_required": True}
     answer = _present_token(session, str(user.id), scopes, audience, **claims)
     return answer | {"refresh_token": refresh_token}
 
@@ -128,6 +131,10 @@ def _present_token(
         "expires_in": lifetime,
         "scope": " ".join(sorted(scopes)),
     }
+
+
+def _audience_of(client: Client | None) -> Iterable[str]:
+    return client.resources if client else current_settings().audience
 
 
 def _limit(scopes: frozenset[str], client: Client | None) -> frozenset[str]:

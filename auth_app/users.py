@@ -1,24 +1,27 @@
 """Manage users at `/users`: their own passwords, and for holders of `users:manage` everybody."""
 
+import json
 import uuid
 from urllib.parse import urlencode
 
-from flask import Blueprint
+from flask import Blueprint, Response, jsonify, request
 from flask_jwt_extended import get_jwt, jwt_required
 from sqlalchemy import select
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import NotFound, PreconditionRequired
+from werkzeug.http import generate_etag
 
-from auth_app.accounts import change_password, create_user, set_disabled, set_roles
+from auth_app.accounts import change_password, change_user, create_user, delete_user, reset_password
 from auth_app.current import current_settings
 from auth_app.database import db
+from auth_app.errors import OwnAccount, UserChanged
 from auth_app.models import Session, User
 from auth_app.roles import DEFAULT_ROLE
 from auth_app.session_ends import set_pending_bits
-from auth_app.sessions import find_live_session
+from auth_app.sessions import find_session_of
 from auth_app.usernames import normalise_username
 from shared.contract import read_body, read_query
 from shared.errors import InsufficientScope, InvalidToken, Unauthorized
-from shared.scopes import require_scope
+from shared.scopes import current_subject, require_scope
 from shared.verification import verified_claims
 
 blueprint = Blueprint("users", __name__, url_prefix="/users")
@@ -52,16 +55,19 @@ def list_users() -> dict[str, object]:
     query = read_query()
     limit = query["limit"]
     after = normalise_username(query["after"])
-    following = select(User).where(User.username > after).order_by(User.username)
-    users = db.session.scalars(following.limit(limit + 1)).all()
+    present = select(User).where(User.username > after, User.deleted_at.is_(None))
+    users = db.session.scalars(present.order_by(User.username).limit(limit + 1)).all()
     page, has_next = users[:limit], len(users) > limit
     next_query = urlencode({"limit": limit, "after": page[-1].username}) if has_next else ""
-    return {"users": [_present(user) for user in page], "next": f"/users?{next_query}" if has_next else None}
+    return {
+        "users": [_present(user) for user in page],
+        "next": f"{request.script_root}/users?{next_query}" if has_next else None,
+    }
 
 
 @blueprint.post("")
 @jwt_required(optional=True)
-def add_user() -> tuple[dict[str, object], int]:
+def add_user() -> Response:
     """Add a user, with any roles; or, where that is allowed, let people add themselves."""
     is_manager = bool(get_jwt())
     if is_manager and SCOPE not in verified_claims().scopes:
@@ -74,34 +80,56 @@ def add_user() -> tuple[dict[str, object], int]:
         raise InsufficientScope(SCOPE)
     user = create_user(body["username"], body["password"], roles)
     db.session.commit()
-    return _present(user), 201
+    response = _show(user)
+    response.status_code = 201
+    return response
 
 
 @blueprint.get("/<uuid:user_id>")
 @jwt_required()
 @require_scope(SCOPE)
-def read_user(user_id: uuid.UUID) -> dict[str, object]:
+def read_user(user_id: uuid.UUID) -> Response:
     """Return one user."""
-    return _present(_find_user(user_id))
+    return _show(_find_user(user_id))
 
 
 @blueprint.patch("/<uuid:user_id>")
 @jwt_required()
 @require_scope(SCOPE)
-def change_user(user_id: uuid.UUID) -> dict[str, object]:
+def edit_user(user_id: uuid.UUID) -> Response:
     """Set roles, disable or enable a user: the members that are given (RFC 7396)."""
-    user, body = _find_user(user_id), read_body()
-    if "roles" in body:
-        set_roles(user, body["roles"])
-    if "is_disabled" in body:
-        set_disabled(user, body["is_disabled"])
+    user = _find_to_change(user_id)
+    change_user(user, **read_body())
+    response = _show(user)
     db.session.commit()
     set_pending_bits()
-    return _present(user)
+    return response
+
+
+@blueprint.delete("/<uuid:user_id>")
+@jwt_required()
+@require_scope(SCOPE)
+def remove_user(user_id: uuid.UUID) -> tuple[str, int]:
+    """Delete a user, and end all sessions."""
+    delete_user(_find_to_change(user_id))
+    db.session.commit()
+    set_pending_bits()
+    return "", 204
+
+
+@blueprint.put("/<uuid:user_id>/password")
+@jwt_required()
+@require_scope(SCOPE)
+def reset_user_password(user_id: uuid.UUID) -> tuple[str, int]:
+    """Give a user a password to log in with and to change then, and end all sessions."""
+    reset_password(_find_other(user_id), read_body()["new_password"], must_change=True)
+    db.session.commit()
+    set_pending_bits()
+    return "", 204
 
 
 def _current_session() -> tuple[Session, User]:
-    session = find_live_session(verified_claims().session_id)
+    session = find_session_of(get_jwt())
     if session is None or session.user is None:  # it has ended this moment, or is a client's own
         raise InvalidToken
     return session, session.user
@@ -109,9 +137,39 @@ def _current_session() -> tuple[Session, User]:
 
 def _find_user(user_id: uuid.UUID) -> User:
     user = db.session.get(User, user_id)
-    if user is None:
+    if user is None or user.deleted_at is not None:
         raise NotFound
     return user
+
+
+def _find_other(user_id: uuid.UUID) -> User:
+    """Return a user other than the one whose token the request carries. Raises `OwnAccount`."""
+    if str(user_id) == current_subject():
+        raise OwnAccount
+    return _find_user(user_id)
+
+
+def _find_to_change(user_id: uuid.UUID) -> User:
+    """Return another user whom the client has read as the user is now (RFC 9110 section 13.1.1)."""
+    user = _find_other(user_id)
+    if not request.if_match:
+        raise PreconditionRequired
+    if not request.if_match.contains(_tag(user)):
+        raise UserChanged
+    return user
+
+
+def _show(user: User) -> Response:
+    response = jsonify(_present(user))
+    response.set_etag(_tag(user))
+    return response
+
+
+def _tag(user: User) -> str:
+    # A login changes nothing that somebody who changes a user has to know of. What is shown is part of it, as
+    # a failover may have the same version given twice.
+    shown = {**_present(user), "last_login_at": None}
+    return generate_etag(json.dumps([*shown.values(), user.version]).encode())
 
 
 def _present(user: User) -> dict[str, object]:
@@ -120,5 +178,6 @@ def _present(user: User) -> dict[str, object]:
         "username": user.username,
         "roles": user.roles,
         "is_disabled": user.is_disabled,
+        "must_change_password": user.must_change_password,
         "last_login_at": user.last_login_at,
     }

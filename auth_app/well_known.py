@@ -1,6 +1,8 @@
 """Publish what clients and verifiers need at `/.well-known` (RFC 8615)."""
 
-from flask import Blueprint, current_app, jsonify, request
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Flask, current_app, jsonify, request
 from werkzeug import Response
 
 from auth_app.roles import SCOPES
@@ -11,6 +13,13 @@ from shared.public_keys import current_public_keys
 from shared.status_list import PATH as STATUS_LIST_PATH
 
 blueprint = Blueprint("well_known", __name__, url_prefix="/.well-known")
+
+
+def init_app(app: Flask, issuer: str) -> None:
+    """Serve the documents, and an issuer with a path its metadata where RFC 8414 section 3.1 puts them."""
+    app.register_blueprint(blueprint)
+    if path := urlsplit(issuer).path:
+        app.add_url_rule(f"/.well-known/oauth-authorization-server{path}", view_func=show_metadata)
 
 
 @blueprint.get("/jwks.json")

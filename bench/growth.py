@@ -78,11 +78,12 @@ def _time(request: Request) -> float:
 
 def _measure_list(client: FlaskClient, share: float) -> tuple[str, int, float, float]:
     with client.application.app_context():
-        is_revoked = func.abs(func.random() % 1000) < share * 1000
+        is_revoked, now = func.abs(func.random() % 1000) < share * 1000, time.time()
         revoked_at = case((is_revoked, 1), else_=null())
-        auth_db.session.execute(update(Session).values(revoked_at=revoked_at))
-        auth_db.session.execute(update(StatusList).values(version=StatusList.version + 1))
+        auth_db.session.execute(update(Session).values(revoked_at=revoked_at, revocation_mark=now))
+        auth_db.session.execute(update(StatusList).values(version=str(share), changed_at=now))
         auth_db.session.commit()
+    client.application.extensions["signed_status_lists"].clear()  # as in a process that has just started
     started = time.perf_counter()
     body = client.get(f"{PATH}/1", headers={"Accept-Encoding": "gzip"}).data
     made = time.perf_counter()
@@ -138,7 +139,7 @@ def _auth(folder: Path, sessions: int) -> FlaskClient:
         auth_db.session.flush()
         row: dict[str, object] = {
             "user_id": user,
-            "client_id": "",
+            "client_id": "first-party",
             "scope": "",
             "resources": [],
             "refresh_token_hash": "",

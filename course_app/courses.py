@@ -59,7 +59,7 @@ def add_course() -> Response:
     db.session.commit()
     response = _show(course)
     response.status_code = 201
-    response.location = f"/courses/{course.id}"
+    response.location = f"{request.script_root}/courses/{course.id}"
     return response
 
 
@@ -114,7 +114,7 @@ def show_page(statement: Executable, path: str, **parameters: str) -> AnyRespons
     has_next = len(page) > limit
     page = page[:limit]
     next_query = urlencode({"limit": limit, "after": page[-1]["id"]}) if has_next else ""
-    response = jsonify(courses=page, next=f"{path}?{next_query}" if has_next else None)
+    response = jsonify(courses=page, next=f"{request.script_root}{path}?{next_query}" if has_next else None)
     response.add_etag()
     return _revalidate(response)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import flask_swagger_ui
 from flasgger import NO_SANITIZER, Swagger
-from flask import Blueprint, Flask, redirect, url_for
-from werkzeug.wrappers import Response
+from flask import Blueprint, Flask, Response, jsonify, redirect, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
 
 blueprint = Blueprint(
     "docs", __name__, template_folder="templates", static_folder="static", static_url_path="/docs/static"
@@ -13,7 +13,7 @@ blueprint = Blueprint(
 
 
 @blueprint.get("/")
-def show_home() -> Response:
+def show_home() -> AnyResponse:
     """Lead to the docs page."""
     return redirect(url_for("flasgger.apidocs"))
 
@@ -22,7 +22,7 @@ def init_app(app: Flask) -> None:
     """Serve `/docs`, and the contract of `app` at `/openapi.json`."""
     document = app.extensions["contract"].document
     app.register_blueprint(blueprint)  # before flasgger's, so that our page takes the place of its own
-    Swagger(
+    swagger = Swagger(
         app,
         template=document,
         sanitizer=NO_SANITIZER,
@@ -39,3 +39,10 @@ def init_app(app: Flask) -> None:
             "static_url_path": "/docs/swagger-ui",
         },
     )
+
+    def show_document() -> Response:
+        """Return the contract, with the path prefix under which a proxy serves it."""
+        servers = [{"url": request.script_root or "/"}]
+        return jsonify(swagger.get_apispecs("openapi") | {"servers": servers})
+
+    app.view_functions["flasgger.openapi"] = show_document

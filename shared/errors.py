@@ -1,7 +1,12 @@
-"""Turn every error into the one JSON form, in fixed sentences that quote nothing."""
+"""Answer every error in one JSON format, in sentences that quote nothing of the request."""
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
 
 from flask import Flask, Response, current_app, jsonify
-from werkzeug.exceptions import HTTPException
+from werkzeug import Response as AnyResponse
+from werkzeug.exceptions import BadRequestKeyError, HTTPException, SecurityError, default_exceptions
 
 
 class ApiError(Exception):
@@ -86,46 +91,92 @@ class Unavailable(ApiError):
         return {"Retry-After": "1"}
 
 
-# What Flask and Werkzeug raise by themselves.
+# The code and the sentence of a status that Flask, Werkzeug or a view's `abort` answers with. For any
+# other status the standard library has a phrase.
 _HTTP_ERRORS = {
-    400: ("invalid_request", "The request is malformed."),
+    400: (InvalidRequest.error, InvalidRequest.description),
+    401: (Unauthorized.error, Unauthorized.description),
+    403: ("forbidden", "You may not do this."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
+    406: ("not_acceptable", "None of the formats in the header Accept is available."),
+    409: ("conflict", "The request conflicts with the current state."),
+    410: ("gone", "What was at this address has been removed."),
     412: ("precondition_failed", "It has changed since you read it. Read it again."),
     413: ("content_too_large", "The request body is too large."),
+    414: ("uri_too_long", "The URL is too long."),
     415: ("unsupported_media_type", "This address does not take a request body of this Content-Type."),
+    416: ("range_not_satisfiable", "The range in the header Range is not available."),
+    422: ("unprocessable_content", "The request body is well-formed, but its values are not valid."),
     428: ("precondition_required", "Send the header If-Match with the ETag of what you have read."),
+    429: ("too_many_requests", "You have sent too many requests. Try again later."),
+    431: ("request_header_fields_too_large", "The request headers are too large."),
+    500: ("server_error", "The service failed to answer this request."),
     503: (Unavailable.error, Unavailable.description),
 }
-_SERVER_ERROR = ("server_error", "The service failed to answer this request.")
+# Werkzeug's own sentences are meant for people at a browser; any other text was written by the view's author.
+_OWN_SENTENCES = {kind.description for kind in default_exceptions.values()}
+# Except these, in which Werkzeug quotes what the client sent.
+_QUOTING_ERRORS = (BadRequestKeyError, SecurityError)
+_QUOTING_SENTENCE = "Failed to decode JSON object"
+# They describe the page that our JSON replaces.
+_CONTENT_HEADERS = {"content-type", "content-length", "content-encoding"}
 
 
 def init_app(app: Flask) -> None:
-    """Answer every error of `app` in the one form."""
+    """Answer every error of `app` in this format."""
     app.register_error_handler(ApiError, respond)
     app.register_error_handler(HTTPException, _respond_to_http_error)
 
 
 def respond(error: ApiError) -> Response:
-    """Make the response to a refusal; a challenge names this service's metadata (RFC 9728 section 5.1)."""
-    headers = error.headers
+    """Make the response to a refusal."""
+    headers = list(error.headers.items())
     if error.challenge is not None:
-        parameters = error.challenge | {"resource_metadata": current_app.extensions["resource_metadata"]}
-        quoted = ", ".join(f'{name}="{value}"' for name, value in parameters.items())
-        headers = {**headers, "WWW-Authenticate": f"Bearer {quoted}"}
+        headers.append(_make_challenge(error.challenge))
     return _make_response(error.status, error.error, error.description, headers)
 
 
-def _respond_to_http_error(error: HTTPException) -> Response:
+def describe_status(status: int) -> tuple[str, str]:
+    """Return the error code and the fixed sentence of an HTTP status from 400 on."""
+    if status in _HTTP_ERRORS:
+        return _HTTP_ERRORS[status]
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:  # a status of somebody's own counts as the first of its class (RFC 9110 section 15)
+        return _HTTP_ERRORS[400 if status < 500 else 500]
+    return re.sub(r"\W+", "_", phrase.lower()), f"{phrase}."
+
+
+def _make_challenge(parameters: dict[str, str]) -> tuple[str, str]:
+    """Return a Bearer challenge that names this service's metadata (RFC 9728 section 5.1)."""
+    parameters = parameters | {"resource_metadata": current_app.extensions["resource_metadata"]}
+    quoted = ", ".join(f'{name}="{value}"' for name, value in parameters.items())
+    return "WWW-Authenticate", f"Bearer {quoted}"
+
+
+def _respond_to_http_error(error: HTTPException) -> AnyResponse | HTTPException:
+    if error.response is not None:
+        return error  # its author has written the whole response
     original = error.get_response()
     status = original.status_code
-    code, description = _HTTP_ERRORS.get(status, _HTTP_ERRORS[400] if status < 500 else _SERVER_ERROR)
-    kept = {name: value for name, value in original.headers if name in {"Allow", "Retry-After"}}
-    return _make_response(status, code, description, kept)
+    code, sentence = describe_status(status)
+    headers = [(name, value) for name, value in original.headers if name.lower() not in _CONTENT_HEADERS]
+    if status == 401 and "WWW-Authenticate" not in original.headers:
+        headers.append(_make_challenge({}))
+    return _make_response(status, code, _text_of_author(error) or sentence, headers)
 
 
-def _make_response(status: int, error: str, description: str, headers: dict[str, str]) -> Response:
+def _text_of_author(error: HTTPException) -> str | None:
+    text = error.description
+    if isinstance(error, _QUOTING_ERRORS) or text in _OWN_SENTENCES or text is None:
+        return None
+    return None if str(text).startswith(_QUOTING_SENTENCE) else str(text)
+
+
+def _make_response(status: int, error: str, description: str, headers: Iterable[tuple[str, str]]) -> Response:
     response = jsonify(error=error, error_description=description)
     response.status_code = status
-    response.headers.update(headers)
+    for name, value in headers:
+        response.headers.add(name, value)
     return response

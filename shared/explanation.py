@@ -36,6 +36,6 @@ def _print_checks(verifier: Verifier, token: str) -> bool:
             is_accepted = is_accepted and is_good
     except ApiError as error:
         click.echo("FAIL  the other checks can be made")
-        click.echo(f"      {error.description} The log says why.")
+        click.echo(f"      {error.description} The log says why; STALE_STATUS_LISTS decides about old lists.")
         return False
     return is_accepted

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-WELL_FORMED = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+# Python matches these ranges twice as fast as `\w`, and each request with a token is matched.
+WELL_FORMED = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,9 +27,13 @@ def parse_jws(text: str) -> UnverifiedJws:
     if not WELL_FORMED.fullmatch(text):
         raise ValueError("not three parts in base64url")
     signed, _, encoded_signature = text.rpartition(".")
-    header, payload = map(_decode, signed.split("."))
+    header, payload = map(decode_base64url, signed.split("."))
     return UnverifiedJws(
-        parse_object(header), parse_object(payload), payload, signed.encode(), _decode(encoded_signature)
+        parse_object(header),
+        parse_object(payload),
+        payload,
+        signed.encode(),
+        decode_base64url(encoded_signature),
     )
 
 
@@ -50,11 +55,12 @@ def parse_object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _decode(part: str) -> bytes:
-    decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    # The last character may have bits that mean nothing: they must be zero.
-    if urlsafe_b64encode(decoded).rstrip(b"=") != part.encode():
-        raise ValueError("not the one spelling in base64url")
+def decode_base64url(text: str) -> bytes:
+    """Decode base64url without padding (RFC 7515 section 2). Raises `ValueError` for any other spelling."""
+    decoded = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    # Python ignores foreign characters, surplus padding, and bits of the last character that are not used.
+    if urlsafe_b64encode(decoded).rstrip(b"=").decode() != text:
+        raise ValueError("not base64url without padding")
     return decoded
 
 

@@ -5,7 +5,6 @@ import logging
 import time
 from typing import TextIO, cast
 
-from flask import has_request_context
 from flask.logging import wsgi_errors_stream
 
 from shared.request_id import current_request_id
@@ -16,7 +15,7 @@ def init_logs() -> None:
     root = logging.getLogger()
     if not root.handlers:
         handler = logging.StreamHandler(cast("TextIO", wsgi_errors_stream))
-        handler.setFormatter(_JsonFormatter())
+        handler.setFormatter(JsonFormatter())
         root.addHandler(handler)
 
 
@@ -25,15 +24,18 @@ def format_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-class _JsonFormatter(logging.Formatter):
+class JsonFormatter(logging.Formatter):
+    """Formats a record as one line of JSON; one that is JSON already (`is_json`) stays as it is."""
+
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
         if getattr(record, "is_json", False):
             return record.getMessage()
         line = {
             "time": format_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "request_id": current_request_id() if has_request_context() else None,
+            "request_id": current_request_id(),
             "message": record.getMessage(),
         }
         if record.exc_info:

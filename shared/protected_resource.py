@@ -26,3 +26,5 @@ def init_app(app: Flask, *, issuer: str, resource: str) -> None:
         return metadata, {"Cache-Control": "public, max-age=300"}
 
     app.add_url_rule(path, view_func=show_protected_resource)
+    if parts.path:  # and for whoever looks below the resource's own URL
+        app.add_url_rule(_WELL_KNOWN, view_func=show_protected_resource)

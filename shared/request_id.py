@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask, has_request_context, request
 
 _HEADER = "X-Request-ID"
 _ID_IN_WSGI = "shared.request_id"
@@ -39,7 +39,6 @@ def _read_id(environ: dict[str, Any]) -> str | None:
     return trace[1] if trace else None
 
 
-def current_request_id() -> str:
-    """Return the ID of the request that is under way."""
-    request_id: str = request.environ[_ID_IN_WSGI]
-    return request_id
+def current_request_id() -> str | None:
+    """Return the ID of the current request; None outside of requests, and in applications that give none."""
+    return request.environ.get(_ID_IN_WSGI) if has_request_context() else None

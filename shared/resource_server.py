@@ -15,6 +15,7 @@ from shared import (
     health,
     metrics,
     protected_resource,
+    proxies,
     request_id,
     verification,
 )
@@ -87,8 +88,8 @@ def protect(
 ) -> None:
     """Let `app` verify access tokens, refuse them, and tell who issues them.
 
-    `audience` is the service's own URL; from a token's claims `is_revoked` tells whether it was revoked, and
-    `current_scopes` which scopes it has now.
+    `audience` is the service's own URL; `is_revoked` tells from its claims whether a token was revoked, and
+    `current_scopes` which of its scopes its holder still has.
     """
     app.extensions["public_keys"] = public_keys
     add_check(app, public_keys.check_startup)
@@ -119,3 +120,4 @@ def furnish(app: Flask, settings: Settings, *, checks: health.Checks, ages: metr
         contract.init_app(app)
         docs.init_app(app)
     health.init_app(app, checks)
+    proxies.init_app(app, settings.trusted_proxies)

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     issuer: Url = "http://127.0.0.1:8081"
     jwt_public_key: str | None = None
     jwt_public_key_file: Path = Path("keys/public_key.pem")
+    trusted_proxies: int = Field(
+        default=0, ge=0, description="Whose X-Forwarded-For and X-Forwarded-Prefix are trusted."
+    )
     metrics: Literal["on", "off"] = "on"
     metrics_port: int | None = Field(default=None, gt=0, lt=65536, description="The only one with /metrics.")
 

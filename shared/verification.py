@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Response, current_app, g, has_request_context, request
+from flask import Flask, Response, current_app, has_request_context, request
 from flask_jwt_extended import JWTManager, get_jwt
 
 from shared.errors import ApiError, InvalidToken, Unauthorized, respond
@@ -15,12 +15,13 @@ from shared.metrics import UNKNOWN_KIDS, count_refusal
 from shared.token_checks import MAXIMUM_LENGTH
 from shared.verifier import Claims, RefusedToken, Verifier
 
-_BEARER = re.compile(rf"bearer +({WELL_FORMED.pattern})", re.ASCII | re.IGNORECASE)
+_SCHEME = "bearer"
+_AFTER_SCHEME = re.compile(rf" +({WELL_FORMED.pattern})")
 _OWN_HEADER = "Checked-Bearer-Token"
 _OWN_HEADER_IN_WSGI = "HTTP_CHECKED_BEARER_TOKEN"
 _TOKEN_IN_WSGI = "shared.token"  # noqa: S105
 
-# Returns the scopes that a token has now, from its verified claims.
+# Returns from its verified claims which scopes of a token its holder still has.
 CurrentScopes = Callable[[Claims], frozenset[str]]
 
 
@@ -39,18 +40,21 @@ def granted_scopes(claims: Claims) -> frozenset[str]:
 
 
 def init_app(app: Flask, verifier: Verifier, current_scopes: CurrentScopes = granted_scopes) -> None:
-    """Let the views of `app` accept the access tokens that `verifier` accepts."""
+    """Let the views of `app` accept the access tokens that `verifier` accepts.
+
+    `current_scopes` says which of a token's scopes count; a service other than the issuer knows only those
+    that the token was given.
+    """
     app.config.update(_jwt_options())
     app.extensions["current_scopes"] = current_scopes
     app.before_request(_take_token)
     manager = _Manager(app, verifier)
     manager.unauthorized_loader(lambda _reason: _refuse("missing", Unauthorized()))
-    manager.invalid_token_loader(lambda _reason: _refuse(g.pop("refusal", "invalid"), InvalidToken()))
+    app.register_error_handler(RefusedToken, _respond_to_refused_token)
+    # The refusals that are left to flask-jwt-extended: a view asks for a refresh, a fresh or a user's token.
     for loader in (
-        manager.expired_token_loader,
+        manager.invalid_token_loader,
         manager.needs_fresh_token_loader,
-        manager.revoked_token_loader,
-        manager.token_verification_failed_loader,
         manager.user_lookup_error_loader,
     ):
         loader(lambda *_details: _refuse("invalid", InvalidToken()))
@@ -66,22 +70,15 @@ class _Manager(JWTManager):
     def _decode_jwt_from_config(self, encoded_token: str, *_args: Any, **_options: Any) -> Claims:
         environ = request.environ if has_request_context() else {}
         is_of_request = environ.get(_OWN_HEADER_IN_WSGI) == f"Bearer {encoded_token}"
-        try:
-            claims = self._verifier.verify(environ[_TOKEN_IN_WSGI] if is_of_request else encoded_token)
-        except RefusedToken as error:
-            if error.reason == "unknown kid":
-                UNKNOWN_KIDS.inc()
-            if is_of_request:
-                g.refusal = "invalid" if error.reason == "unknown kid" else error.reason
-            raise
+        claims = self._verifier.verify(environ[_TOKEN_IN_WSGI] if is_of_request else encoded_token)
         return {"type": "access", "fresh": False} | claims  # which flask-jwt-extended relies on
 
 
 def verified_claims() -> VerifiedClaims:
     """Return the claims of the token that `jwt_required` accepted for the current request."""
     claims = get_jwt()
-    scopes = current_app.extensions["current_scopes"](claims)
-    return VerifiedClaims(claims["sub"], scopes, claims.get("sid"))
+    current_scopes: CurrentScopes = current_app.extensions["current_scopes"]
+    return VerifiedClaims(claims["sub"], current_scopes(claims), claims.get("sid"))
 
 
 def _take_token() -> None:
@@ -94,8 +91,8 @@ def _take_token() -> None:
     environ = request.environ
     environ.pop(_OWN_HEADER_IN_WSGI, None)
     header = environ.get("HTTP_AUTHORIZATION", "").strip()
-    if header[:6].lower() == "bearer":
-        match = _BEARER.fullmatch(header)
+    if header[: len(_SCHEME)].lower() == _SCHEME:
+        match = _AFTER_SCHEME.fullmatch(header, len(_SCHEME))
         token = match[1] if match and len(match[1]) <= MAXIMUM_LENGTH else "malformed"
         environ[_TOKEN_IN_WSGI] = token
         environ[_OWN_HEADER_IN_WSGI] = f"Bearer {token.partition('.')[0]}.."
@@ -115,6 +112,12 @@ def _jwt_options() -> dict[str, Any]:
         "JWT_SECRET_KEY": None,
         "JWT_TOKEN_LOCATION": ["headers"],
     }
+
+
+def _respond_to_refused_token(error: RefusedToken) -> Response:
+    if error.reason == "kid":
+        UNKNOWN_KIDS.inc()
+    return _refuse(error.reason, InvalidToken())
 
 
 def _refuse(reason: str, error: ApiError) -> Response:

@@ -21,7 +21,7 @@ _REVOKED = "it was not revoked"
 
 
 class RefusedToken(jwt.InvalidTokenError):
-    """A token that is not accepted. `reason` is one word or two, for counting; no client is told it."""
+    """A token has failed a check. `reason` is a label for metrics and logs; clients do not learn it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -59,7 +59,7 @@ class Verifier:
     def _verify_anew(self, text: str) -> str:
         token = _parse(text)
         if token is None:
-            raise RefusedToken("invalid")
+            raise RefusedToken("form")
         for check, fault in find_faults(token, self._expected):
             if fault:
                 raise RefusedToken(check.reason)

@@ -258,6 +258,16 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+def change_user(
+    client: FlaskClient, username: str, headers: dict[str, str], method: str = "PATCH", **changes: Any
+) -> TestResponse:
+    """Change a user as an administrator does who has just read the user."""
+    path = f"/users/{find_user(client, username).id}"
+    tag = client.get(path, headers=headers).headers["ETag"]
+    body = changes or None
+    return client.open(path, method=method, json=body, headers={**headers, "If-Match": tag})
+
+
 PASSWORDS = {"student1": "password123", "teacher1": "password456", "admin1": "password789"}
 
 

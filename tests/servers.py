@@ -23,6 +23,7 @@ from typing import Any
 from tests.secrets import find_secrets, remember
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 60  # seconds: what a busy machine may need for what takes one second on a quiet one
 GUNICORN = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
 
 
@@ -38,7 +39,7 @@ class Server:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=PATIENCE)
 
     def workers(self) -> list[int]:
         """Return the process ids of the master and its workers."""
@@ -97,7 +98,7 @@ def serve(
 @contextmanager
 def serve_again(server: Server) -> Iterator[Server]:
     """Serve what was killed at the same address, with what it left."""
-    server.process.wait(timeout=20)
+    server.process.wait(timeout=PATIENCE)
     port = int(server.url.rpartition(":")[2])
     wait_for(lambda: not is_listening(port))  # workers that were killed hold it a moment longer
     listener = listen(port)
@@ -119,7 +120,7 @@ def run_flask(application: str, command: str, environment: dict[str, str], folde
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=3 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout
@@ -218,7 +219,7 @@ def call(
         request.add_header("Authorization", f"Bearer {token}")
     remember(form)
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             answer = json.load(response)
             remember(answer)
             return response.status, answer
@@ -227,19 +228,19 @@ def call(
             return error.code, json.load(error)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass in time"
         time.sleep(0.02)
 
 
-def wait_until_ready(server: Server, seconds: float = 30) -> None:
+def wait_until_ready(server: Server, seconds: float = 2 * PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert server.process.poll() is None, server.log.read_text()
         try:
-            with urllib.request.urlopen(f"{server.url}/readyz", timeout=5):
+            with urllib.request.urlopen(f"{server.url}/readyz", timeout=PATIENCE):
                 return
         except OSError:
             time.sleep(0.05)

@@ -9,6 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from shared.jws import decode_base64url
 from shared.keys import public_jwk
 from shared.token_checks import LEEWAY, MAXIMUM_LENGTH, MAXIMUM_LIFETIME
 from tests.forger import (
@@ -63,6 +64,11 @@ def payload(text: bytes) -> Make:
 
 def edit(change: Callable[[str], str]) -> Make:
     return lambda genuine, _attacker: change(genuine.sign())
+
+
+def replace_in_payload(token: str, old: bytes, new: bytes) -> str:
+    head, payload, signature = token.split(".")
+    return f"{head}.{encode(decode_base64url(payload).replace(old, new))}.{signature}"
 
 
 def flip(text: str, index: int) -> str:
@@ -120,179 +126,213 @@ ACCEPTED: dict[str, Make] = {
     "as long as may be": lambda genuine, _: pad(genuine, MAXIMUM_LENGTH - 1),
 }
 
-REFUSED: dict[str, Make] = {
-    # compact JWS of three parts under a length cap
-    "empty": lambda *_: "",
-    "no dot": lambda *_: "malformed",
-    "two parts": edit(lambda token: token.rpartition(".")[0]),
-    "four parts": edit(lambda token: token + ".AAAA"),
-    "five parts, as a JWE has": edit(lambda token: token + ".AAAA.AAAA"),
-    "empty header": edit(lambda token: "." + token.partition(".")[2]),
-    "empty payload": edit(lambda token: "..".join(token.split(".")[::2])),
-    "padded": edit(lambda token: token + "="),
-    "space inside": edit(lambda token: token.replace(".", ". ")),
-    "followed by a second token": edit(lambda token: f"{token} {token}"),
-    "followed by another header's token": edit(lambda token: f"{token}, Bearer {token}"),
-    "not ASCII": edit(lambda token: token + "\u00e9"),
-    "not base64url": edit(lambda token: token.replace(".", ".+/", 1)),
-    "too long": lambda genuine, _: pad(genuine, MAXIMUM_LENGTH + 1),
-    "padded with two": edit(lambda token: token + "=="),
-    "padded inside": edit(lambda token: token.replace(".", "==.", 1)),
-    "last character with bits that mean nothing": edit(respell),
-    "header with bits that mean nothing": lambda genuine, _: (
-        respell(genuine.sign({"x": "y"}).partition(".")[0]) + ".e30.AAAA"
-    ),
-    "header is no JSON": edit(lambda token: encode(b"{") + token[token.index(".") :]),
-    "header is no object": edit(lambda token: encode(b"[]") + token[token.index(".") :]),
-    "header in UTF-16": lambda genuine, _: sign_header(genuine, "utf-16"),
-    "header in UTF-32": lambda genuine, _: sign_header(genuine, "utf-32-le"),
-    "header with a byte order mark": lambda genuine, _: sign_header(genuine, "utf-8-sig"),
-    "header with a member twice": lambda genuine, _: sign_text(
-        genuine, json.dumps(genuine_header(genuine))[:-1] + ', "alg": "RS256"}'
-    ),
-    "header with a member twice, deep inside": lambda genuine, _: sign_text(
-        genuine, json.dumps(genuine_header(genuine))[:-1] + ', "x": [{"a": 1, "a": 1}]}'
-    ),
-    "header is nested too deeply": lambda genuine, _: sign_text(genuine, "[" * 2500),
-    "header with a lone surrogate": lambda genuine, _: sign_text(
-        genuine, json.dumps(genuine_header(genuine))[:-1] + ', "x": "\\ud800"}'
-    ),
-    "payload in UTF-16": lambda genuine, _: genuine.sign_payload(genuine_claims(genuine).encode("utf-16")),
-    "payload in UTF-16 without its mark": lambda genuine, _: genuine.sign_payload(
-        genuine_claims(genuine).encode("utf-16-le")
-    ),
-    "payload in UTF-32": lambda genuine, _: genuine.sign_payload(genuine_claims(genuine).encode("utf-32")),
-    "payload with a byte order mark": lambda genuine, _: genuine.sign_payload(
-        genuine_claims(genuine).encode("utf-8-sig")
-    ),
-    "payload with a member twice": lambda genuine, _: genuine.sign_payload(
-        genuine_claims(genuine)[:-1].encode() + b', "sub": "x"}'
-    ),
-    "payload with a member twice, deep inside": lambda genuine, _: genuine.sign_payload(
-        genuine_claims(genuine)[:-1].encode() + b', "x": {"y": [{"a": 1, "a": 1}]}}'
-    ),
-    "payload with a lone surrogate": lambda genuine, _: genuine.sign_payload(
-        genuine_claims(genuine)[:-1].encode() + b', "x": "\\ud800"}'
-    ),
-    "payload with NaN": lambda genuine, _: genuine.sign_payload(
-        genuine_claims(genuine)[:-1].encode() + b', "x": NaN}'
-    ),
-    "payload is no JSON": payload(b"{"),
-    "payload is no object": payload(b"[]"),
-    "payload is null": payload(b"null"),
-    "payload is no UTF-8": payload(b'{"sub": "\xff"}'),
-    "payload is nested too deeply": payload(b"[" * 2500),
-    # alg
-    "alg missing": header(alg=ABSENT),
-    "alg null": header(alg=None),
-    "alg a list": header(alg=["RS256"]),
-    "alg in small letters": header(alg="rs256"),
-    "alg none, unsigned": lambda genuine, _: genuine.sign({"alg": "none"}, unsigned),
-    "alg None, unsigned": lambda genuine, _: genuine.sign({"alg": "None"}, unsigned),
-    "alg none, signed": header(alg="none"),
-    "alg HS256 with the public PEM": lambda genuine, _: genuine.sign({"alg": "HS256"}, hs256(pem(genuine))),
-    "alg HS256 with the stripped PEM": lambda genuine, _: genuine.sign(
-        {"alg": "HS256"}, hs256(pem(genuine).strip())
-    ),
-    "alg HS256 with the public DER": lambda genuine, _: genuine.sign({"alg": "HS256"}, hs256(der(genuine))),
-    "alg HS256 with nothing": lambda genuine, _: genuine.sign({"alg": "HS256"}, hs256(b"")),
-    "alg RS256, signed with HS256": lambda genuine, _: genuine.sign(None, hs256(pem(genuine))),
-    "alg RS384": lambda genuine, _: genuine.sign({"alg": "RS384"}, rs(genuine.key, SHA384_DIGEST)),
-    "alg RS512": lambda genuine, _: genuine.sign({"alg": "RS512"}, rs(genuine.key, SHA512_DIGEST)),
-    "alg PS256": lambda genuine, _: genuine.sign({"alg": "PS256"}, ps256(genuine.key)),
-    "alg ES256": lambda genuine, _: genuine.sign(
-        {"alg": "ES256"}, es256(ec.generate_private_key(ec.SECP256R1()))
-    ),
-    # typ
-    "typ missing": header(typ=ABSENT),
-    "typ null": header(typ=None),
-    "typ a number": header(typ=1),
-    "typ a list": header(typ=["at+jwt"]),
-    "typ JWT": header(typ="JWT"),
-    "typ of a status list": header(typ="statuslist+jwt"),
-    "typ of a logout token": header(typ="logout+jwt"),
-    "typ with a parameter": header(typ="at+jwt; v=1"),
-    # kid
-    "kid missing": header(kid=ABSENT),
-    "kid null": header(kid=None),
-    "kid empty": header(kid=""),
-    "kid a number": header(kid=1),
-    "kid a list": header(kid=["x"]),
-    "kid unknown": header(kid="unknown"),
-    "kid a path": header(kid="../../dev/null"),
-    # crit
-    "crit with what nobody knows": header(crit=["exp"]),
-    "crit with b64": header(crit=["b64"], b64=True),
-    "crit empty": header(crit=[]),
-    "crit null": header(crit=None),
-    # signature
-    "signature empty": lambda genuine, _: genuine.sign(None, unsigned),
-    "signature cut": edit(lambda token: token[:-8]),
-    "signature changed": edit(lambda token: flip(token, -20)),
-    "signature of another token": lambda genuine, _: (
-        genuine.sign().rpartition(".")[0] + "." + genuine.sign(sub="x").rpartition(".")[2]
-    ),
-    "payload changed": edit(lambda token: flip(token, token.index(".") + 20)),
-    "header changed": lambda genuine, _: (
-        genuine.sign({"x": 1}).partition(".")[0] + "." + genuine.sign().partition(".")[2]
-    ),
-    "signed with another key": lambda _, attacker: attacker.sign(),
-    "signed with the key in its jwk": lambda _, attacker: attacker.sign(
-        {"jwk": public_jwk(attacker.key.public_key())}
-    ),
-    "signed with the key in its jwk, no kid": lambda _, attacker: attacker.sign(
-        {"kid": ABSENT, "jwk": public_jwk(attacker.key.public_key())}
-    ),
-    "signed with the key at its jku": lambda _, attacker: attacker.sign({"jku": f"{ISSUER}/jwks.json"}),
-    # iss
-    "iss missing": claims(iss=ABSENT),
-    "iss null": claims(iss=None),
-    "iss another": claims(iss="http://127.0.0.1:9999"),
-    "iss with a slash more": claims(iss=ISSUER + "/"),
-    "iss a list": claims(iss=[ISSUER]),
-    # aud: each service refuses what is meant for the other in test_audience
-    "aud missing": claims(aud=ABSENT),
-    "aud null": claims(aud=None),
-    "aud empty": claims(aud=[]),
-    "aud another": claims(aud=["http://127.0.0.1:9999"]),
-    "aud longer": claims(aud=[f"{ISSUER}/x", f"{COURSES}/x"]),
-    "aud an object": claims(aud={ISSUER: 1, COURSES: 1}),
-    "aud with a number": claims(aud=[ISSUER, COURSES, 1]),
-    # exp, iat, nbf
-    "exp missing": claims(exp=ABSENT),
-    "exp null": claims(exp=None),
-    "exp a text": lambda genuine, _: genuine.sign(exp=str(int(now(900)))),
-    "exp true": claims(exp=True),
-    "exp a list": claims(exp=[]),
-    "exp not a number": claims(exp=float("nan")),
-    "exp without end": claims(exp=float("inf")),
-    "exp past": times(iat=-60, exp=-LEEWAY - 2),
-    "exp past by far": times(iat=-7200, exp=-3600),
-    "exp beyond all numbers": lambda genuine, _: genuine.sign(exp=10**400),
-    "iat missing": claims(iat=ABSENT),
-    "iat null": claims(iat=None),
-    "iat a text": lambda genuine, _: genuine.sign(iat=str(int(now()))),
-    "iat true": claims(iat=True),
-    "iat to come": times(iat=LEEWAY + 5, exp=900),
-    "nbf null": claims(nbf=None),
-    "nbf a text": claims(nbf="0"),
-    "nbf true": claims(nbf=True),
-    "nbf to come": times(nbf=LEEWAY + 5),
-    "lives too long": times(iat=0, exp=MAXIMUM_LIFETIME + 1),
-    "issued long ago, still living": times(iat=-MAXIMUM_LIFETIME, exp=60),
-    "expires when issued": times(iat=5, exp=5),
-    "expires before issued": times(iat=5, exp=4),
-    # sub, jti, client_id, scope
-    **{
-        f"{name} {kind}": claims(**{name: value})
-        for name in ("sub", "jti", "client_id")
-        for kind, value in {"missing": ABSENT, "null": None, "empty": "", "a number": 1, "a list": []}.items()
+# By the reason of the first check that each of them fails.
+REFUSED_BY: dict[str, dict[str, Make]] = {
+    "form": {
+        "empty": lambda *_: "",
+        "no dot": lambda *_: "malformed",
+        "two parts": edit(lambda token: token.rpartition(".")[0]),
+        "four parts": edit(lambda token: token + ".AAAA"),
+        "five parts, as a JWE has": edit(lambda token: token + ".AAAA.AAAA"),
+        "empty header": edit(lambda token: "." + token.partition(".")[2]),
+        "empty payload": edit(lambda token: "..".join(token.split(".")[::2])),
+        "padded": edit(lambda token: token + "="),
+        "space inside": edit(lambda token: token.replace(".", ". ")),
+        "followed by a second token": edit(lambda token: f"{token} {token}"),
+        "followed by another header's token": edit(lambda token: f"{token}, Bearer {token}"),
+        "not ASCII": edit(lambda token: token + "\u00e9"),
+        "not base64url": edit(lambda token: token.replace(".", ".+/", 1)),
+        "too long": lambda genuine, _: pad(genuine, MAXIMUM_LENGTH + 1),
+        "padded with two": edit(lambda token: token + "=="),
+        "padded inside": edit(lambda token: token.replace(".", "==.", 1)),
+        "last character with bits that mean nothing": edit(respell),
+        "header with bits that mean nothing": lambda genuine, _: (
+            respell(genuine.sign({"x": "y"}).partition(".")[0]) + ".e30.AAAA"
+        ),
+        "header is no JSON": edit(lambda token: encode(b"{") + token[token.index(".") :]),
+        "header is no object": edit(lambda token: encode(b"[]") + token[token.index(".") :]),
+        "header in UTF-16": lambda genuine, _: sign_header(genuine, "utf-16"),
+        "header in UTF-32": lambda genuine, _: sign_header(genuine, "utf-32-le"),
+        "header with a byte order mark": lambda genuine, _: sign_header(genuine, "utf-8-sig"),
+        "header with a member twice": lambda genuine, _: sign_text(
+            genuine, json.dumps(genuine_header(genuine))[:-1] + ', "alg": "RS256"}'
+        ),
+        "header with a member twice, deep inside": lambda genuine, _: sign_text(
+            genuine, json.dumps(genuine_header(genuine))[:-1] + ', "x": [{"a": 1, "a": 1}]}'
+        ),
+        "header is nested too deeply": lambda genuine, _: sign_text(genuine, "[" * 2500),
+        "header with a lone surrogate": lambda genuine, _: sign_text(
+            genuine, json.dumps(genuine_header(genuine))[:-1] + ', "x": "\\ud800"}'
+        ),
+        "payload in UTF-16": lambda genuine, _: genuine.sign_payload(
+            genuine_claims(genuine).encode("utf-16")
+        ),
+        "payload in UTF-16 without its mark": lambda genuine, _: genuine.sign_payload(
+            genuine_claims(genuine).encode("utf-16-le")
+        ),
+        "payload in UTF-32": lambda genuine, _: genuine.sign_payload(
+            genuine_claims(genuine).encode("utf-32")
+        ),
+        "payload with a byte order mark": lambda genuine, _: genuine.sign_payload(
+            genuine_claims(genuine).encode("utf-8-sig")
+        ),
+        "payload with a member twice": lambda genuine, _: genuine.sign_payload(
+            genuine_claims(genuine)[:-1].encode() + b', "sub": "x"}'
+        ),
+        "payload with a member twice, deep inside": lambda genuine, _: genuine.sign_payload(
+            genuine_claims(genuine)[:-1].encode() + b', "x": {"y": [{"a": 1, "a": 1}]}}'
+        ),
+        "payload with a lone surrogate": lambda genuine, _: genuine.sign_payload(
+            genuine_claims(genuine)[:-1].encode() + b', "x": "\\ud800"}'
+        ),
+        "payload with NaN": lambda genuine, _: genuine.sign_payload(
+            genuine_claims(genuine)[:-1].encode() + b', "x": NaN}'
+        ),
+        "payload is no JSON": payload(b"{"),
+        "payload is no object": payload(b"[]"),
+        "payload is null": payload(b"null"),
+        "payload is no UTF-8": payload(b'{"sub": "\xff"}'),
+        "payload is nested too deeply": payload(b"[" * 2500),
+        "exp not a number": claims(exp=float("nan")),
+        "exp without end": claims(exp=float("inf")),
+        "signature empty": lambda genuine, _: genuine.sign(None, unsigned),
+        "alg none, unsigned": lambda genuine, _: genuine.sign({"alg": "none"}, unsigned),
+        "alg None, unsigned": lambda genuine, _: genuine.sign({"alg": "None"}, unsigned),
     },
-    "scope null": claims(scope=None),
-    "scope a list": claims(scope=["courses:read"]),
-    # flask-jwt-extended's own idea of a refresh token
-    "type refresh": claims(type="refresh"),
+    "alg": {
+        "alg missing": header(alg=ABSENT),
+        "alg null": header(alg=None),
+        "alg a list": header(alg=["RS256"]),
+        "alg in small letters": header(alg="rs256"),
+        "alg none, signed": header(alg="none"),
+        "alg HS256 with the public PEM": lambda genuine, _: genuine.sign(
+            {"alg": "HS256"}, hs256(pem(genuine))
+        ),
+        "alg HS256 with the stripped PEM": lambda genuine, _: genuine.sign(
+            {"alg": "HS256"}, hs256(pem(genuine).strip())
+        ),
+        "alg HS256 with the public DER": lambda genuine, _: genuine.sign(
+            {"alg": "HS256"}, hs256(der(genuine))
+        ),
+        "alg HS256 with nothing": lambda genuine, _: genuine.sign({"alg": "HS256"}, hs256(b"")),
+        "alg RS384": lambda genuine, _: genuine.sign({"alg": "RS384"}, rs(genuine.key, SHA384_DIGEST)),
+        "alg RS512": lambda genuine, _: genuine.sign({"alg": "RS512"}, rs(genuine.key, SHA512_DIGEST)),
+        "alg PS256": lambda genuine, _: genuine.sign({"alg": "PS256"}, ps256(genuine.key)),
+        "alg ES256": lambda genuine, _: genuine.sign(
+            {"alg": "ES256"}, es256(ec.generate_private_key(ec.SECP256R1()))
+        ),
+    },
+    "typ": {
+        "typ missing": header(typ=ABSENT),
+        "typ null": header(typ=None),
+        "typ a number": header(typ=1),
+        "typ a list": header(typ=["at+jwt"]),
+        "typ JWT": header(typ="JWT"),
+        "typ of a status list": header(typ="statuslist+jwt"),
+        "typ of a logout token": header(typ="logout+jwt"),
+        "typ with a parameter": header(typ="at+jwt; v=1"),
+    },
+    "crit": {
+        "crit with what nobody knows": header(crit=["exp"]),
+        "crit with b64": header(crit=["b64"], b64=True),
+        "crit empty": header(crit=[]),
+        "crit null": header(crit=None),
+    },
+    "kid": {
+        "kid missing": header(kid=ABSENT),
+        "kid null": header(kid=None),
+        "kid empty": header(kid=""),
+        "kid a number": header(kid=1),
+        "kid a list": header(kid=["x"]),
+        "kid unknown": header(kid="unknown"),
+        "kid a path": header(kid="../../dev/null"),
+        "signed with the key in its jwk, no kid": lambda _, attacker: attacker.sign(
+            {"kid": ABSENT, "jwk": public_jwk(attacker.key.public_key())}
+        ),
+    },
+    "signature": {
+        "alg RS256, signed with HS256": lambda genuine, _: genuine.sign(None, hs256(pem(genuine))),
+        "signature cut": edit(lambda token: token[:-2]),
+        "signature changed": edit(lambda token: flip(token, -20)),
+        "signature of another token": lambda genuine, _: (
+            genuine.sign().rpartition(".")[0] + "." + genuine.sign(sub="x").rpartition(".")[2]
+        ),
+        "payload changed": edit(lambda token: replace_in_payload(token, b"courses:read", b"courses:ride")),
+        "header changed": lambda genuine, _: (
+            genuine.sign({"x": 1}).partition(".")[0] + "." + genuine.sign().partition(".")[2]
+        ),
+        "signed with another key": lambda _, attacker: attacker.sign(),
+        "signed with the key in its jwk": lambda _, attacker: attacker.sign(
+            {"jwk": public_jwk(attacker.key.public_key())}
+        ),
+        "signed with the key at its jku": lambda _, attacker: attacker.sign({"jku": f"{ISSUER}/jwks.json"}),
+    },
+    "iss": {
+        "iss missing": claims(iss=ABSENT),
+        "iss null": claims(iss=None),
+        "iss another": claims(iss="http://127.0.0.1:9999"),
+        "iss with a slash more": claims(iss=ISSUER + "/"),
+        "iss a list": claims(iss=[ISSUER]),
+    },
+    "aud": {
+        "aud missing": claims(aud=ABSENT),
+        "aud null": claims(aud=None),
+        "aud empty": claims(aud=[]),
+        "aud another": claims(aud=["http://127.0.0.1:9999"]),
+        "aud longer": claims(aud=[f"{ISSUER}/x", f"{COURSES}/x"]),
+        "aud an object": claims(aud={ISSUER: 1, COURSES: 1}),
+        "aud with a number": claims(aud=[ISSUER, COURSES, 1]),
+    },
+    "times": {
+        "exp missing": claims(exp=ABSENT),
+        "exp null": claims(exp=None),
+        "exp a text": lambda genuine, _: genuine.sign(exp=str(int(now(900)))),
+        "exp true": claims(exp=True),
+        "exp a list": claims(exp=[]),
+        "exp beyond all numbers": lambda genuine, _: genuine.sign(exp=10**400),
+        "iat missing": claims(iat=ABSENT),
+        "iat null": claims(iat=None),
+        "iat a text": lambda genuine, _: genuine.sign(iat=str(int(now()))),
+        "iat true": claims(iat=True),
+        "nbf null": claims(nbf=None),
+        "nbf a text": claims(nbf="0"),
+        "nbf true": claims(nbf=True),
+    },
+    "expired": {
+        "exp past": times(iat=-60, exp=-LEEWAY - 2),
+        "exp past by far": times(iat=-7200, exp=-3600),
+    },
+    "early": {
+        "iat to come": times(iat=LEEWAY + 5, exp=900),
+        "nbf to come": times(nbf=LEEWAY + 5),
+    },
+    "lifetime": {
+        "lives too long": times(iat=0, exp=MAXIMUM_LIFETIME + 1),
+        "issued long ago, still living": times(iat=-MAXIMUM_LIFETIME, exp=60),
+        "expires when issued": times(iat=5, exp=5),
+        "expires before issued": times(iat=5, exp=4),
+    },
+    "claims": {
+        **{
+            f"{name} {kind}": claims(**{name: value})
+            for name in ("sub", "jti", "client_id")
+            for kind, value in {
+                "missing": ABSENT,
+                "null": None,
+                "empty": "",
+                "a number": 1,
+                "a list": [],
+            }.items()
+        },
+    },
+    "scope_claim": {
+        "scope null": claims(scope=None),
+        "scope a list": claims(scope=["courses:read"]),
+        "type refresh": claims(type="refresh"),
+    },
 }
+
+REFUSED: dict[str, Make] = {name: make for rows in REFUSED_BY.values() for name, make in rows.items()}
 
 
 def pad(genuine: Forger, length: int) -> str:

@@ -7,7 +7,7 @@ import click
 from sqlalchemy import select
 
 from auth_app.cli.console import Group, as_json, found, show
-from auth_app.clients import add_client, find_client, remove_client
+from auth_app.client_registry import add_client, change_client, find_client, remove_client, replace_secret
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Client
@@ -19,27 +19,69 @@ COLUMNS = ("id", "scopes", "resources")
 group = Group("clients", help="Manage confidential clients: services that get tokens of their own.")
 
 
-@group.command("add")
-@click.argument("client_id")
-@click.option(
+scope_option = click.option(
     "--scope", "scopes", type=click.Choice(sorted(SCOPES)), multiple=True, help="May be given again."
 )
+
+
+@group.command("add")
+@click.argument("client_id")
+@scope_option
 @click.option("--resource", "resources", multiple=True, help="Whom its tokens are for; all, if left out.")
 @as_json
 def add(client_id: str, scopes: tuple[str, ...], resources: tuple[str, ...], as_json: bool) -> None:
     """Add a client and print its secret, which cannot be shown again."""
-    audience = current_settings().audience
-    unknown = set(resources) - set(audience)
-    if unknown:
-        raise click.ClickException(
-            f"{min(unknown)} is not one of {' '.join(audience)}: add it to RESOURCES first"
-        )
-    secret = add_client(client_id, list(scopes), list(resources or audience))
+    _check_resources(resources)
+    secret = add_client(client_id, list(scopes), list(resources or current_settings().audience))
     db.session.commit()
-    if as_json:
-        click.echo(json.dumps({"client_id": client_id, "client_secret": secret}))
-    else:
-        click.echo(f"client_id      {client_id}\nclient_secret  {secret}")
+    _show_secret(client_id, secret, as_json)
+
+
+@group.command("set")
+@click.argument("client_id")
+@scope_option
+@click.option("--no-scope", is_flag=True, help="Take all scopes away.")
+@click.option("--resource", "resources", multiple=True, help="Whom its tokens are for; may be given again.")
+def set_(client_id: str, scopes: tuple[str, ...], no_scope: bool, resources: tuple[str, ...]) -> None:
+    """Give a client these scopes and resources and no others. What is left out stays as it is."""
+    if bool(scopes) + no_scope > 1 or not (scopes or no_scope or resources):
+        raise click.UsageError("Give --scope or --no-scope, --resource, or both.")
+    _check_resources(resources)
+    client = _find(client_id)
+    change_client(
+        client,
+        scopes=list(scopes) if scopes or no_scope else None,
+        resources=list(resources) if resources else None,
+    )
+    db.session.commit()
+    click.echo(f"changed {client_id}")
+
+
+@group.command("set-secret")
+@click.argument("client_id")
+@click.option(
+    "--overlap",
+    type=click.IntRange(min=0),
+    default=86400,
+    show_default=True,
+    help="Seconds for which the secret before is accepted too.",
+)
+@as_json
+def set_secret(client_id: str, overlap: int, as_json: bool) -> None:
+    """Give a client another secret and print it; it cannot be shown again."""
+    secret = replace_secret(_find(client_id), overlap)
+    db.session.commit()
+    _show_secret(client_id, secret, as_json)
+
+
+@group.command("show")
+@click.argument("client_id")
+@as_json
+def show_client(client_id: str, as_json: bool) -> None:
+    """Show one client, and until when the secret before its last change is accepted."""
+    columns = (*COLUMNS, "previous_secret_expires_at")
+    client = _find(client_id)
+    show([{column: getattr(client, column) for column in columns}], columns, as_json)
 
 
 @group.command("list")
@@ -54,7 +96,27 @@ def list_(as_json: bool) -> None:
 @click.argument("client_id")
 def remove(client_id: str) -> None:
     """Remove a client, and end the sessions that it holds."""
-    remove_client(found(find_client(client_id), f"client {client_id}"))
+    remove_client(_find(client_id))
     db.session.commit()
     set_pending_bits(seconds=math.inf)
     click.echo(f"removed {client_id}")
+
+
+def _find(client_id: str) -> Client:
+    client: Client = found(find_client(client_id), f"client {client_id}")
+    return client
+
+
+def _check_resources(resources: tuple[str, ...]) -> None:
+    audience = current_settings().audience
+    if unknown := set(resources) - set(audience):
+        raise click.ClickException(
+            f"{min(unknown)} is not one of {' '.join(audience)}: add it to RESOURCES first"
+        )
+
+
+def _show_secret(client_id: str, secret: str, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"client_id": client_id, "client_secret": secret}))
+    else:
+        click.echo(f"client_id      {client_id}\nclient_secret  {secret}")

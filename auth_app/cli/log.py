@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from auth_app.accounts import set_disabled, set_roles
+from auth_app.accounts import change_user, delete_user
 from auth_app.cli.console import Group
-from auth_app.clients import find_client, remove_client
+from auth_app.client_registry import change_client, find_client, remove_client
 from auth_app.database import db
 from auth_app.models import Client, User
 from auth_app.session_ends import set_pending_bits
@@ -39,11 +39,15 @@ HARMLESS = {
 }
 REPEATABLE: dict[str, Callable[[Any, Event], None]] = {
     "client_added": lambda _client, _event: None,
+    "client_changed": lambda client, event: change_client(
+        client, scopes=event["scopes"], resources=event["resources"]
+    ),
     "client_removed": lambda client, _event: remove_client(client),
-    "roles_changed": lambda user, event: set_roles(user, event["roles"]),
+    "roles_changed": lambda user, event: change_user(user, roles=event["roles"]),
     "user_created": lambda _user, _event: None,
-    "user_disabled": lambda user, _event: set_disabled(user, True),
-    "user_enabled": lambda user, _event: set_disabled(user, False),
+    "user_deleted": lambda user, _event: delete_user(user),
+    "user_disabled": lambda user, _event: change_user(user, is_disabled=True),
+    "user_enabled": lambda user, _event: change_user(user, is_disabled=False),
 }
 
 group = Group("log", help="Make use of the log.")
@@ -129,7 +133,7 @@ def _find_subject(event: Event) -> tuple[User | Client | None, str]:
 
 def _disable(user: User, names: list[str]) -> str:
     was_disabled = user.is_disabled
-    set_disabled(user, True)
+    change_user(user, is_disabled=True)
     reason = f"{user.username} is disabled, because {', '.join(sorted(set(names)))} cannot be repeated"
     if was_disabled:
         return f"{reason}, and was disabled before: run `users set-password` before you enable it again"

@@ -5,7 +5,7 @@ import math
 import click
 from sqlalchemy import select
 
-from auth_app.accounts import add_user, create_user, find_user, reset_password, set_disabled, set_roles
+from auth_app.accounts import add_user, change_user, create_user, delete_user, find_user, reset_password
 from auth_app.cli.console import Group, as_json, found, read_secret, show
 from auth_app.database import db
 from auth_app.models import User
@@ -13,7 +13,7 @@ from auth_app.passwords import is_password_hash
 from auth_app.roles import DEFAULT_ROLE, ROLES
 from auth_app.session_ends import set_pending_bits
 
-COLUMNS = ("id", "username", "roles", "is_disabled", "last_login_at")
+COLUMNS = ("id", "username", "roles", "is_disabled", "must_change_password", "last_login_at")
 
 group = Group("users", help="Manage users.")
 role = click.Choice(list(ROLES))
@@ -39,7 +39,8 @@ def add(username: str, roles: tuple[str, ...], hashed: bool) -> None:
 @as_json
 def list_(as_json: bool) -> None:
     """List the users in the order of their names."""
-    show(map(_row, db.session.scalars(select(User).order_by(User.username))), COLUMNS, as_json)
+    users = select(User).where(User.deleted_at.is_(None)).order_by(User.username)
+    show(map(_row, db.session.scalars(users)), COLUMNS, as_json)
 
 
 @group.command("show")
@@ -52,9 +53,12 @@ def show_user(username: str, as_json: bool) -> None:
 
 @group.command("set-password")
 @click.argument("username")
-def change_password(username: str) -> None:
+@click.option(
+    "--must-change/--no-must-change", help="Have the user choose another password at the next login."
+)
+def set_password(username: str, must_change: bool) -> None:
     """Give a user a new password, and end all sessions. It is asked for, or read from standard input."""
-    reset_password(_find(username), read_secret("New password"))
+    reset_password(_find(username), read_secret("New password"), must_change=must_change)
     _commit()
     click.echo(f"changed the password of {username} and ended all sessions")
 
@@ -62,9 +66,9 @@ def change_password(username: str) -> None:
 @group.command("set-roles")
 @click.argument("username")
 @click.argument("roles", type=role, nargs=-1)
-def change_roles(username: str, roles: tuple[str, ...]) -> None:
+def set_roles(username: str, roles: tuple[str, ...]) -> None:
     """Give a user these roles and no others."""
-    set_roles(_find(username), list(roles))
+    change_user(_find(username), roles=list(roles))
     _commit()
     click.echo(f"{username} has {'the roles ' + ' '.join(roles) if roles else 'no role'} now")
 
@@ -73,7 +77,7 @@ def change_roles(username: str, roles: tuple[str, ...]) -> None:
 @click.argument("username")
 def disable(username: str) -> None:
     """Let a user log in no longer, and end all sessions."""
-    set_disabled(_find(username), True)
+    change_user(_find(username), is_disabled=True)
     _commit()
     click.echo(f"disabled {username} and ended all sessions")
 
@@ -82,9 +86,18 @@ def disable(username: str) -> None:
 @click.argument("username")
 def enable(username: str) -> None:
     """Let a user log in again."""
-    set_disabled(_find(username), False)
+    change_user(_find(username), is_disabled=False)
     _commit()
     click.echo(f"enabled {username}")
+
+
+@group.command("delete")
+@click.argument("username")
+def delete(username: str) -> None:
+    """Delete a user for good, and end all sessions. The name is free again; the ID is never used again."""
+    delete_user(_find(username))
+    _commit()
+    click.echo(f"deleted {username} and ended all sessions")
 
 
 def _commit() -> None:

@@ -90,7 +90,7 @@ def start(command: list[str], folder: Path, log: str, environment: dict[str, str
         yield
     finally:
         process.send_signal(signal.SIGINT)  # at which PostgreSQL waits for no client
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 @contextmanager

@@ -76,8 +76,15 @@ def test_users_are_listed_and_shown(auth: FlaskClient) -> None:
     (shown,) = as_json(auth, "users", "show", "student1")
 
     assert [row["username"] for row in rows] == ["admin1", "student1", "teacher1"]
-    assert table[0].split() == ["id", "username", "roles", "is_disabled", "last_login_at"]
-    assert table[1].split()[1:] == ["admin1", "admin", "no", "-"]
+    assert table[0].split() == [
+        "id",
+        "username",
+        "roles",
+        "is_disabled",
+        "must_change_password",
+        "last_login_at",
+    ]
+    assert table[1].split()[1:] == ["admin1", "admin", "no", "no", "-"]
     assert shown == rows[1]
     assert shown["last_login_at"] == find_user(auth, "student1").last_login_at
     assert "argon2" not in json.dumps(rows)
@@ -162,7 +169,7 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     "password as an argument": (["users", "add", "ada", GOOD_PASSWORD], "", 2, "unexpected extra argument"),
     **{
         f"{command} of nobody": (["users", command, "nobody"], GOOD_PASSWORD, 1, "there is no user nobody")
-        for command in ("show", "set-password", "set-roles", "disable", "enable")
+        for command in ("show", "set-password", "set-roles", "disable", "enable", "delete")
     },
     "unknown role to set": (["users", "set-roles", "student1", "king"], "", 2, "'king' is not one of"),
     "bad client ID": (["clients", "add", "Reports"], "", 1, "A client ID is"),
@@ -175,7 +182,14 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         1,
         "add it to RESOURCES",
     ),
-    "client to remove": (["clients", "remove", "nobody"], "", 1, "there is no client nobody"),
+    **{
+        f"client to {command}": (["clients", command, "nobody", *options], "", 1, "there is no client nobody")
+        for command, *options in (["remove"], ["show"], ["set", "--no-scope"], ["set-secret"])
+    },
+    "nothing to set": (["clients", "set", "reports"], "", 2, "--scope or --no-scope, --resource, or both"),
+    "scope and none": (["clients", "set", "x", "--no-scope", "--scope", "courses:read"], "", 2, "or both"),
+    "unknown resource to set": (["clients", "set", "x", "--resource", "http://x"], "", 1, "add it to RES"),
+    "negative overlap": (["clients", "set-secret", "x", "--overlap", "-1"], "", 2, "not in the range"),
     "sessions of nobody": (["sessions", "list", "--user", "nobody"], "", 1, "there is no user nobody"),
     "sessions to revoke of nobody": (["sessions", "revoke", "--user", "nobody"], "", 1, "there is no user"),
     "no session": (["sessions", "revoke", UUID], "", 1, f"there is no live session {UUID}"),
@@ -251,6 +265,6 @@ def test_password_is_asked_for_at_a_terminal_and_not_shown(tmp_path: Path, key_p
         pass
     os.close(ours)
 
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=60) == 0
     assert b"added ada" in seen
     assert GOOD_PASSWORD.encode() not in seen

@@ -217,7 +217,7 @@ class Writer:
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(url, json.dumps(body).encode(), headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return json.loads(response.read() or b"{}")
         except urllib.error.HTTPError as error:
             with error:
@@ -263,7 +263,7 @@ def test_client_retries_when_the_server_is_killed_between_commit_and_response(tm
 @contextlib.contextmanager
 def send_refresh(url: str, refresh_token: str) -> Iterator[None]:
     """Send a request, and read nothing of the response while the block runs."""
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=20)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
     form = urllib.parse.urlencode({"grant_type": "refresh_token", "refresh_token": refresh_token})
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     with contextlib.closing(connection):

@@ -106,7 +106,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             yield watched
         finally:
             process.terminate()
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 def test_every_panel_finds_something(watched: Watched, request: pytest.FixtureRequest) -> None:

@@ -477,7 +477,7 @@ def flood(url: str, count: int) -> list[int]:
     """Send requests whose tokens name keys that nobody has, over one connection."""
     signature = "A" * 342
     payload = encode(b"{}")
-    connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
     statuses = []
     for _ in range(count):
         header = encode(json.dumps({"alg": "RS256", "typ": "at+jwt", "kid": uuid.uuid4().hex}).encode())

@@ -82,7 +82,9 @@ def test_revoked_login_is_refused_everywhere_in_time(house: House) -> None:
     wait_for(lambda: house.use(answer["access_token"]) == {401})
 
     # What may have been fetched just before is kept for `ttl`; then comes one poll.
-    assert time.monotonic() - revoked_at < TTL + TTL + 3  # and what this machine needs
+    assert (
+        time.monotonic() - revoked_at < TTL + TTL + 20
+    )  # and what a busy machine needs; the default of 30 would take longer
     assert house.use(other["access_token"]) == {200}
     asked = house.requests_to_issuer()[before:]
     assert set(asked) <= {"/.well-known/status-list", "/.well-known/status-list/1"}
@@ -100,5 +102,5 @@ def test_service_goes_on_with_the_issuer_down_and_does_not_forget(house: House) 
     wait_for(lambda: call(f"{house.services[0].url}/readyz")[1]["status"] == "degraded")
     assert house.use(other["access_token"]) == {200}
     assert house.use(answer["access_token"]) == {401}
-    with urllib.request.urlopen(f"{house.services[0].url}/healthz", timeout=5) as alive:
+    with urllib.request.urlopen(f"{house.services[0].url}/healthz", timeout=60) as alive:
         assert alive.status == 200

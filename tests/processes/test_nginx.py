@@ -25,8 +25,23 @@ NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/loca
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 NAMES = {"auth": "auth.example.com", "course": "course.example.com"}
+HOST = "example.com"  # of both, in nginx-paths.conf
 CONNECTIONS = 10_000
 LOGIN = "username=student1&password=password123"
+SECRET = "hunter2-hunter2"
+QUERY = f"username=student1&password={SECRET}"
+MALFORMED = {
+    "form alone": f"{QUERY}\r\n\r\n",
+    "version": f"GET /token?{QUERY} HTTP/{SECRET}\r\nHost: auth.example.com\r\n\r\n",
+    "header without a colon": f"GET /?{QUERY} HTTP/1.1\r\nHost: auth.example.com\r\nBasic {SECRET}\r\n\r\n",
+    "host": f"GET /?{QUERY} HTTP/1.1\r\nHost: {SECRET}\x01\r\n\r\n",
+    "long line": f"GET /?{QUERY}{'x' * 9000} HTTP/1.1\r\nHost: auth.example.com\r\n\r\n",
+    "long header": f"GET /?{QUERY} HTTP/1.1\r\nHost: x\r\nCookie: {SECRET}{'x' * 9000}\r\n\r\n",
+    "two lengths": (
+        f"POST /token?{QUERY} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{SECRET}"
+    ),
+    "transfer coding": f"POST /token?{QUERY} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {SECRET}\r\n\r\n",
+}
 
 
 @dataclass
@@ -36,21 +51,28 @@ class Proxy:
     port: int
     pair: Pair
     trust: ssl.SSLContext
+    log: Path
 
     def open(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def ask(
         self, name: str, method: str, path: str, body: str | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """Send a request by TLS to the name of a service, and return status, headers and body."""
-        connection = http.client.HTTPConnection(NAMES[name], timeout=30)
-        connection.sock = self.trust.wrap_socket(self.open(), server_hostname=NAMES[name])
+        """Send a request by TLS to a service or a host name, and return status, headers and body."""
+        connection = http.client.HTTPConnection(NAMES.get(name, name), timeout=60)
+        connection.sock = self.trust.wrap_socket(self.open(), server_hostname=NAMES.get(name, name))
         with contextlib.closing(connection):
             given = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
             connection.request(method, path, body, given | headers)
             answer = connection.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def send(self, request: bytes) -> bytes:
+        """Send bytes by TLS to auth_app, and return what comes back."""
+        with self.open() as raw, self.trust.wrap_socket(raw, server_hostname=NAMES["auth"]) as connection:
+            connection.sendall(request)
+            return connection.recv(10_000)
 
     def log_in(self) -> str:
         status, _, body = self.ask("auth", "POST", "/token", LOGIN)
@@ -60,13 +82,14 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def serve_proxy(folder: Path) -> Iterator[Proxy]:
-    """Serve both services and an nginx before them until the block ends."""
+def serve_proxy(folder: Path, name: str = "nginx.conf", **settings: str) -> Iterator[Proxy]:
+    """Serve both services, and an nginx with a file of `deploy` before them, until the block ends."""
     assert NGINX
-    make_certificate(folder, *map(x509.DNSName, NAMES.values()))
+    make_certificate(folder, *map(x509.DNSName, [*NAMES.values(), HOST]))
     port = find_port()
-    with serve_pair(folder, auth_settings={"TRUSTED_PROXIES": "1"}) as pair:
-        configuration = (ROOT / "deploy/nginx.conf").read_text()
+    settings |= {"TRUSTED_PROXIES": "1"}
+    with serve_pair(folder, auth_settings=settings, course_settings=settings) as pair:
+        configuration = (ROOT / "deploy" / name).read_text()
         for old, new in {
             "auth:8081": pair.auth.url.removeprefix("http://"),
             "course:8082": pair.course.url.removeprefix("http://"),
@@ -85,7 +108,7 @@ def serve_proxy(folder: Path) -> Iterator[Proxy]:
                 stdout=output,
                 stderr=output,
             )
-        running = Proxy(port, pair, ssl.create_default_context(cafile=folder / "certificate.pem"))
+        running = Proxy(port, pair, ssl.create_default_context(cafile=folder / "certificate.pem"), log)
 
         def answers() -> bool:
             assert process.poll() is None, log.read_text()
@@ -99,7 +122,7 @@ def serve_proxy(folder: Path) -> Iterator[Proxy]:
             yield running
         finally:
             process.send_signal(signal.SIGQUIT)
-            process.wait(timeout=20)
+            process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +216,78 @@ def test_flood_and_service_that_is_down_are_told_of_in_json(tmp_path: Path) -> N
         status, headers, body = proxy.ask("course", "GET", "/courses")
         assert (status, json.loads(body)["error"]) == (503, "temporarily_unavailable")
         assert headers["retry-after"] == "1"
+
+
+def test_no_secret_is_in_any_log(tmp_path: Path) -> None:
+    headers = {"Referer": SECRET, "User-Agent": SECRET, "Authorization": f"Bearer {SECRET}", "Cookie": SECRET}
+    with serve_proxy(tmp_path) as proxy:
+        assert proxy.ask("auth", "POST", f"/token?{QUERY}", QUERY, **headers)[0] == 400
+        assert proxy.ask("auth", "POST", f"/token?{QUERY}", "x" * 70_000, **headers)[0] == 413
+        statuses = {proxy.ask("auth", "GET", f"/token?{QUERY}", **headers)[0] for _ in range(80)}
+        assert 429 in statuses
+        for name, request in MALFORMED.items():
+            assert proxy.send(request.encode()).split(b" ")[1] in {b"400", b"414", b"501"}, name
+        proxy.pair.course.stop()
+        assert proxy.ask("course", "GET", f"/courses?{QUERY}", **headers)[0] == 503
+
+    for log in (proxy.log, proxy.pair.auth.log, proxy.pair.course.log):
+        assert SECRET not in log.read_text()
+    outcomes = [line for line in proxy.log.read_text().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in outcomes]
+    assert {"/token", "/courses"} <= {line["path"] for line in lines}
+    assert [line["upstream_status"] for line in lines if line["path"] == "/courses"] == ["502"]
+    assert {line["limit"] for line in lines if line["status"] == 429} == {"REJECTED"}
+    assert all(len(line["request_id"]) == 32 for line in lines)
+
+
+def test_both_services_work_under_one_host_name(tmp_path: Path) -> None:
+    auth, course = f"https://{HOST}/auth", f"https://{HOST}/courses-api"
+    issuer = {"ISSUER": auth, "RESOURCES": course, "RESOURCE": course, "STATUS_CLAIM": "ignored"}
+    with serve_proxy(tmp_path, "nginx-paths.conf", **issuer) as proxy:
+        status, headers, body = proxy.ask(HOST, "POST", "/auth/token", LOGIN)
+        assert status == 200, body
+        assert headers["strict-transport-security"] == "max-age=31536000"
+        token = {"Authorization": f"Bearer {json.loads(body)['access_token']}"}
+
+        seen: list[int] = []
+        page = "/courses-api/courses?limit=1"
+        while page:
+            status, _, body = proxy.ask(HOST, "GET", page, **token)
+            assert status == 200, page
+            answer = json.loads(body)
+            seen += [found["id"] for found in answer["courses"]]
+            page = answer["next"]
+        assert len(seen) == len(set(seen)) > 1
+
+        for path, member, url in [
+            ("/.well-known/oauth-authorization-server/auth", "issuer", auth),
+            ("/auth/.well-known/oauth-authorization-server", "issuer", auth),
+            ("/.well-known/oauth-protected-resource/auth", "resource", auth),
+            ("/.well-known/oauth-protected-resource/courses-api", "resource", course),
+            ("/courses-api/.well-known/oauth-protected-resource", "resource", course),
+        ]:
+            status, _, body = proxy.ask(HOST, "GET", path)
+            assert (status, json.loads(body)[member]) == (200, url), path
+
+        for prefix in ("/auth", "/courses-api"):
+            assert proxy.ask(HOST, "GET", f"{prefix}/")[1]["location"] == f"{prefix}/docs"
+            document = json.loads(proxy.ask(HOST, "GET", f"{prefix}/openapi.json")[2])
+            assert document["servers"] == [{"url": prefix}]
+            assert proxy.ask(HOST, "GET", f"{prefix}/readyz")[0] == 404
+            assert proxy.ask(HOST, "GET", f"{prefix}/metrics")[0] == 404
+        headers = proxy.ask(HOST, "GET", "/courses-api/courses")[1]
+        metadata = f"https://{HOST}/.well-known/oauth-protected-resource/courses-api"
+        assert headers["www-authenticate"] == f'Bearer resource_metadata="{metadata}"'
+
+
+def test_client_does_not_say_what_the_prefix_is(proxy: Proxy) -> None:
+    headers = {"X-Forwarded-Prefix": "/prefix"}
+
+    assert [proxy.ask(name, "GET", "/", **headers)[1]["location"] for name in NAMES] == ["/docs", "/docs"]
+
+
+def test_both_files_have_the_same_limits() -> None:
+    files = [(ROOT / "deploy" / name).read_text() for name in ("nginx.conf", "nginx-paths.conf")]
+    common = [text[text.index("worker_processes") : text.index("  server {")] for text in files]
+
+    assert common[0] == common[1]

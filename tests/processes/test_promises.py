@@ -43,7 +43,7 @@ def test_no_shared_secret(pair: Pair, key_pair: KeyPair) -> None:
         cwd=pair.course_folder,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

@@ -275,7 +275,7 @@ def test_gunicorn_ends_when_the_service_refuses(
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
+from prometheus_client import REGISTRY
 
 from auth_app.models import Session
 from shared.token_checks import MAXIMUM_LENGTH
@@ -140,6 +141,19 @@ def test_token_that_no_verifier_would_accept_is_not_issued(crowded: FlaskClient)
     with crowded.application.app_context():
         sessions = crowded.application.extensions["sqlalchemy"].session.scalars(sa.select(Session)).all()
     assert len(sessions) == 2, "what was refused has begun no session"
+
+
+def test_login_without_a_token_is_not_counted(crowded: FlaskClient) -> None:
+    def count() -> float:
+        return REGISTRY.get_sample_value("logins_total", {"result": "succeeded"}) or 0
+
+    before = count()
+    form = {"username": "student1", "password": "password123"}
+
+    assert crowded.post("/token", data=form).status_code == 400
+    assert count() == before
+    assert crowded.post("/token", data={**form, "resource": LONG[0]}).status_code == 200
+    assert count() == before + 1
 
 
 def test_refresh_token_is_given_back_where_the_access_token_would_be_too_long(crowded: FlaskClient) -> None:

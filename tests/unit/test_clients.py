@@ -20,6 +20,7 @@ from tests.forger import COURSES, ISSUER
 
 pytestmark = both_databases
 
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 STUDENT = {"username": "student1", "password": "password123"}
 
 
@@ -78,7 +79,8 @@ BAD_CREDENTIALS: dict[str, dict[str, Any]] = {
     "NUL in the client": basic("reports\0:{}"),
     "NUL in the secret": basic("reports:{}\0"),
     "the public client with a secret": basic("first-party:{}"),
-    "the public client with no secret": basic("first-party:"),
+    "the public client without a colon": basic("first-party"),
+    "colon alone, and another client in the body": {**basic(":"), "data": {"client_id": "reports"}},
     "nothing": {"headers": {"Authorization": "Basic"}},
     "not base64": {"headers": {"Authorization": "Basic !!!"}},
     "not UTF-8": {"headers": {"Authorization": "Basic /////w=="}},
@@ -87,6 +89,16 @@ BAD_CREDENTIALS: dict[str, dict[str, Any]] = {
     "no secret in the body": {"data": {"client_id": "reports"}},
     "secret alone in the body": {"data": {"client_secret": "{}"}},
     "unknown client in the body": {"data": {"client_id": "nobody"}},
+    "empty secret in the body": {"data": {"client_id": "reports", "client_secret": ""}},
+    "assertion": {"data": {"client_assertion": "a.b.c", "client_assertion_type": ASSERTION_TYPE}},
+    "assertion without a type": {"data": {"client_assertion": "a.b.c"}},
+    "type without an assertion": {"data": {"client_assertion_type": ASSERTION_TYPE}},
+    "assertion beside the public client": {"data": {"client_assertion": "a.b.c", "client_id": "first-party"}},
+    "assertion beside a good secret": {**basic("reports:{}"), "data": {"client_assertion": "a.b.c"}},
+    "assertion beside a good secret in the body": {
+        "data": {"client_assertion": "a.b.c", "client_id": "reports", "client_secret": "{}"}
+    },
+    "assertion beside a colon alone": {**basic(":"), "data": {"client_assertion": "a.b.c"}},
 }
 
 
@@ -141,6 +153,64 @@ def test_public_client_has_no_token_of_its_own(form: dict[str, Any], auth: Flask
     response = ask(auth, None, **form)
 
     assert (response.status_code, response.json and response.json["error"]) == (400, "unauthorized_client")
+
+
+# A login as libraries send it for a client without a secret: the credentials of HTTP Basic, and the body.
+PUBLIC_LOGINS = {
+    "Swagger UI": (":", "grant_type=password&scope=&username=student1&password=password123"),
+    "Swagger UI with a client ID": (
+        "first-party:",
+        "grant_type=password&scope=&username=student1&password=password123",
+    ),
+    "requests-oauthlib": ("first-party:", "grant_type=password&username=student1&password=password123"),
+    "requests-oauthlib with include_client_id": (
+        None,
+        "grant_type=password&username=student1&password=password123&client_id=first-party&client_secret=",
+    ),
+    "client-oauth2": ("first-party:", "username=student1&password=password123&grant_type=password"),
+    "client-oauth2 without a client ID": (
+        ":",
+        "scope=courses%3Aread&username=student1&password=password123&grant_type=password",
+    ),
+    "both": (":", "client_id=first-party&username=student1&password=password123"),
+    "encoded": ("first%2Dparty:", "username=student1&password=password123"),
+}
+
+
+@pytest.mark.parametrize(("credentials", "body"), PUBLIC_LOGINS.values(), ids=PUBLIC_LOGINS)
+def test_public_client_logs_in_as_libraries_send_it(
+    credentials: str | None, body: str, auth: FlaskClient
+) -> None:
+    headers = basic(credentials)["headers"] if credentials else {}
+    media_type = "application/x-www-form-urlencoded;charset=UTF-8"
+
+    response = auth.post("/token", data=body, headers=headers, content_type=media_type)
+
+    assert response.status_code == 200, response.text
+    assert response.json
+    assert read_claims(response.json["access_token"])["client_id"] == "first-party"
+
+
+@pytest.mark.parametrize("credentials", ["first-party:", ":"])
+def test_public_client_refreshes_and_logs_out_with_an_empty_secret(
+    credentials: str, auth: FlaskClient
+) -> None:
+    form = {"grant_type": "refresh_token", "refresh_token": log_in(auth)["refresh_token"]}
+    answer = auth.post("/token", data=form, **basic(credentials)).json
+    assert answer
+
+    response = auth.post("/revoke", data={"token": answer["refresh_token"]}, **basic(credentials))
+
+    assert response.status_code == 200
+    me = auth.get("/users/me", headers=bearer(answer["access_token"]))
+    assert me.status_code == 401
+
+
+@pytest.mark.parametrize("credentials", ["first-party:", ":"])
+def test_public_client_with_an_empty_secret_may_not_introspect(credentials: str, auth: FlaskClient) -> None:
+    response = auth.post("/introspect", data={"token": log_in(auth)["access_token"]}, **basic(credentials))
+
+    assert (response.status_code, response.json and response.json["error"]) == (401, "invalid_client")
 
 
 def test_public_client_may_name_itself(auth: FlaskClient) -> None:

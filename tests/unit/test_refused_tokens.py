@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared.token_checks import CHECKS, MAXIMUM_LENGTH
+from shared.token_checks import CHECKS, MAXIMUM_LENGTH, TOKEN_TYPE
 from tests.conftest import (
     KeyPair,
     add_client,
@@ -23,7 +23,7 @@ from tests.forger import (
     ISSUER,
     Forger,
 )
-from tests.token_rows import ACCEPTED, REFUSED, Make
+from tests.token_rows import ACCEPTED, REFUSED, REFUSED_BY, Make
 
 # No token came: nothing is told but where to get one (RFC 6750 section 3.1, RFC 9728 section 5.1).
 BARE_CHALLENGE = f'Bearer resource_metadata="{COURSES}/.well-known/oauth-protected-resource"'
@@ -90,10 +90,12 @@ def test_bad_token_is_not_active(
     genuine: Forger,
     attacker: Forger,
 ) -> None:
-    response = services[0].post("/introspect", data={"token": make(genuine, attacker)}, auth=inspector)
+    token = make(genuine, attacker)
 
-    # No token at all, or one with characters that no token has, is a malformed request.
-    assert response.json == {"active": False} or response.status_code == 400
+    response = services[0].post("/introspect", data={"token": token}, auth=inspector)
+
+    # An empty parameter counts as omitted (RFC 6749 section 3.1).
+    assert response.json == {"active": False} if token else response.status_code == 400
 
 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
@@ -118,18 +120,36 @@ def test_good_token_revokes_its_session(
     assert services[0].get("/users/me", headers=bearer(another.sign())).status_code == 401
 
 
-@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
-def test_bad_token_is_explained(
-    make: Make, services: tuple[FlaskClient, FlaskClient], genuine: Forger, attacker: Forger
-) -> None:
-    token = make(genuine, attacker)
+# What `explain-token` calls each check, by its reason; parsing comes before the table.
+NAMES = {"form": "three parts in base64url"} | {
+    check.reason: check.name.format(kind=TOKEN_TYPE, issuer=ISSUER, audience=COURSES) for check in CHECKS
+}
 
-    result = run_command(services[1], "explain-token", stdin=token)
+
+def test_every_check_has_a_reason_of_its_own_and_bad_tokens() -> None:
+    assert list(NAMES) == list(REFUSED_BY)
+    assert len(NAMES) == 1 + len(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("reason", "make"),
+    [(reason, make) for reason, rows in REFUSED_BY.items() for make in rows.values()],
+    ids=REFUSED,
+)
+def test_first_failed_check_of_a_bad_token_is_explained(
+    reason: str,
+    make: Make,
+    services: tuple[FlaskClient, FlaskClient],
+    genuine: Forger,
+    attacker: Forger,
+) -> None:
+    result = run_command(services[1], "explain-token", stdin=make(genuine, attacker))
 
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert sum(line.startswith("      ") for line in lines) == 1, "advice on the first failure"
-    assert lines[[line[:4] for line in lines].index("FAIL") + 1].startswith("      ")
+    first = [line[:4] for line in lines].index("FAIL")
+    assert lines[first].startswith(f"FAIL  {NAMES[reason]}")
+    assert [line for line in lines if line.startswith("      ")] == [lines[first + 1]], "advice on it alone"
 
 
 @pytest.mark.parametrize("make", ACCEPTED.values(), ids=ACCEPTED)

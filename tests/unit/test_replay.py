@@ -167,4 +167,4 @@ def test_every_event_of_the_audit_log_is_repeated_or_harmless_or_disables() -> N
     }
 
     assert len(names) > 15
-    assert names - HARMLESS - REPEATABLE.keys() <= {"password_changed"}
+    assert names - HARMLESS - REPEATABLE.keys() <= {"password_changed", "client_secret_changed"}

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from auth_app.errors import InvalidGrant
 from auth_app.models import Session, User
-from auth_app.sessions import start_session
+from auth_app.sessions import claim_user
 from tests.conftest import add_client, both_databases, change_row, find_user, log_in, read_claims
 from tests.refresh_tokens import is_refused, refresh, refreshed, sees_itself, sessions
 
@@ -149,7 +149,7 @@ def test_login_is_refused_if_the_user_changes_while_the_password_is_verified(
         change_row(auth, sa.update(User).where(User.username == "student1").values(**change))
 
         with pytest.raises(InvalidGrant):
-            start_session(user, "password123", "first-party", "", [])
+            claim_user(user, "password123")
 
     assert sessions(auth) == []
 

@@ -24,6 +24,7 @@ from tests.conftest import (
     bearer,
     both_databases,
     change_row,
+    change_user,
     find_user,
     log_in,
     make_key_pair,
@@ -71,9 +72,8 @@ def change_password(client: FlaskClient, _answer: dict[str, Any]) -> None:
 
 
 def disable(client: FlaskClient, _answer: dict[str, Any]) -> None:
-    path = f"/users/{find_user(client, 'student1').id}"
     admin = bearer(log_in(client, "admin1")["access_token"])
-    assert client.patch(path, json={"is_disabled": True}, headers=admin).status_code == 200
+    assert change_user(client, "student1", admin, is_disabled=True).status_code == 200
 
 
 # What ends a login.

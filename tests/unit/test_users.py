@@ -15,6 +15,7 @@ from tests.conftest import (
     bearer,
     both_databases,
     change_row,
+    change_user,
     find_user,
     get_token,
     log_in,
@@ -68,6 +69,7 @@ def test_user_sees_own_name_and_roles(auth: FlaskClient) -> None:
         "username": "student1",
         "roles": ["student"],
         "is_disabled": False,
+        "must_change_password": False,
         "last_login_at": user.last_login_at,
     }
 
@@ -230,17 +232,17 @@ def test_bad_user_is_refused(
 
 @both_databases
 def test_disabled_user_is_out_and_enabled_user_logs_in_anew(auth: FlaskClient, admin: dict[str, str]) -> None:
-    answer, path = log_in(auth), path_of_user(auth, "student1")
+    answer = log_in(auth)
     form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
 
-    disabled = auth.patch(path, json={"is_disabled": True}, headers=admin).json
+    disabled = change_user(auth, "student1", admin, is_disabled=True).json
 
     assert disabled
     assert disabled["is_disabled"] is True
     assert auth.get("/users/me", headers=bearer(answer["access_token"])).status_code == 401
     assert auth.post("/token", data=form).status_code == 400
     assert auth.post("/token", data={"username": "student1", "password": "password123"}).status_code == 400
-    enabled = auth.patch(path, json={"is_disabled": False}, headers=admin).json
+    enabled = change_user(auth, "student1", admin, is_disabled=False).json
     assert enabled
     assert enabled["is_disabled"] is False
     assert auth.post("/token", data=form).status_code == 400, "what was ended stays so"
@@ -250,14 +252,12 @@ def test_disabled_user_is_out_and_enabled_user_logs_in_anew(auth: FlaskClient, a
 
 @both_databases
 def test_roles_are_set(auth: FlaskClient, admin: dict[str, str]) -> None:
-    path = path_of_user(auth, "student1")
-
-    answer = auth.patch(path, json={"roles": ["teacher", "admin"]}, headers=admin).json
+    answer = change_user(auth, "student1", admin, roles=["teacher", "admin"]).json
 
     assert answer
     assert answer["roles"] == ["teacher", "admin"]
     assert "users:manage" in log_in(auth)["scope"]
-    assert auth.patch(path, json={"roles": []}, headers=admin).status_code == 200
+    assert change_user(auth, "student1", admin, roles=[]).status_code == 200
     assert log_in(auth)["scope"] == ""
 
 
@@ -276,7 +276,8 @@ def test_roles_are_set(auth: FlaskClient, admin: dict[str, str]) -> None:
     ids=str,
 )
 def test_bad_change_is_refused(body: Any, auth: FlaskClient, admin: dict[str, str]) -> None:
-    response = auth.patch(path_of_user(auth, "student1"), json=body, headers=admin)
+    headers = {**admin, "If-Match": "*"}
+    response = auth.patch(path_of_user(auth, "student1"), json=body, headers=headers)
 
     assert (response.status_code, response.json and response.json["error"]) == (400, "invalid_request")
 

@@ -62,6 +62,8 @@ def _change_users() -> None:
         batch.add_column(sa.Column("session_generation", sa.Integer(), nullable=False, server_default="0"))
     _fill_password_parameters()
     op.create_index("ix_users_password_parameters", "users", ["password_parameters"])
+    present = sa.text("deleted_at IS NULL")
+    op.create_index("ix_users_present", "users", ["username"], sqlite_where=present, postgresql_where=present)
     with op.batch_alter_table("users") as batch:
         for name in ("password_parameters", "must_change_password", "version", "session_generation"):
             batch.alter_column(name, server_default=None)
@@ -117,10 +119,11 @@ def _change_sessions() -> None:
     with op.batch_alter_table("sessions") as batch:
         batch.alter_column("generation", server_default=None)
     op.execute("UPDATE sessions SET revocation_mark = 0 WHERE revoked_at IS NOT NULL")
+    order = ["user_id", "generation", "created_at"]
     for name, columns, where in (
         ("revoked", ["status_list_id", "revocation_mark", "status_index"], "revoked_at IS NOT NULL"),
-        ("unrevoked", ["user_id", "created_at"], "revoked_at IS NULL"),
-        ("client", ["client_id"], "revoked_at IS NULL AND client_id != 'first-party'"),
+        ("unrevoked", order, "revoked_at IS NULL"),
+        ("client", ["client_id", *order], "revoked_at IS NULL AND client_id != 'first-party'"),
     ):
         condition = sa.text(where)
         op.create_index(
@@ -137,6 +140,7 @@ def _change_clients() -> None:
         batch.create_foreign_key(
             "fk_clients_session_id", "sessions", ["session_id"], ["id"], ondelete="SET NULL"
         )
+    op.create_index("ix_clients_session_id", "clients", ["session_id"])
 
 
 def downgrade() -> None:
@@ -162,6 +166,7 @@ def downgrade() -> None:
     with op.batch_alter_table("status_lists") as batch:
         batch.alter_column("version", server_default=None)
     op.drop_index("ix_users_password_parameters", "users")
+    op.drop_index("ix_users_present", "users")
     with op.batch_alter_table("users") as batch:
         for name in (
             "password_parameters",
@@ -175,6 +180,7 @@ def downgrade() -> None:
 
 def _restore_clients() -> None:
     op.execute("DELETE FROM clients WHERE removed_at IS NOT NULL")
+    op.drop_index("ix_clients_session_id", "clients")
     with op.batch_alter_table("clients") as batch:
         batch.drop_constraint("fk_clients_session_id", type_="foreignkey")
         for name in ("previous_secret_hash", "previous_secret_expires_at", "removed_at", "session_id"):

@@ -1,0 +1,61 @@
+"""Answer requests that gunicorn's parser refuses, in our JSON error format."""
+
+import json
+from contextlib import suppress
+from http import HTTPStatus
+from ssl import SSLError
+from typing import Any
+
+from gunicorn import util
+from gunicorn.http import errors
+from gunicorn.workers.gthread import ThreadWorker
+
+from shared.errors import describe_status
+from shared.headers import HEADERS
+
+_STATUSES = {
+    errors.LimitRequestLine: 414,
+    errors.ExpectationFailed: 417,
+    errors.LimitRequestHeaders: 431,
+    errors.UnsupportedTransferCoding: 501,
+    errors.ForbiddenProxyRequest: 403,
+    # What the application tried to send is its own fault.
+    errors.InvalidResponseHeader: 500,
+    errors.InvalidResponseHeaderName: 500,
+    errors.ConfigurationProblem: 500,
+}
+
+
+class Worker(ThreadWorker):
+    """A gthread worker whose own error responses look like those of the application."""
+
+    def handle_error(self, _req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer with an error, and log its type: the text of a parser's error quotes the request."""
+        status = _status_of(exc)
+        if status == 500:
+            self.log.error("Failed to answer a request: %s", type(exc).__name__, exc_info=exc)
+        else:
+            address = addr[0] if addr else None  # a socket of the file system has none
+            self.log.warning("Refused a request from %s: %s", address, type(exc).__name__)
+        with suppress(OSError):  # the client may be gone
+            util.write_nonblock(client, _make_response(status))
+
+
+def _status_of(exc: BaseException) -> int:
+    refusal = 400 if isinstance(exc, (errors.ParseException, SSLError)) else 500
+    return _STATUSES.get(type(exc), refusal)
+
+
+def _make_response(status: int) -> bytes:
+    error, description = describe_status(status)
+    body = json.dumps({"error": error, "error_description": description}).encode()
+    headers = HEADERS | {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+    }
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body

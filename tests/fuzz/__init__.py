@@ -1,0 +1,1 @@
+"""Inputs that a program makes up: thousands of requests to each service."""

@@ -1,0 +1,201 @@
+"""A password change is final: a request that is under way with the old password cannot undo it."""
+
+import itertools
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from threading import Event
+
+import pytest
+import sqlalchemy as sa
+
+from tests.databases import create_database, make_databases
+from tests.processes.test_races import Request, send_together
+from tests.secrets import remember
+from tests.servers import Server, call, environment_for, serve_replicas, wait_for
+
+OLD, NEW = "the old password", "the new password"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def replicas(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Server]]:
+    folder = tmp_path_factory.mktemp("replicas")
+    with (
+        make_databases(request.param, request, folder) as make,
+        serve_replicas(folder / "served", create_database(make())) as servers,
+    ):
+        yield servers
+
+
+def change(server: Server, token: str, current: str, new: str) -> int:
+    """Change a password and return the status of the answer."""
+    body = {"current_password": current, "new_password": new}
+    remember(body)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(
+        f"{server.url}/users/me/password", json.dumps(body).encode(), headers, method="PUT"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def run_command(server: Server, *arguments: str, stdin: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi_auth", *arguments],
+        env=environment_for(server.environment),
+        cwd=server.log.parent,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def get_token(server: Server, username: str, password: str) -> str | None:
+    """Log in as soon as the server has time for it, and return the access token."""
+    engine = sa.create_engine(server.environment["AUTH_DATABASE_URL"])
+    with engine.begin() as connection:  # what was guessed before is not the point here
+        connection.execute(sa.text("DELETE FROM login_failures"))
+    engine.dispose()
+    answers = []
+
+    def is_answered() -> bool:
+        answers.append(call(f"{server.url}/token", form={"username": username, "password": password}))
+        return answers[-1][0] != 503
+
+    wait_for(is_answered)
+    token: str | None = answers[-1][1].get("access_token")
+    return token
+
+
+def add_victim(server: Server) -> tuple[str, str, str]:
+    """Add a user with the old password, and return name and the tokens of two sessions."""
+    username = f"ada{uuid.uuid4().hex}"
+    run_command(server, "users", "add", username, stdin=f"{OLD}\n")
+    tokens = [get_token(server, username, OLD) for _ in range(2)]
+    assert tokens[0]
+    assert tokens[1]
+    return username, tokens[0], tokens[1]
+
+
+@contextmanager
+def repeatedly(*requests: Callable[[], int]) -> Iterator[None]:
+    """Send each request again and again until the block ends."""
+    over, sent = Event(), Counter[int]()
+
+    def loop(number: int) -> None:
+        while not over.is_set():
+            requests[number]()
+            sent[number] += 1
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        loops = [pool.submit(loop, number) for number in range(len(requests))]
+        try:
+            wait_for(lambda: len(sent) == len(requests))
+            yield
+        finally:
+            over.set()
+        for one in loops:
+            one.result()
+
+
+def working(server: Server, username: str, *passwords: str) -> list[str]:
+    return [password for password in passwords if get_token(server, username, password)]
+
+
+repeated = pytest.mark.parametrize("repeat", range(3))
+
+
+@repeated
+def test_owner_changes_a_password_that_a_thief_sets_again_and_again(
+    repeat: int, replicas: list[Server]
+) -> None:
+    username, stolen, own = add_victim(replicas[0])
+
+    with repeatedly(*(partial(change, replica, stolen, OLD, OLD) for replica in replicas)):
+        wait_for(lambda: change(replicas[1], own, OLD, NEW) == 204)
+
+    assert working(replicas[0], username, OLD, NEW) == [NEW]
+    assert call(f"{replicas[0].url}/users/me", stolen)[0] == 401
+    assert call(f"{replicas[1].url}/users/me", own)[0] == 200
+
+
+@repeated
+def test_administrator_changes_a_password_that_a_thief_sets_again_and_again(
+    repeat: int, replicas: list[Server]
+) -> None:
+    username, stolen, own = add_victim(replicas[0])
+
+    with repeatedly(*(partial(change, replica, stolen, OLD, OLD) for replica in replicas)):
+        run_command(replicas[1], "users", "set-password", username, stdin=f"{NEW}\n")
+
+    assert working(replicas[0], username, OLD, NEW) == [NEW]
+    for token in (stolen, own):
+        assert call(f"{replicas[0].url}/users/me", token)[0] == 401
+
+
+@repeated
+def test_administrator_changes_a_password_that_a_thief_changes_all_the_time(
+    repeat: int, replicas: list[Server]
+) -> None:
+    username, stolen, _ = add_victim(replicas[0])
+    chosen = [OLD]
+    names = (f"password number {n} of the thief" for n in itertools.count())
+
+    def change_again() -> int:
+        new = next(names)
+        status = change(replicas[0], stolen, chosen[-1], new)
+        if status == 204:
+            chosen.append(new)
+        return status
+
+    with repeatedly(change_again):
+        run_command(replicas[1], "users", "set-password", username, stdin=f"{NEW}\n")
+
+    assert len(chosen) > 2
+    assert working(replicas[1], username, *chosen[-3:], NEW) == [NEW]
+    assert call(f"{replicas[0].url}/users/me", stolen)[0] == 401
+
+
+@repeated
+def test_of_several_changes_at_once_one_succeeds_and_the_others_count_as_guesses(
+    repeat: int, replicas: list[Server]
+) -> None:
+    username, first, second = add_victim(replicas[0])
+    passwords = [f"password number {n}" for n in range(4)]
+
+    def request(number: int) -> Request:
+        token = (first, second)[number % 2]
+        return lambda: (change(replicas[number % 2], token, OLD, passwords[number]), {})
+
+    statuses = [status for status, _ in send_together([request(n) for n in range(4)])]
+
+    assert statuses.count(204) == 1
+    assert set(statuses) <= {204, 400, 401, 503}
+    assert count_failures(replicas[0]) == statuses.count(400)
+    winner = passwords[statuses.index(204)]
+    assert working(replicas[0], username, OLD, *passwords) == [winner]
+
+
+def count_failures(server: Server) -> int:
+    engine = sa.create_engine(server.environment["AUTH_DATABASE_URL"])
+    with engine.connect() as connection:
+        count: int = connection.execute(sa.text("SELECT count(*) FROM login_failures")).scalar_one()
+    engine.dispose()
+    return count

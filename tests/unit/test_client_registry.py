@@ -1,0 +1,153 @@
+"""Clients get other secrets, scopes and resources, and their own tokens end like a login's."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+
+from auth_app.models import Client, Session
+from tests.conftest import (
+    KeyPair,
+    add_client,
+    bearer,
+    both_databases,
+    change_row,
+    open_course,
+    read_claims,
+    run_command,
+)
+from tests.forger import COURSES, ISSUER
+from tests.issuers import serve_issuer
+from tests.secrets import remember
+from tests.servers import wait_for
+
+pytestmark = both_databases
+
+FORM = {"grant_type": "client_credentials"}
+
+
+def works(client: FlaskClient, secret: str) -> bool:
+    return client.post("/token", data=FORM, auth=("reports", secret)).status_code == 200
+
+
+def set_secret(client: FlaskClient, *options: str) -> str:
+    result = run_command(client, "clients", "set-secret", "reports", *options)
+    assert result.exit_code == 0, result.output
+    secret = result.stdout.split()[-1]
+    remember({"client_secret": secret})
+    return secret
+
+
+def test_both_secrets_are_accepted_until_the_overlap_ends(auth: FlaskClient) -> None:
+    _, first = add_client(auth)
+    second = set_secret(auth)
+    assert works(auth, first)
+    assert works(auth, second)
+
+    change_row(auth, sa.update(Client).values(previous_secret_expires_at=int(time.time())))
+
+    assert not works(auth, first)
+    assert works(auth, second)
+
+
+def test_overlap_is_a_day_unless_said_otherwise(auth: FlaskClient) -> None:
+    add_client(auth)
+
+    for options, expected in (([], 86400), (["--overlap", "100"], 100)):
+        set_secret(auth, *options)
+        with auth.application.app_context():
+            session = auth.application.extensions["sqlalchemy"].session
+            expires_at = session.scalar(sa.select(Client.previous_secret_expires_at))
+        assert expires_at - time.time() == pytest.approx(expected, abs=5)
+
+
+def test_old_secret_ends_at_once_without_an_overlap(auth: FlaskClient) -> None:
+    _, first = add_client(auth)
+
+    second = set_secret(auth, "--overlap", "0")
+
+    assert not works(auth, first)
+    assert works(auth, second)
+
+
+def test_secret_before_the_last_two_is_gone(auth: FlaskClient) -> None:
+    _, first = add_client(auth)
+    second, third = set_secret(auth), set_secret(auth)
+
+    assert [works(auth, secret) for secret in (first, second, third)] == [False, True, True]
+
+
+def test_client_is_shown_without_its_secret(auth: FlaskClient) -> None:
+    _, secret = add_client(auth, "reports", "--scope", "courses:read")
+    run_command(auth, "clients", "set", "reports", "--scope", "courses:write", "--resource", COURSES)
+
+    shown = run_command(auth, "clients", "show", "reports")
+
+    heads, values = (line.split() for line in shown.stdout.splitlines())
+    assert heads == ["id", "scopes", "resources", "previous_secret_expires_at"]
+    assert values == ["reports", "courses:write", COURSES, "-"]
+    assert secret not in shown.stdout
+
+
+def test_what_is_left_out_stays_as_it_is(auth: FlaskClient) -> None:
+    add_client(auth, "reports", "--scope", "courses:read", "--resource", COURSES)
+
+    run_command(auth, "clients", "set", "reports", "--resource", ISSUER)
+    run_command(auth, "clients", "set", "reports", "--scope", "courses:write")
+
+    assert run_command(auth, "clients", "show", "reports").stdout.split()[4:7] == [
+        "reports",
+        "courses:write",
+        ISSUER,
+    ]
+
+
+def test_of_two_first_requests_at_once_both_get_the_same_session(auth: FlaskClient) -> None:
+    credentials, barrier = add_client(auth), Barrier(4)
+
+    def get_token(_: int) -> str:
+        barrier.wait()
+        client = auth.application.test_client()
+        answer = client.post("/token", data=FORM, auth=credentials).get_json()
+        return str(answer["access_token"])
+
+    with ThreadPoolExecutor(4) as pool:
+        tokens = list(pool.map(get_token, range(4)))
+
+    assert len({str(read_claims(token)["status"]) for token in tokens}) == 1
+    with auth.application.app_context():
+        session = auth.application.extensions["sqlalchemy"].session
+        assert len(session.scalars(sa.select(Session)).all()) == 1
+
+
+def test_services_refuse_a_client_s_own_token_once_it_is_revoked(
+    auth: FlaskClient, key_pair: KeyPair, tmp_path: Path
+) -> None:
+    """Also those that accept no token without a place in a list."""
+    credentials = add_client(auth, "reports", "--scope", "courses:read")
+    token = auth.post("/token", data=FORM, auth=credentials).get_json()["access_token"]
+
+    with serve_issuer() as issuer:
+        path = "/.well-known/status-list"
+
+        def publish() -> None:
+            issuer.pages = {page: auth.get(page).data for page in (path, f"{path}/1")}
+
+        publish()
+        with open_course(
+            f"sqlite:///{tmp_path}/course.db",
+            key_pair,
+            status_claim="required",
+            status_lists_url=issuer.url.replace("/.well-known/jwks.json", "").replace("/jwks.json", "")
+            + path,
+            status_lists_copy_file=tmp_path / "lists.json",
+        ) as course:
+            assert course.get("/courses", headers=bearer(token)).status_code == 200
+            auth.post("/revoke", data={"token": token}, auth=credentials)
+            publish()
+
+            wait_for(lambda: course.get("/courses", headers=bearer(token)).status_code == 401, seconds=60)

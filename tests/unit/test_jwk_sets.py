@@ -1,0 +1,129 @@
+"""Keys of a JWK Set that cannot be used are skipped and named in the log, and the others are used."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from shared.key_set import convert_key_set
+from shared.keys import UnusableKey, parse_public_keys, public_jwk
+from tests.conftest import KeyPair
+from tests.forger import encode
+
+SHORT = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
+CURVE = ec.generate_private_key(ec.SECP256R1())
+
+# Changes to a good key that make it unusable, or another key in its place, and what the log says of it.
+BAD_KEYS: dict[str, tuple[Any, str]] = {
+    "no modulus": ({"n": ...}, "is damaged"),
+    "modulus null": ({"n": None}, "is damaged"),
+    "modulus with a character that decoders skip": ({"n": lambda n: f"{n[:9]}*{n[9:]}"}, "is damaged"),
+    "modulus padded": ({"n": lambda n: n + "=="}, "is damaged"),
+    "modulus empty": ({"n": ""}, "is damaged"),
+    "modulus of 40,000 bits": ({"n": encode(b"\xff" * 5000)}, "has more than 16384 bits"),
+    "no exponent": ({"e": ...}, "is damaged"),
+    "exponent one": ({"e": "AQ"}, "is damaged"),
+    "exponent even": ({"e": "AQAA"}, "is damaged"),
+    "exponent of 2,040 bits": ({"e": encode(b"\x7f" * 255)}, "has an exponent of more than 64 bits"),
+    "1024 bits": (json.loads(RSAAlgorithm.to_jwk(SHORT.public_key())), "has 1024 bits"),
+    "elliptic curve": (json.loads(ECAlgorithm.to_jwk(CURVE.public_key())), "is not an RSA key"),
+    "for encryption": ({"use": "enc"}, "is not for RS256 signatures"),
+    "use null": ({"use": None}, "is not for RS256 signatures"),
+    "another algorithm": ({"alg": "PS256"}, "is not for RS256 signatures"),
+    "operations for signing": ({"key_ops": ["sign"]}, "is not for RS256 signatures"),
+    "operations null": ({"key_ops": None}, "is not for RS256 signatures"),
+    "operations a text": ({"key_ops": "verify"}, "is not for RS256 signatures"),
+    "no kind": ({"kty": ...}, "is not an RSA key"),
+    "not an object": ("RSA", "is not an object"),
+    "null": (None, "is not an object"),
+}
+
+
+def change(good: dict[str, Any], bad: Any) -> Any:
+    """Apply one of `BAD_KEYS` to a good key: `...` removes a member."""
+    if not isinstance(bad, dict) or isinstance(bad.get("kty"), str):
+        return bad
+    changed = {
+        **good,
+        **{name: value(good[name]) if callable(value) else value for name, value in bad.items()},
+    }
+    return {name: value for name, value in changed.items() if value is not ...}
+
+
+def convert(*jwks: Any) -> set[str]:
+    """Return the IDs of the keys that are used."""
+    pem = convert_key_set(json.dumps({"keys": jwks}).encode())
+    return set(parse_public_keys(pem.decode(), "the set"))
+
+
+@pytest.fixture
+def good(key_pair: KeyPair) -> dict[str, Any]:
+    return public_jwk(key_pair.private_key.public_key())
+
+
+@pytest.fixture
+def other(other_key_pair: KeyPair) -> dict[str, Any]:
+    return public_jwk(other_key_pair.private_key.public_key())
+
+
+@pytest.mark.parametrize(("bad", "said"), BAD_KEYS.values(), ids=BAD_KEYS)
+def test_bad_key_is_skipped_and_named(
+    bad: Any,
+    said: str,
+    good: dict[str, Any],
+    other: dict[str, Any],
+    key_pair: KeyPair,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert convert(good, change(other, bad)) == {key_pair.kid}
+
+    ((_, level, line),) = caplog.record_tuples
+    assert level == logging.WARNING
+    assert line.startswith(f"skipped 1 of the 2 keys in the set: keys[1] {said}")
+
+
+@pytest.mark.parametrize(("bad", "said"), BAD_KEYS.values(), ids=BAD_KEYS)
+def test_set_of_bad_keys_only_is_refused_with_the_reason(bad: Any, said: str, other: dict[str, Any]) -> None:
+    with pytest.raises(UnusableKey) as refusal:
+        convert(change(other, bad))
+
+    assert f": keys[0] {said}" in str(refusal.value)
+
+
+@pytest.mark.parametrize("member", ["d", "p", "oth", "k"])
+@pytest.mark.parametrize("value", ["AQAB", None])
+def test_key_with_a_private_member_is_an_error(
+    member: str,
+    value: str | None,
+    good: dict[str, Any],
+    other: dict[str, Any],
+    key_pair: KeyPair,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert convert({**other, member: value}, good) == {key_pair.kid}
+
+    ((_, level, line),) = caplog.record_tuples
+    assert level == logging.ERROR
+    assert "keys[0] is a private or a secret key" in line
+
+
+@pytest.mark.parametrize(
+    "extra", [{}, {"key_ops": ["verify", "encrypt"]}, {"use": "sig", "alg": "RS256"}], ids=str
+)
+def test_good_key_is_used_and_nothing_is_logged(
+    extra: dict[str, Any], good: dict[str, Any], key_pair: KeyPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert convert({**good, **extra}) == {key_pair.kid}
+    assert caplog.record_tuples == []
+
+
+def test_set_that_has_not_changed_is_logged_once(
+    good: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        convert(good, {"kty": "RSA", "kid": "logged once"})
+
+    assert len(caplog.record_tuples) == 1

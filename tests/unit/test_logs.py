@@ -1,0 +1,71 @@
+"""Log lines are JSON with the request's ID, whichever application of the process writes them."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask, current_app
+
+from auth_app import audit
+from shared import request_id
+from shared.logs import JsonFormatter
+
+
+@pytest.fixture
+def written() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    logging.getLogger().addHandler(handler)
+    yield stream
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture
+def stranger() -> Flask:
+    """An application without anything of ours."""
+    app = Flask("stranger")
+
+    @app.get("/")
+    def log() -> str:
+        current_app.logger.warning("something happened")
+        audit.record("something_happened", actor="somebody")
+        return ""
+
+    return app
+
+
+def test_application_without_request_ids_logs_json_too(stranger: Flask, written: io.StringIO) -> None:
+    assert stranger.test_client().get("/").status_code == 200
+
+    (line,) = [json.loads(line) for line in written.getvalue().splitlines() if "message" in line]
+    assert (line["message"], line["request_id"]) == ("something happened", None)
+
+
+def test_application_without_request_ids_records_audit_events(
+    stranger: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "audit"):
+        stranger.test_client().get("/")
+
+    (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == "audit"]
+    assert line["request_id"] is None
+    assert line["address"] == "127.0.0.1"
+
+
+def test_line_has_the_id_of_its_request(stranger: Flask, written: io.StringIO) -> None:
+    request_id.init_app(stranger)
+
+    stranger.test_client().get("/", headers={"X-Request-ID": "abc"})
+
+    assert '"request_id": "abc"' in written.getvalue()
+
+
+def test_line_outside_of_requests_has_no_request_id(written: io.StringIO) -> None:
+    logging.getLogger("elsewhere").error("it failed: %s", "why")
+
+    line = json.loads(written.getvalue())
+    assert (line["logger"], line["level"], line["message"]) == ("elsewhere", "error", "it failed: why")
+    assert line["request_id"] is None

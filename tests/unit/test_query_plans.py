@@ -1,0 +1,60 @@
+"""No request reads all sessions, even where the database knows nothing about how many there are."""
+
+import time
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+
+from tests.conftest import add_client, bearer, both_databases, change_user, log_in, run_command
+from tests.plans import find_scans, recorded
+from tests.sessions import insert_sessions
+
+COUNT = 20_000
+
+
+@both_databases
+def test_no_request_reads_the_whole_table_of_sessions(auth: FlaskClient) -> None:
+    log_in(auth, "teacher1")
+    with auth.application.app_context():
+        engine = auth.application.extensions["sqlalchemy"].engine
+    insert_sessions(engine, "student1", range(COUNT))
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE sessions SET revoked_at = 1, revocation_mark = 1 WHERE status_index < 6000 "
+                "AND created_at = 1"
+            )
+        )
+    credentials = add_client(auth, "reports", "--resource", "http://127.0.0.1:8081")
+    administrator = bearer(log_in(auth, "admin1")["access_token"])
+
+    with recorded(engine) as statements:
+        first, second = log_in(auth), log_in(auth)
+        refreshed = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
+        assert auth.post("/token", data=refreshed).status_code == 200
+        own = auth.post("/token", data={"grant_type": "client_credentials"}, auth=credentials).get_json()
+        assert auth.get("/users/me", headers=bearer(second["access_token"])).status_code == 200
+        for token in (second["access_token"], second["refresh_token"], own["access_token"]):
+            assert auth.post("/introspect", data={"token": token}, auth=credentials).status_code == 200
+        auth.get("/.well-known/status-list/1")
+        auth.post("/revoke", data={"token": second["access_token"]})
+        auth.post("/revoke", data={"token": own["access_token"]}, auth=credentials)
+        auth.get("/.well-known/status-list/1")
+        body = {"current_password": "password123", "new_password": f"a new password {time.time()}"}
+        auth.put("/users/me/password", json=body, headers=bearer(first["access_token"]))
+        change_user(auth, "student1", administrator, is_disabled=True)
+        run_command(auth, "clients", "remove", "reports")
+
+    assert len(statements) > 50
+    assert find_scans(engine, statements, "sessions") == []
+
+
+@pytest.mark.parametrize("statement", ["SELECT count(*) FROM sessions WHERE scope = 'x'"])
+@both_databases
+def test_scan_is_found(statement: str, auth: FlaskClient) -> None:
+    """A control of the test above."""
+    with auth.application.app_context():
+        engine = auth.application.extensions["sqlalchemy"].engine
+
+    assert len(find_scans(engine, [(statement, None)], "sessions")) == 1
