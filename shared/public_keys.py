@@ -25,8 +25,8 @@ _UNKNOWN = "The service cannot get the issuer's keys just now. Try again later."
 class PublicKeys(Mapping[str, RSAPublicKey], ABC):
     """The keys that verify now, by key ID, so that a token's `kid` chooses its key (RFC 7515 section 4.1.4).
 
-    They come and go without a restart. Looking up an unknown key, by `in` too, may ask the issuer for it; `knows`
-    and iteration never do. All raise `UnusableKey` or `Unavailable` while no key is known at all.
+    They come and go without a restart. Looking up an unknown key, by `in` too, may ask the issuer for it;
+    `knows` and iteration never do. All raise `UnusableKey` or `Unavailable` while no key is known at all.
     """
 
     @abstractmethod
