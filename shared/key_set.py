@@ -29,8 +29,8 @@ class _PrivateKey(UnusableKey):
 def convert_key_set(body: bytes) -> bytes:
     """Return the keys of a JWK Set that can verify RS256 signatures, as PEM blocks.
 
-    A key that cannot is skipped, and the others are kept (RFC 7517 section 5). Raises `UnusableKey` if none
-    is left.
+    A key that cannot is skipped, and the others are kept (RFC 7517 section 5). An empty set has no keys: the
+    issuer has revoked them all. Raises `UnusableKey` if keys were published and none can be used.
     """
     keys, skipped = [], []
     jwks = _parse_set(body)
@@ -42,10 +42,8 @@ def convert_key_set(body: bytes) -> bytes:
             skipped.append(f"keys[{index}] {error}")
             level = logging.ERROR if isinstance(error, _PrivateKey) else level
     named = "; ".join(skipped[:_MAXIMUM_NAMED])
-    if not keys:
-        raise UnusableKey(
-            f"the set holds no RSA key that verifies {ALGORITHM} signatures: {named or 'it is empty'}"
-        )
+    if jwks and not keys:
+        raise UnusableKey(f"the set holds no RSA key that verifies {ALGORITHM} signatures: {named}")
     if skipped:
         _logger.log(level, "skipped %d of the %d keys in the set: %s", len(skipped), len(jwks), named)
     return b"\n".join(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in keys)

@@ -25,8 +25,8 @@ _UNKNOWN = "The service cannot get the issuer's keys just now. Try again later."
 class PublicKeys(Mapping[str, RSAPublicKey], ABC):
     """The keys that verify now, by key ID, so that a token's `kid` chooses its key (RFC 7515 section 4.1.4).
 
-    They come and go without a restart. Looking up an unknown key, by `in` too, may ask the issuer for it; `knows`
-    and iteration never do. All raise `UnusableKey` or `Unavailable` while no key is known at all.
+    They come and go without a restart. Looking up an unknown key, by `in` too, may ask the issuer for it;
+    `knows` and iteration never do. All raise `UnusableKey` or `Unavailable` while no key is known at all.
     """
 
     @abstractmethod
@@ -117,7 +117,9 @@ class KeySetSource:
         return self.parse(convert_key_set(self._fetcher.fetch(self.url)))
 
     def parse(self, content: bytes) -> KeySet:
-        """Return the set that PEM text holds. Raises `UnusableKey`."""
+        """Return the set that PEM text holds; an issuer may have revoked all keys. Raises `UnusableKey`."""
+        if not content:
+            return KeySet(content, {})
         return KeySet(content, parse_public_keys(content.decode("ascii", errors="replace"), "the copy"))
 
     def merge(self, new: KeySet, known: KeySet | None) -> KeySet:  # noqa: ARG002
