@@ -23,6 +23,9 @@ from shared.errors import InvalidRequest, InvalidToken, Unavailable
 # ASCII only: a letter of another alphabet that looks the same would let one user pass for another.
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 
+# Only what administrators decide has versions: a user must not be able to make their changes fail.
+_NEXT_VERSION = User.version + 1
+
 
 def find_user(username: str) -> User | None:
     """Return the user of a name in any spelling, None if there is none or the user was deleted."""
@@ -92,7 +95,7 @@ def reset_password(user: User, password: str, *, must_change: bool) -> None:
     `UserChanged` when the user was deleted meanwhile.
     """
     check_new_password(user.username, password)
-    if not _write(user, **_hashed(password), must_change_password=must_change):
+    if not _write(user, **_hashed(password), must_change_password=must_change, version=_NEXT_VERSION):
         raise UserChanged
     end_user_sessions(user)
     audit.record_on_commit("password_changed", user=user.id)
@@ -131,7 +134,7 @@ def change_user(user: User, *, roles: list[str] | None = None, is_disabled: bool
     has_lost = roles is not None and not set(user.roles) <= set(roles)
     given = {"roles": roles, "is_disabled": is_disabled}
     changes = {name: value for name, value in given.items() if value is not None}
-    if not _write(user, User.version == user.version, **changes):
+    if not _write(user, User.version == user.version, **changes, version=_NEXT_VERSION):
         raise UserChanged
     if has_lost or is_disabled:
         end_user_sessions(user)
@@ -157,6 +160,7 @@ def delete_user(user: User) -> None:
         roles=[],
         is_disabled=True,
         deleted_at=int(time.time()),
+        version=_NEXT_VERSION,
         last_login_at=None,
     )
     if not is_deleted:
@@ -181,7 +185,7 @@ def _write(user: User, *conditions: ColumnElement[bool], **values: object) -> bo
     change = (
         update(User)
         .where(User.id == user.id, User.deleted_at.is_(None), *conditions)
-        .values(**values, version=User.version + 1)
+        .values(**values)
         .returning(User)
         .execution_options(synchronize_session=False, populate_existing=True)
     )

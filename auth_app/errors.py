@@ -33,6 +33,14 @@ class UnauthorizedClient(ApiError):
     description = "This grant type is for clients with a secret."
 
 
+class CrossSiteRequest(ApiError):
+    """A page of another site had a browser send this: its guesses would make the visitor wait."""
+
+    status = 403
+    error = "access_denied"
+    description = "A page of another site may not log anybody in here."
+
+
 class UnsupportedGrantType(ApiError):
     """The server does not answer grants of this type (RFC 6749 section 5.2)."""
 

@@ -1,6 +1,7 @@
 """Keep sessions: begin one at a login, and say which are live."""
 
 import hashlib
+import re
 import secrets
 import time
 import uuid
@@ -15,7 +16,7 @@ from auth_app.models import FIRST_PARTY, Client, Session, StatusList, User
 from auth_app.passwords import hash_password, needs_rehash, parameters_of
 from auth_app.session_ends import end_oldest_sessions
 from auth_app.status_indexes import reserve_index
-from shared.status_list import read_reference
+from shared.status_list import MAXIMUM_BYTES, PATH, read_reference
 from shared.token_checks import LEEWAY
 
 FAMILY_LENGTH = 43  # characters of 256 bits in base64url
@@ -58,6 +59,13 @@ _LOCK_CLIENT = (
     .where(Client.id == bindparam("client"), Client.removed_at.is_(None))
     .values(secret_hash=Client.secret_hash)  # as it was: SQLite has no other way to lock
     .returning(Client)
+    .execution_options(synchronize_session=False, populate_existing=True)
+)
+_LOCK_USER = (
+    update(User)
+    .where(User.id == bindparam("user"))
+    .values(session_generation=User.session_generation)
+    .returning(User)
     .execution_options(synchronize_session=False, populate_existing=True)
 )
 _LIVE_SESSION = select(Session).where(Session.id == bindparam("session"), LIVE)
@@ -134,11 +142,20 @@ def lock_client(client: Client) -> None:
         raise InvalidClient
 
 
+def lock_holder(claims: dict[str, Any]) -> None:
+    """Lock whoever holds an access token, by its verified claims, until the commit, and read them anew."""
+    if "sid" in claims:
+        db.session.scalar(_LOCK_USER, {"user": uuid.UUID(claims["sub"])})
+    else:
+        db.session.scalar(_LOCK_CLIENT, {"client": claims["client_id"]})
+
+
 def _find_usable(session_id: uuid.UUID | None) -> Session | None:
     session = find_live_session(session_id)
     # No token outlives its session, so the session must last for as long as a token does.
-    is_usable = session and session.expires_at - time.time() >= current_settings().access_token_lifetime
-    return session if is_usable else None
+    settings = current_settings()
+    needed = min(settings.access_token_lifetime, settings.refresh_token_lifetime // 2)
+    return session if session and session.expires_at - time.time() >= needed else None
 
 
 def _add_session(now: int, refresh_token: str, **owner: Any) -> Session:
@@ -179,9 +196,12 @@ def _find_client_session(claims: dict[str, Any]) -> Session | None:
     """Return the live session of a client's own token, which has no `sid`: by its index in a status list."""
     try:
         uri, index = read_reference(claims)
-        list_id = int(uri.rpartition("/")[2])
     except ValueError:
         return None
+    number = uri.removeprefix(f"{current_settings().issuer}{PATH}/")
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", number) or index >= 8 * MAXIMUM_BYTES:
+        return None
+    list_id = int(number)
     return db.session.scalar(_LIVE_BY_INDEX, {"list": list_id, "index": index, "now": int(time.time())})
 
 

@@ -5,7 +5,8 @@ import time
 import uuid
 from collections.abc import Iterable
 
-from sqlalchemy import bindparam, case, delete, exists, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, select, update
+from sqlalchemy.exc import IntegrityError
 
 from auth_app.current import current_settings
 from auth_app.database import db
@@ -16,7 +17,14 @@ _RETENTION = 3600  # seconds for which a closed list stays though it is empty: a
 _EPOCH = 1_700_000_000  # list IDs begin at this time, so that they have nine digits
 _TICK = 0.001  # seconds between two changes of a list at the least, so that each has a time of its own
 
-_NEWEST = select(StatusList).order_by(StatusList.id.desc()).limit(1)
+_NEWEST = (
+    select(StatusList)
+    .order_by(StatusList.id.desc())
+    .limit(1)
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
+_NEWEST_ID = select(func.max(StatusList.id))
 _TAKEN = select(Session.status_index).where(
     Session.status_list_id == bindparam("list"),
     Session.status_index.in_(bindparam("indexes", expanding=True)),
@@ -42,8 +50,7 @@ def reserve_index(now: int) -> tuple[int, int]:
 
     Indexes are random, so that they do not tell who logged in after whom.
     """
-    # One login at a time: the row is locked until the commit.
-    newest = db.session.scalar(_NEWEST.with_for_update(key_share=True))
+    newest = _lock_newest()
     if newest and now < newest.closes_at and not newest.is_revoked:
         candidates = {secrets.randbelow(newest.size) for _ in range(_CANDIDATES)}
         parameters = {"list": newest.id, "indexes": list(candidates)}
@@ -58,11 +65,12 @@ def list_ids(now: int) -> list[int]:
 
     Commits when it had to begin the first list.
     """
-    ids = list(db.session.scalars(select(StatusList.id).order_by(StatusList.id)))
-    if not ids:
-        ids = [_begin_list(now, None).id]
+    ids = select(StatusList.id).order_by(StatusList.id)
+    if not (found := db.session.scalars(ids).all()):
+        _begin_list(now, None)
         db.session.commit()
-    return ids
+        found = db.session.scalars(ids).all()
+    return list(found)
 
 
 def mark_changed(lists: Iterable[int]) -> dict[int, float]:
@@ -78,7 +86,17 @@ def mark_changed(lists: Iterable[int]) -> dict[int, float]:
     }
 
 
+def _lock_newest() -> StatusList | None:
+    """Return the newest list, locked until the commit: one login at a time reserves an index."""
+    while True:
+        newest = db.session.scalar(_NEWEST)
+        # Who has waited for the lock is given the list that was the newest before the wait.
+        if newest is None or newest.id == db.session.scalar(_NEWEST_ID):
+            return newest
+
+
 def _begin_list(now: int, newest: StatusList | None) -> StatusList:
+    """Begin the list after `newest`, which is locked, or the very first one."""
     settings = current_settings()
     db.session.execute(
         delete(StatusList)
@@ -93,6 +111,11 @@ def _begin_list(now: int, newest: StatusList | None) -> StatusList:
         # It closes before the first of its sessions can be deleted: so no index is ever given out twice.
         closes_at=now + settings.refresh_token_lifetime,
     )
-    db.session.add(begun)
-    db.session.flush()
+    try:
+        with db.session.begin_nested():
+            db.session.add(begun)
+    except IntegrityError:  # there was no list to lock, and another login has begun the first one
+        first = _lock_newest()
+        assert first, "it is there"
+        return first
     return begun

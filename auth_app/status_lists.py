@@ -1,7 +1,7 @@
 """Publish at `/.well-known/status-list` which sessions were revoked, in signed Token Status Lists.
 
-The lists follow from the database and the clock alone, so that every worker of every replica serves the same
-bytes. The sections are those of draft-ietf-oauth-status-list.
+A list follows from the database alone, so that of two versions the newer one can be told, whoever served it.
+The sections are those of draft-ietf-oauth-status-list.
 """
 
 import gzip
@@ -22,7 +22,7 @@ from auth_app.database import db
 from auth_app.models import Session, StatusList
 from auth_app.session_ends import set_pending_bits
 from auth_app.signing_key import current_signing_key
-from auth_app.status_indexes import list_ids
+from auth_app.status_indexes import list_ids, mark_changed
 from shared.status_list import LIST_TYPE, MEDIA_TYPE, PATH
 
 blueprint = Blueprint("status_lists", __name__, url_prefix=PATH)
@@ -72,6 +72,12 @@ def show_status_list(list_id: int) -> AnyResponse:
     status_list = db.session.get(StatusList, list_id)
     if status_list is None:
         raise NotFound
+    if status_list.changed_at < _begin_of_period():
+        # Issued anew, by a change in the database: were it by the clock alone, a revocation that is just
+        # being committed could come into a list that does not look newer.
+        mark_changed([list_id])
+        db.session.commit()
+        db.session.refresh(status_list)
     response = Response(_sign_list(status_list), mimetype=MEDIA_TYPE, headers=_cache_control())
     response.vary.add("Accept-Encoding")
     if request.accept_encodings["gzip"]:
@@ -87,11 +93,10 @@ def _sign_list(status_list: StatusList) -> str:
     It is issued at the time of its last change, so that verifiers can tell which of two lists is newer.
     """
     settings, signed = current_settings(), current_app.extensions["signed_status_lists"]
-    key, now, half = current_signing_key().get(), time.time(), settings.status_list_lifetime // 2
-    period = int(now) // half * half
+    key, period = current_signing_key().get(), _begin_of_period()
     # No later than now, even if a replica whose clock was ahead has made the last change: until then the list
     # is signed anew each time.
-    issued_at = min(max(period, status_list.changed_at), now)
+    issued_at = min(status_list.changed_at, time.time())
     signed_for = status_list.version, issued_at, key.kid
     known: _SignedList | None = signed.get(status_list.id)
     if known is None or known.signed_for != signed_for:
@@ -107,6 +112,12 @@ def _sign_list(status_list: StatusList) -> str:
         known = _SignedList(signed_for, period, status_list.changed_at, bits, token)
         signed[status_list.id] = known
     return known.token
+
+
+def _begin_of_period() -> int:
+    """Return the time since which a list must have been issued: half of its life, at the most, is over."""
+    half = current_settings().status_list_lifetime // 2
+    return int(time.time()) // half * half
 
 
 def _read_bits(status_list: StatusList, known: _SignedList | None) -> bytearray:

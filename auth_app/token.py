@@ -13,6 +13,7 @@ from auth_app.clients import authenticate_client
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import (
+    CrossSiteRequest,
     InvalidGrant,
     InvalidScope,
     InvalidTarget,
@@ -24,7 +25,7 @@ from auth_app.metrics import LOGINS, TOKENS
 from auth_app.models import FIRST_PARTY, Client, Session, User
 from auth_app.refresh_tokens import rotate_refresh_token
 from auth_app.roles import scopes_of
-from auth_app.sessions import claim_user, start_client_session, start_session
+from auth_app.sessions import claim_user, lock_client, start_client_session, start_session
 from auth_app.status_lists import uri_of
 from shared.contract import read_body
 from shared.errors import InvalidRequest
@@ -37,6 +38,9 @@ Answer = dict[str, object]
 @blueprint.post("/token")
 def issue_token() -> tuple[Answer, dict[str, str]]:
     """Answer a grant with an access token (RFC 6749 section 5.1)."""
+    # Only browsers send the header (Fetch Metadata), and no page can change it.
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise CrossSiteRequest
     if request.args:  # RFC 6749 section 2.3.1: credentials in a URL end up in logs
         raise InvalidRequest("Send the parameters in the request body, not in the URL.")
     body = read_body()
@@ -56,6 +60,8 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
     if user is None:
         raise InvalidGrant
     claim_user(user, body["password"])
+    if client:  # it may have been removed while the password was verified
+        lock_client(client)
     client_id = client.id if client else FIRST_PARTY
     scopes = _narrow_scope(_limit(scopes_of(user.roles), client), body)
     resources = _narrow_audience(_audience_of(client), body)

@@ -17,7 +17,7 @@ from auth_app.errors import OwnAccount, UserChanged
 from auth_app.models import Session, User
 from auth_app.roles import DEFAULT_ROLE
 from auth_app.session_ends import set_pending_bits
-from auth_app.sessions import find_session_of
+from auth_app.sessions import find_session_of, lock_holder
 from auth_app.usernames import normalise_username
 from shared.contract import read_body, read_query
 from shared.errors import InsufficientScope, InvalidToken, Unauthorized
@@ -79,6 +79,8 @@ def add_user() -> Response:
     if not is_manager and roles != [DEFAULT_ROLE]:
         raise InsufficientScope(SCOPE)
     user = create_user(body["username"], body["password"], roles)
+    if is_manager:
+        _confirm_permission()
     db.session.commit()
     response = _show(user)
     response.status_code = 201
@@ -100,6 +102,7 @@ def edit_user(user_id: uuid.UUID) -> Response:
     """Set roles, disable or enable a user: the members that are given (RFC 7396)."""
     user = _find_to_change(user_id)
     change_user(user, **read_body())
+    _confirm_permission()
     response = _show(user)
     db.session.commit()
     set_pending_bits()
@@ -112,6 +115,7 @@ def edit_user(user_id: uuid.UUID) -> Response:
 def remove_user(user_id: uuid.UUID) -> tuple[str, int]:
     """Delete a user, and end all sessions."""
     delete_user(_find_to_change(user_id))
+    _confirm_permission()
     db.session.commit()
     set_pending_bits()
     return "", 204
@@ -123,9 +127,23 @@ def remove_user(user_id: uuid.UUID) -> tuple[str, int]:
 def reset_user_password(user_id: uuid.UUID) -> tuple[str, int]:
     """Give a user a password to log in with and to change then, and end all sessions."""
     reset_password(_find_other(user_id), read_body()["new_password"], must_change=True)
+    _confirm_permission()
     db.session.commit()
     set_pending_bits()
     return "", 204
+
+
+def _confirm_permission() -> None:
+    """Ask again, in the transaction that writes, whether the caller may manage users.
+
+    It was asked when the request began, and the caller may have lost it while a password was hashed. The
+    caller stays locked until the commit. Raises `InvalidToken`, `InsufficientScope`.
+    """
+    lock_holder(get_jwt())
+    if find_session_of(get_jwt()) is None:
+        raise InvalidToken
+    if SCOPE not in verified_claims().scopes:
+        raise InsufficientScope(SCOPE)
 
 
 def _current_session() -> tuple[Session, User]:

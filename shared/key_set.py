@@ -1,5 +1,6 @@
 """Read the JWK Set of an issuer (RFC 7517): its RSA signature keys, and nothing else."""
 
+import json
 import logging
 from functools import lru_cache
 from typing import Any
@@ -8,7 +9,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from shared.jws import decode_base64url, parse_object
+from shared.jws import decode_base64url
 from shared.keys import ALGORITHM, MINIMUM_BITS, UnusableKey
 
 # RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1
@@ -17,6 +18,8 @@ PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 _MAXIMUM_BITS = 16384
 _MAXIMUM_EXPONENT_BITS = 64
 _MAXIMUM_NAMED = 5  # skipped keys in one line of the log
+
+_REPEATS = object()  # marks a JSON object of which a member is repeated
 
 _logger = logging.getLogger(__name__)
 
@@ -29,8 +32,8 @@ class _PrivateKey(UnusableKey):
 def convert_key_set(body: bytes) -> bytes:
     """Return the keys of a JWK Set that can verify RS256 signatures, as PEM blocks.
 
-    A key that cannot is skipped, and the others are kept (RFC 7517 section 5). Raises `UnusableKey` if none
-    is left.
+    A key that cannot is skipped, and the others are kept (RFC 7517 section 5). An empty set has no keys: the
+    issuer has revoked them all. Raises `UnusableKey` if keys were published and none can be used.
     """
     keys, skipped = [], []
     jwks = _parse_set(body)
@@ -42,23 +45,28 @@ def convert_key_set(body: bytes) -> bytes:
             skipped.append(f"keys[{index}] {error}")
             level = logging.ERROR if isinstance(error, _PrivateKey) else level
     named = "; ".join(skipped[:_MAXIMUM_NAMED])
-    if not keys:
-        raise UnusableKey(
-            f"the set holds no RSA key that verifies {ALGORITHM} signatures: {named or 'it is empty'}"
-        )
+    if jwks and not keys:
+        raise UnusableKey(f"the set holds no RSA key that verifies {ALGORITHM} signatures: {named}")
     if skipped:
         _logger.log(level, "skipped %d of the %d keys in the set: %s", len(skipped), len(jwks), named)
     return b"\n".join(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in keys)
 
 
 def _parse_set(body: bytes) -> list[Any]:
+    """Return the members of a set; each is judged alone, so that an odd one does not spoil the others."""
     try:
-        jwks = parse_object(body)["keys"]
-    except (ValueError, KeyError):
+        document = json.loads(body.decode(), object_pairs_hook=_mark_repeats)
+        jwks = None if _REPEATS in document else document["keys"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UnusableKey("the answer is not a JWK Set") from None
     if not isinstance(jwks, list):
         raise UnusableKey("the answer is not a JWK Set")
     return jwks
+
+
+def _mark_repeats(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
+    members: dict[Any, Any] = dict(pairs)
+    return members if len(members) == len(pairs) else {**members, _REPEATS: True}
 
 
 def _parse_key(jwk: Any) -> RSAPublicKey:
@@ -74,6 +82,8 @@ def _parse_key(jwk: Any) -> RSAPublicKey:
 def _check_purpose(jwk: Any) -> None:
     if not isinstance(jwk, dict):
         raise UnusableKey("is not an object")
+    if _REPEATS in jwk:
+        raise UnusableKey("repeats a member")
     if PRIVATE_MEMBERS & jwk.keys():
         raise _PrivateKey("is a private or a secret key, and must not be used any more by anybody")
     if jwk.get("kty") != "RSA":

@@ -117,7 +117,9 @@ class KeySetSource:
         return self.parse(convert_key_set(self._fetcher.fetch(self.url)))
 
     def parse(self, content: bytes) -> KeySet:
-        """Return the set that PEM text holds. Raises `UnusableKey`."""
+        """Return the set that PEM text holds; an issuer may have revoked all keys. Raises `UnusableKey`."""
+        if not content:
+            return KeySet(content, {})
         return KeySet(content, parse_public_keys(content.decode("ascii", errors="replace"), "the copy"))
 
     def merge(self, new: KeySet, known: KeySet | None) -> KeySet:  # noqa: ARG002

@@ -10,6 +10,8 @@ from shared.disk_copy import NO_ATTEMPT, Attempt, DiskCopy
 from shared.fetching import TIMEOUT
 from shared.logs import format_time
 
+_LONGEST_PAUSE = 3600  # seconds between two fetches, whatever an issuer or a setting says
+
 _logger = logging.getLogger(__name__)
 
 
@@ -135,7 +137,7 @@ class Renewal(Generic[D]):
             pause = max(1, self._cooldown)
             try:
                 self._renew(self._cooldown if is_asked else self._interval())
-                pause = max(1, self._interval() - self._seconds_since_attempt())
+                pause = min(max(1, self._interval() - self._seconds_since_attempt()), _LONGEST_PAUSE)
             except BaseException:  # if the thread ended, a removed key would be accepted for ever
                 _logger.exception("cannot renew the copy of %s", self._source.url)
             with self._rounds:

@@ -14,7 +14,7 @@ from typing import Any
 from shared.jws import UnverifiedJws, parse_jws
 from shared.public_keys import PublicKeys
 from shared.startup import StartupError
-from shared.token_checks import HEADER_CHECKS, LEEWAY, Expected, find_faults
+from shared.token_checks import HEADER_CHECKS, LEEWAY, Expected, find_faults, is_time
 
 LIST_TYPE = "statuslist+jwt"  # section 5.1
 MEDIA_TYPE = f"application/{LIST_TYPE}"
@@ -99,7 +99,7 @@ def _read_claims(claims: dict[str, Any], uri: str, kid: str) -> StatusList:
         raise ValueError("sub is not its address")
     bits, packed = claims["status_list"]["bits"], claims["status_list"]["lst"]
     iat, exp, ttl = claims["iat"], claims["exp"], claims["ttl"]
-    if bits not in _BITS or not all(type(number) in {int, float} for number in (bits, iat, exp, ttl)):
+    if bits not in _BITS or not all(map(is_time, (bits, iat, exp, ttl))):
         raise ValueError("bits, iat, exp or ttl")
     if iat > time.time() + LEEWAY:
         raise ValueError("iat is in the future")

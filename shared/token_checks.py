@@ -155,10 +155,11 @@ def _times(token: UnverifiedJws) -> tuple[float, float, float] | None:
     claims = token.claims
     exp, iat = claims.get("exp"), claims.get("iat")
     nbf = claims.get("nbf", iat)
-    return (exp, iat, nbf) if all(map(_is_time, (exp, iat, nbf))) else None  # type: ignore[return-value]
+    return (exp, iat, nbf) if all(map(is_time, (exp, iat, nbf))) else None  # type: ignore[return-value]
 
 
-def _is_time(value: Any) -> bool:
+def is_time(value: Any) -> bool:
+    """Tell whether a value is a number that can be compared with a time (RFC 7519 section 2)."""
     # True is an `int` to Python; what cannot be a time breaks arithmetic.
     return type(value) in {int, float} and -(2.0**53) < value < 2.0**53
 

@@ -7,7 +7,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -110,6 +110,8 @@ def _repeat(events: Iterable[Event]) -> Iterator[str]:
             continue
         if name in REPEATABLE:
             REPEATABLE[name](subject, event)
+            if name == "user_deleted":
+                doubtful.pop(cast("User", subject), None)
         elif isinstance(subject, User):
             doubtful[subject].append(name)
         else:
@@ -127,6 +129,8 @@ def _find_subject(event: Event) -> tuple[User | Client | None, str]:
     try:
         user = db.session.get(User, uuid.UUID(user_id))
     except ValueError:
+        user = None
+    if user and user.deleted_at is not None:
         user = None
     return user, f"user {user.username if user else user_id}"
 

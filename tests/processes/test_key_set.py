@@ -138,7 +138,6 @@ BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "number": ({"body": b"1"}, "not a JWK Set"),
     "keys that are no list": ({"body": b'{"keys": {"a": 1}}'}, "not a JWK Set"),
     "key that is no object": ({"body": b'{"keys": ["RSA"]}'}, "keys[0] is not an object"),
-    "empty set": ({"jwks": []}, "it is empty"),
     "elliptic curve": ({"jwks": [json.loads(ECAlgorithm.to_jwk(CURVE.public_key()))]}, "no RSA key"),
     "symmetric key": ({"jwks": [{"kty": "oct", "k": "c2VjcmV0"}]}, "a private or a secret key"),
     "private key": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT))]}, "a private or a secret key"),
@@ -229,6 +228,19 @@ def test_bad_key_is_skipped_and_the_others_are_kept(
         issuer.publish(bad, jwk(other_key_pair))
         wait_for(lambda: read(course, other_key_pair) == 200)
         assert read(course, key_pair) == 401, "a key that was removed is accepted no longer"
+
+
+def test_empty_set_leaves_no_key_in_force(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+    """An issuer whose keys are all revoked publishes none."""
+    issuer.publish(jwk(key_pair))
+
+    with open_mirroring(issuer, tmp_path, jwks_refresh=1, jwks_cooldown=1) as course:
+        assert read(course, key_pair) == 200
+        issuer.publish()
+        wait_for(lambda: read(course, key_pair) == 401)
+
+    with open_mirroring(issuer, tmp_path) as restarted:
+        assert read(restarted, key_pair) == 401
 
 
 def test_many_bad_keys_are_one_line_in_the_log(

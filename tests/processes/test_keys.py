@@ -80,13 +80,6 @@ def test_generate_says_what_is_wrong_with_the_folder(tmp_path: Path) -> None:
         run_flask("wsgi_auth", "keys generate", {}, tmp_path)
 
 
-def test_command_does_not_serve_without_keys(tmp_path: Path) -> None:
-    (tmp_path / "keys").mkdir()
-
-    with pytest.raises(AssertionError, match=r"auth_app cannot start: keys/public_key\.pem cannot be read"):
-        run_flask("wsgi_auth", "run", {}, tmp_path)
-
-
 @pytest.mark.parametrize("line_break", ["\n", "\\n", "\r\n"], ids=["real", "spelled out", "of Windows"])
 def test_keys_may_come_as_text(
     line_break: str, key_pair: KeyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -35,7 +35,7 @@ class House:
 
     def requests_to_issuer(self) -> list[str]:
         """Return the paths that auth_app was asked for, as its access log has them."""
-        return re.findall(r'"[A-Z]+ (/\S*) HTTP/1.1"', self.auth.log.read_text())
+        return re.findall(r" [A-Z]+ (/\S*) \d{3} ", self.auth.log.read_text())
 
 
 @pytest.fixture

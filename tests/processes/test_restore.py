@@ -98,7 +98,7 @@ def send(server: Server, method: str, path: str, body: Mapping[str, object], tok
     request = urllib.request.Request(
         server.url + path,
         json.dumps(body).encode(),
-        {**bearer(token), "Content-Type": "application/json"},
+        {**bearer(token), "Content-Type": "application/json", "If-Match": "*"},
         method=method,
     )
     with urllib.request.urlopen(request, timeout=60) as answer:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.token_checks import CHECKS
 from tests.servers import ROOT, Server, call, listen, url_of, wait_until_ready
 
 README = (ROOT / "README.md").read_text()
@@ -148,7 +149,7 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
         answer = run(flow, clone)
         token = flow.splitlines()[0]
         urls = {"ISSUER": f"http://127.0.0.1:{auth_port}", "RESOURCE": f"http://127.0.0.1:{course_port}"}
-        assert run(f"{token}\n{explain}", clone, **urls).stdout.count("pass  ") == 16
+        assert run(f"{token}\n{explain}", clone, **urls).stdout.count("pass  ") == len(CHECKS) + 2
         assert answer.stdout.startswith('{"courses":[{"id":1,"title":"Public-key cryptography"'), answer
         assert run(printed_commands(course.log), clone).stdout == answer.stdout
         demo = run("scripts/demo", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port)

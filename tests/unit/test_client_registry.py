@@ -1,6 +1,7 @@
 """Clients get other secrets, scopes and resources, and their own tokens end like a login's."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -16,6 +17,7 @@ from tests.conftest import (
     bearer,
     both_databases,
     change_row,
+    open_auth,
     open_course,
     read_claims,
     run_command,
@@ -125,9 +127,14 @@ def test_of_two_first_requests_at_once_both_get_the_same_session(auth: FlaskClie
 
 
 def test_services_refuse_a_client_s_own_token_once_it_is_revoked(
-    auth: FlaskClient, key_pair: KeyPair, tmp_path: Path
+    new_database: Callable[[], str], key_pair: KeyPair, tmp_path: Path
 ) -> None:
     """Also those that accept no token without a place in a list."""
+    with open_auth(new_database(), key_pair, status_list_ttl=1) as auth:
+        _check_own_token(auth, key_pair, tmp_path)
+
+
+def _check_own_token(auth: FlaskClient, key_pair: KeyPair, tmp_path: Path) -> None:
     credentials = add_client(auth, "reports", "--scope", "courses:read")
     token = auth.post("/token", data=FORM, auth=credentials).get_json()["access_token"]
 

@@ -150,6 +150,18 @@ def test_replay_may_be_repeated(auth: FlaskClient) -> None:
     assert replay(auth, *lines) == replay(auth, *lines) == ["replayed 2 events"]
 
 
+def test_deletion_may_be_repeated_whatever_came_before_it(auth: FlaskClient) -> None:
+    user = str(find_user(auth, "student1").id)
+    lines = [
+        event("roles_changed", user=user, roles=["teacher"]),
+        event("password_changed", user=user),
+        event("user_deleted", user=user),
+    ]
+
+    assert replay(auth, *lines) == replay(auth, *lines) == ["replayed 3 events"]
+    assert run_command(auth, "users", "show", "student1").exit_code == 1
+
+
 @pytest.mark.parametrize("since", ["yesterday", "2026-11-25", "2026-11-25T03:00:00"])
 def test_time_must_be_complete(since: str, auth: FlaskClient) -> None:
     refused = run_command(auth, "log", "replay", since)

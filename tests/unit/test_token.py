@@ -118,3 +118,17 @@ def test_password_may_be_spelled_in_any_unicode_form(auth: FlaskClient) -> None:
     response = auth.post("/token", data={"username": "student1", "password": "cafe\u0301 1"})
 
     assert response.status_code == 200
+
+
+def test_page_of_another_site_cannot_log_in_and_locks_nobody_out(auth: FlaskClient) -> None:
+    """It could have its visitor's browser guess until the visitor must wait."""
+    form = {"username": "student1", "password": "wrong"}
+    for _ in range(10):
+        refused = auth.post("/token", data=form, headers={"Sec-Fetch-Site": "cross-site"})
+        assert (refused.status_code, refused.get_json()["error"]) == (403, "access_denied")
+
+    for site in ("same-origin", "none"):
+        answer = auth.post(
+            "/token", data=form | {"password": "password123"}, headers={"Sec-Fetch-Site": site}
+        )
+        assert answer.status_code == 200
