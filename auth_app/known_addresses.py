@@ -1,6 +1,7 @@
 """Remember from which addresses users log in: there the failures of strangers do not hold them up."""
 
 import hashlib
+import re
 import time
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -12,6 +13,8 @@ from auth_app.models import KnownAddress, User
 
 KNOWN_FOR = 30 * 86400  # seconds after the last login from an address
 ADDRESSES_PER_USER = 50  # the one that was used least lately makes room for another
+
+_WITH_PORT = re.compile(r"^(?:([0-9.]+)|\[([0-9a-f:.]+)\]):[0-9]+$", re.IGNORECASE)
 
 
 def remember_address(user: User) -> None:
@@ -36,7 +39,7 @@ def current_address() -> str:
     Whoever has one address of such a network has the others too. Addresses of IPv4 on a socket of IPv6 count
     as what they are.
     """
-    text = request.remote_addr or ""
+    text = _WITH_PORT.sub(r"\1\2", request.remote_addr or "")  # as some proxies write it
     try:
         address = ip_address(text)
     except ValueError:  # a socket of the file system has none

@@ -94,7 +94,7 @@ def _repeat_successor(refresh_token: str, session: Session) -> str | None:
 
 def _end_reused(session: Session) -> None:
     owner = {"client": session.client_id, "session": session.id}
-    audit.record("refresh_token_reused", actor=session.user_id, **owner)
+    audit.record_on_commit("refresh_token_reused", actor=session.user_id, **owner)
     end_session(session.id, user=session.user_id, client=session.client_id)
     db.session.commit()  # although the request is refused
 

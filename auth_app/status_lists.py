@@ -61,8 +61,11 @@ def uri_of(list_id: int) -> str:
 def show_status_lists() -> tuple[dict[str, object], dict[str, str]]:
     """Return the lists to which a token may refer (section 9)."""
     set_pending_bits()
-    uris = [uri_of(list_id) for list_id in list_ids(int(time.time()))]
-    return {"status_lists": uris}, _cache_control()
+    ids = list_ids(int(time.time()))
+    signed = current_app.extensions["signed_status_lists"]
+    for gone in signed.keys() - ids:
+        signed.pop(gone, None)
+    return {"status_lists": [uri_of(list_id) for list_id in ids]}, _cache_control()
 
 
 @blueprint.get("/<int(max=999999999):list_id>")

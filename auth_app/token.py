@@ -51,6 +51,8 @@ def issue_token() -> tuple[Answer, dict[str, str]]:
     answer = answer_grant(authenticate_client(body), body)
     db.session.commit()
     TOKENS.labels(grant).inc()
+    if grant == "password":
+        LOGINS.labels("succeeded").inc()
     return answer, {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -68,9 +70,7 @@ def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
     session, refresh_token = start_session(user, client_id, " ".join(sorted(scopes)), resources)
     remember_address(user)
     audit.record_on_commit("login", actor=user.id, client=client_id, session=session.id)
-    answer = _present_login(session, user, scopes, resources, refresh_token)
-    LOGINS.labels("succeeded").inc()
-    return answer
+    return _present_login(session, user, scopes, resources, refresh_token)
 
 
 def _answer_refresh(client: Client | None, body: dict[str, Any]) -> Answer:

@@ -37,7 +37,9 @@ from tests.servers import Pair, serve_pair
 
 SETTINGS = {name.upper() for kind in (AuthSettings, CourseSettings) for name in kind.model_fields}
 
-both_databases = pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
+both_databases = pytest.mark.parametrize(
+    "backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

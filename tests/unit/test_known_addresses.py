@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 from flask.testing import FlaskClient
 
 from auth_app.decoys import IN_USE
-from auth_app.known_addresses import ADDRESSES_PER_USER, KNOWN_FOR, hash_key
+from auth_app.known_addresses import ADDRESSES_PER_USER, KNOWN_FOR, current_address, hash_key
 from auth_app.models import KnownAddress, LoginFailure, User
 from auth_app.throttle import (
     ACCOUNT_ALLOWANCE,
@@ -237,3 +238,22 @@ def explain(client: FlaskClient, statement: Any) -> str:
             connection.exec_driver_sql("ANALYZE")
             rows = connection.exec_driver_sql(f"EXPLAIN {'QUERY PLAN ' * is_sqlite}{compiled}")
             return "\n".join(str(row[-1]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("192.0.2.1", "192.0.2.1:5555", True),
+        ("2001:db8::1", "[2001:db8::2]:443", True),
+        ("192.0.2.1:80", "192.0.2.2:80", False),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+    ],
+)
+def test_port_of_an_address_does_not_count(one: str, other: str, is_same: bool) -> None:
+    """Some proxies put it into X-Forwarded-For."""
+    digests = set()
+    for address in (one, other):
+        with Flask("any").test_request_context(environ_base={"REMOTE_ADDR": address}):
+            digests.add(current_address())
+
+    assert (len(digests) == 1) is is_same
