@@ -81,7 +81,7 @@ def test_bad_key_is_skipped_and_named(
 ) -> None:
     assert convert(good, change(other, bad)) == {key_pair.kid}
 
-    ((_, level, line),) = caplog.record_tuples
+    ((level, line),) = [(at, text) for name, at, text in caplog.record_tuples if name == "shared.key_set"]
     assert level == logging.WARNING
     assert line.startswith(f"skipped 1 of the 2 keys in the set: keys[1] {said}")
 
@@ -118,7 +118,7 @@ def test_key_with_a_private_member_is_an_error(
 ) -> None:
     assert convert({**other, member: value}, good) == {key_pair.kid}
 
-    ((_, level, line),) = caplog.record_tuples
+    ((level, line),) = [(at, text) for name, at, text in caplog.record_tuples if name == "shared.key_set"]
     assert level == logging.ERROR
     assert "keys[0] is a private or a secret key" in line
 
