@@ -37,9 +37,14 @@ from tests.servers import Pair, serve_pair
 
 SETTINGS = {name.upper() for kind in (AuthSettings, CourseSettings) for name in kind.model_fields}
 
-both_databases = pytest.mark.parametrize(
-    "backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)], indirect=True
-)
+both_databases = pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what opens a database, directly or through an application: `scripts/test fast` leaves it out."""
+    for item in items:
+        if {"new_database", "services", "pair"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.database)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

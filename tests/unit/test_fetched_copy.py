@@ -22,6 +22,8 @@ from shared.fetching import MAXIMUM_ABANDONED, Fetcher, FetchError
 from tests.issuers import serve_issuer
 from tests.servers import listen, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Text:

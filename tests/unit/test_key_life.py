@@ -24,6 +24,8 @@ from auth_app.settings import AuthSettings
 from shared.startup import check_startup
 from tests.conftest import KeyPair, add_client, bearer, get_token, log_in, open_auth, open_course, run_command
 
+pytestmark = pytest.mark.slow
+
 RECORD = Path("instance/revoked_keys")  # the default, and each test has a folder of its own
 STRANGER = "-" + 42 * "A"  # the ID of a key that is in no file
 

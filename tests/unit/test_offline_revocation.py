@@ -18,6 +18,8 @@ from tests.servers import wait_for
 from tests.unit.test_status_list import BAD_LISTS, pack
 from tests.unit.test_status_list import sign as sign_list
 
+pytestmark = pytest.mark.slow
+
 LISTS = f"{ISSUER}/.well-known/status-list"
 UNKNOWN = {
     "error": "temporarily_unavailable",
