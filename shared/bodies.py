@@ -1,16 +1,18 @@
 """Read each request's body once, whole and under a cap, and decode it strictly."""
 
-import json
-from collections.abc import Iterable, Set
-from typing import Any, NoReturn
+from collections.abc import Set
+from typing import Any
 from urllib.parse import parse_qsl
 
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from shared.errors import InvalidRequest
+from shared.strict_json import RepeatedMember, parse_json, unique_members
 
 MAXIMUM_BYTES = 64 * 1024
+
+_REPEATED = "A parameter is repeated."
 
 
 def init_app(app: Flask) -> None:
@@ -47,33 +49,19 @@ def decode_form(lists: Set[str]) -> dict[str, str | list[str]]:
         )
     except ValueError:
         raise InvalidRequest("The request body is not a form in UTF-8.") from None
-    singles = _unique(pair for pair in pairs if pair[0] not in lists)
+    try:
+        singles = unique_members(pair for pair in pairs if pair[0] not in lists)
+    except RepeatedMember:
+        raise InvalidRequest(_REPEATED) from None
     form = singles | {name: [value for key, value in pairs if key == name and value] for name in lists}
     return {name: value for name, value in form.items() if value}
 
 
 def decode_json() -> Any:
-    """Decode the body as JSON (RFC 8259) in which no member of an object is repeated.
-
-    Raises `InvalidRequest`, for the numbers and texts too that only Python takes: NaN, lone surrogates.
-    """
+    """Decode the body as JSON, strictly. Raises `InvalidRequest`."""
     try:
-        value = json.loads(
-            request.get_data().decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant
-        )
-        json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+        return parse_json(request.get_data())
+    except RepeatedMember:
+        raise InvalidRequest(_REPEATED) from None
+    except ValueError:
         raise InvalidRequest("The request body is not JSON in UTF-8.") from None
-    return value
-
-
-def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    pairs = list(pairs)
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise InvalidRequest("A parameter is repeated.")
-    return members
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
