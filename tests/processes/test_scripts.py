@@ -207,6 +207,30 @@ def test_layer_of_the_tests_runs_alone(installed_clone: Path) -> None:
 HALF_SENT = [b"", b"GET / HT", b"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nscope"]
 
 
+def test_step_of_the_preparation_that_fails_is_shown(clone: Path) -> None:
+    auth_port, course_port = free_ports()
+
+    failed = run(
+        "scripts/run", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port, AUTH_DATABASE_URL="nonsense"
+    )
+
+    assert failed.returncode == 1
+    assert "AUTH_DATABASE_URL is not a database URL" in failed.stderr
+    assert failed.stderr.endswith("run: this did not work: keys generate. See above, and run this again.\n")
+
+
+def test_service_that_cannot_serve_is_named_and_no_other_is_started(clone: Path) -> None:
+    auth_port, course_port = free_ports()
+    settings = {"JWT_PRIVATE_KEY_FILE": "keys/absent.pem", "AUTH_PORT": auth_port, "COURSE_PORT": course_port}
+
+    failed = run("scripts/run", clone, **settings)
+
+    assert failed.returncode == 1
+    assert "auth_app cannot start: keys/public_key.pem cannot be read" in failed.stderr
+    assert failed.stderr.endswith("run: auth_app cannot serve: see above.\n")
+    assert "course_app" not in failed.stderr
+
+
 def test_ctrl_c_ends_both_services_soon_whatever_clients_have_open(installed_clone: Path) -> None:
     with ExitStack() as stack:
         with running(installed_clone, *free_ports()) as services:
