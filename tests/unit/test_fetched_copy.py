@@ -36,6 +36,7 @@ class Source:
 
     make: Callable[[], bytes]
     url: str = "http://issuer.example"
+    interval: float = 1000
     fetches: list[int] = field(default_factory=list)
 
     def fetch(self) -> Text:
@@ -49,7 +50,7 @@ class Source:
         return new
 
     def refresh(self, document: Text) -> float:  # noqa: ARG002
-        return 1000
+        return self.interval
 
 
 def open_copy(source: Source, path: Path, cooldown: float = 1) -> FetchedCopy[Text]:
@@ -264,3 +265,14 @@ def test_server_that_never_answers_is_given_up_and_its_thread_ends(
             Fetcher("text/plain", 100).fetch(url)
 
         wait_for(lambda: not [thread for thread in threads() if thread.name == f"GET {url}"], 5)
+
+
+@pytest.mark.parametrize("interval", [1e10, 1e300, float("inf")])
+def test_thread_outlives_an_interval_that_no_clock_can_hold(interval: float, tmp_path: Path) -> None:
+    """An issuer's `ttl` decides it, and a thread that has ended never fetches again."""
+    source = Source(lambda: b"text", url=f"http://{interval}.issuer.example", interval=interval)
+    copy = open_copy(source, tmp_path / "copy", cooldown=0)
+    wait_for(lambda: text_of(copy) == b"text")
+
+    wait_for(lambda: copy.look_again() and len(source.fetches) > 1)
+    assert any(thread.is_alive() and source.url in thread.name for thread in threads())

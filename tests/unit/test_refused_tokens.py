@@ -19,6 +19,7 @@ from tests.conftest import (
     run_command,
 )
 from tests.forger import (
+    ABSENT,
     COURSES,
     ISSUER,
     Forger,
@@ -279,3 +280,21 @@ def test_every_published_key_verifies_its_own_tokens(
         ]
 
     assert statuses == [200, 200, 401]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        {"idx": 2**70, "uri": f"{ISSUER}/.well-known/status-list/1"},
+        {"idx": 1, "uri": f"{ISSUER}/.well-known/status-list/{'9' * 30}"},
+        {"idx": 1, "uri": "http://127.0.0.1:9999/.well-known/status-list/1"},
+        {"idx": 1, "uri": "1"},
+    ],
+    ids=["index", "list", "issuer", "no address"],
+)
+def test_reference_that_no_list_can_have_is_refused_by_the_issuer(
+    reference: dict[str, Any], services: tuple[FlaskClient, FlaskClient], genuine: Forger
+) -> None:
+    token = genuine.sign(sid=ABSENT, status={"status_list": reference})
+
+    assert services[0].get("/users/me", headers=bearer(token)).status_code == 401

@@ -295,3 +295,24 @@ def test_list_is_signed_by_the_newest_key(new_database: Callable[[], str], tmp_p
 @pytest.mark.parametrize("path", ["0", "2", "-1", "x", "1.0", "999999999999999999999"])
 def test_list_that_is_not_there_is_not_found(path: str, auth: FlaskClient) -> None:
     assert auth.get(f"/.well-known/status-list/{path}").status_code == 404
+
+
+@both_databases
+def test_list_is_newer_after_each_change_whatever_the_clock_of_its_replica(
+    auth: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list was issued anew by the clock, and then revoked in by a replica whose clock is behind."""
+    answer = log_in(auth)
+    half = auth.application.extensions["settings"].status_list_lifetime // 2
+    real_time = time.time
+    period = int(real_time()) // half * half
+    change_row(auth, sa.update(StatusList).values(changed_at=period - 100))
+    before = read_claims(fetch(auth))
+
+    monkeypatch.setattr(time, "time", lambda: period - 50.0)
+    assert auth.post("/revoke", data={"token": answer["refresh_token"]}).status_code == 200
+    monkeypatch.setattr(time, "time", real_time)
+
+    after = read_claims(fetch(auth))
+    assert after["status_list"] != before["status_list"]
+    assert after["iat"] > before["iat"]
