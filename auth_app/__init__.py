@@ -21,9 +21,9 @@ from auth_app.revoked_keys import RevokedKeys, UnrevokedKeys
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import open_signing_key
+from flask_resource_server.tokens.public_keys import open_public_keys
 from shared import resource_server
 from shared.logs import init_logs
-from shared.public_keys import open_public_keys
 from shared.settings import load_settings
 from shared.startup import add_check, refusal
 

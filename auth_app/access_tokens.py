@@ -11,10 +11,10 @@ from auth_app.current import current_settings
 from auth_app.errors import InvalidTarget
 from auth_app.sessions import is_revoked
 from auth_app.signing_key import PrivateKey, current_signing_key
-from shared.keys import ALGORITHM
-from shared.public_keys import current_public_keys
-from shared.token_checks import MAXIMUM_LENGTH, TOKEN_TYPE
-from shared.verifier import Claims, RefusedToken, Verifier
+from flask_resource_server.tokens.checks import MAXIMUM_LENGTH, TOKEN_TYPE
+from flask_resource_server.tokens.keys import ALGORITHM
+from flask_resource_server.tokens.public_keys import current_public_keys
+from flask_resource_server.tokens.verifier import Claims, RefusedToken, Verifier
 
 
 def sign_access_token(

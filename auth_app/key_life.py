@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from auth_app.revoked_keys import describe, read_record
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import NOT_PUBLISHED, read_private_key
-from shared.files import lock, replace_file, sync_folder
-from shared.keys import MINIMUM_BITS, UnusableKey, read_key_file
-from shared.token_checks import LEEWAY
+from flask_resource_server.documents.files import lock, replace_file, sync_folder
+from flask_resource_server.tokens.checks import LEEWAY
+from flask_resource_server.tokens.keys import MINIMUM_BITS, UnusableKey, read_key_file
 
 NEXT, ACTIVE, RETIRING = "next", "active", "retiring"
 PROPAGATION = 3  # seconds until every replica has seen a file that changed, and a fetch under way has ended

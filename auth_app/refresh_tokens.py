@@ -21,7 +21,7 @@ from auth_app.errors import InvalidGrant
 from auth_app.models import Session
 from auth_app.session_ends import end_session
 from auth_app.sessions import FAMILY_LENGTH, LIVE, hash_secret
-from shared.token_checks import LEEWAY
+from flask_resource_server.tokens.checks import LEEWAY
 
 # One statement decides who spends a token: of several requests at the same time, one finds the row unchanged.
 _SPEND = (

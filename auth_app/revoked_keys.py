@@ -14,11 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from shared.files import FollowedFile, sync_folder
+from flask_resource_server.documents.files import FollowedFile, sync_folder
+from flask_resource_server.tokens.keys import PublishedKey, UnusableKey
+from flask_resource_server.tokens.public_keys import PublicKeys
 from shared.health import Degraded
-from shared.keys import PublishedKey, UnusableKey
 from shared.logs import format_time
-from shared.public_keys import PublicKeys
 from shared.startup import StartupError
 
 # The base64url form of 32 bytes: of the last character only four bits are used.

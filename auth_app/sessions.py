@@ -16,8 +16,8 @@ from auth_app.models import FIRST_PARTY, Client, Session, StatusList, User
 from auth_app.passwords import hash_password, needs_rehash, parameters_of
 from auth_app.session_ends import end_oldest_sessions
 from auth_app.status_indexes import reserve_index
-from shared.status_list import MAXIMUM_BYTES, PATH, read_reference
-from shared.token_checks import LEEWAY
+from flask_resource_server.tokens.checks import LEEWAY
+from flask_resource_server.tokens.status_list import MAXIMUM_BYTES, PATH, read_reference
 
 FAMILY_LENGTH = 43  # characters of 256 bits in base64url
 

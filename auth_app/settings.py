@@ -6,9 +6,9 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
+from flask_resource_server.tokens.checks import MAXIMUM_LIFETIME
+from flask_resource_server.tokens.status_list import MAXIMUM_BYTES
 from shared.settings import Settings, Url
-from shared.status_list import MAXIMUM_BYTES
-from shared.token_checks import MAXIMUM_LIFETIME
 
 # OWASP's equivalent choices for argon2id, weakest memory last: passes, and the KiB that they need.
 ARGON2_MINIMA = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}

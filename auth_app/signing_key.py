@@ -14,10 +14,10 @@ from flask import current_app
 
 from auth_app.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
-from shared.files import FollowedFile
+from flask_resource_server.documents.files import FollowedFile
+from flask_resource_server.tokens.keys import UnusableKey, check_size, thumbprint
+from flask_resource_server.tokens.public_keys import PublicKeys
 from shared.health import Degraded
-from shared.keys import UnusableKey, check_size, thumbprint
-from shared.public_keys import PublicKeys
 
 NOT_PUBLISHED = (
     "{} does not match the public key: make the public key again with `openssl rsa -in private_key.pem "

@@ -23,7 +23,7 @@ from auth_app.models import Session, StatusList
 from auth_app.session_ends import set_pending_bits
 from auth_app.signing_key import current_signing_key
 from auth_app.status_indexes import list_ids, mark_changed
-from shared.status_list import LIST_TYPE, MEDIA_TYPE, PATH
+from flask_resource_server.tokens.status_list import LIST_TYPE, MEDIA_TYPE, PATH
 
 blueprint = Blueprint("status_lists", __name__, url_prefix=PATH)
 

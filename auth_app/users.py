@@ -19,10 +19,10 @@ from auth_app.roles import DEFAULT_ROLE
 from auth_app.session_ends import set_pending_bits
 from auth_app.sessions import find_session_of, lock_holder
 from auth_app.usernames import normalise_username
+from flask_resource_server.scopes import current_subject, require_scope
+from flask_resource_server.verification import verified_claims
 from shared.contract import read_body, read_query
 from shared.errors import InsufficientScope, InvalidToken, Unauthorized
-from shared.scopes import current_subject, require_scope
-from shared.verification import verified_claims
 
 blueprint = Blueprint("users", __name__, url_prefix="/users")
 

@@ -26,7 +26,7 @@ from auth_app.settings import AuthSettings
 from course_app.database import db as course_db
 from course_app.models import Course
 from course_app.settings import CourseSettings
-from shared.status_list import PATH, parse_status_list
+from flask_resource_server.tokens.status_list import PATH, parse_status_list
 
 ROUNDS = 400
 MANY_COURSES, MANY_SESSIONS, MANY_KEYS = 100_000, 1_000_000, 20

@@ -5,7 +5,8 @@ from typing import Any
 from flask_jwt_extended import jwt_required
 
 from bench.answer import ANSWER
-from shared import create_resource_server, require_scope
+from flask_resource_server.scopes import require_scope
+from shared.resource_server import create_resource_server
 
 app = create_resource_server(__name__)
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from course_app import cli, courses, database, enrolments
 from course_app.models import Course
 from course_app.settings import CourseSettings
-from shared import create_resource_server
+from shared.resource_server import create_resource_server
 from shared.settings import load_settings
 from shared.startup import refusal
 

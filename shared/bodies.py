@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from flask_resource_server.tokens.strict_json import RepeatedMember, parse_json, unique_members
 from shared.errors import InvalidRequest
-from shared.strict_json import RepeatedMember, parse_json, unique_members
 
 MAXIMUM_BYTES = 64 * 1024
 

@@ -5,26 +5,14 @@ from pathlib import Path
 from flask import Flask, Response, current_app
 from flask.json.provider import DefaultJSONProvider
 
-from shared import (
-    bodies,
-    contract,
-    docs,
-    errors,
-    explanation,
-    headers,
-    health,
-    metrics,
-    protected_resource,
-    proxies,
-    request_id,
-    verification,
-)
+from flask_resource_server import explanation, protected_resource, verification
+from flask_resource_server.tokens.public_keys import PublicKeys, open_public_keys
+from flask_resource_server.tokens.status_lists import Revocations
+from flask_resource_server.tokens.verifier import IsRevoked, Verifier
+from shared import bodies, contract, docs, errors, headers, health, metrics, proxies, request_id
 from shared.logs import init_logs
-from shared.public_keys import PublicKeys, open_public_keys
-from shared.revocation import Revocations
 from shared.settings import ResourceServerSettings, Settings, load_settings
 from shared.startup import StartupError, add_check, refusal
-from shared.verifier import IsRevoked, Verifier
 
 
 def create_resource_server(

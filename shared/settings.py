@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
-from shared.disk_copy import files_of
+from flask_resource_server.documents.disk_copy import files_of
 from shared.startup import StartupError
 
 

@@ -28,8 +28,8 @@ from auth_app.key_life import generate_key_pair
 from auth_app.models import User
 from auth_app.settings import AuthSettings
 from course_app.settings import CourseSettings
+from flask_resource_server.tokens.keys import thumbprint
 from shared.contract import Contract, path_of
-from shared.keys import thumbprint
 from tests.databases import drop_filled_databases, fill_database, make_databases, serve_postgresql
 from tests.forger import Forger
 from tests.secrets import LogWatch, find_secrets, remember

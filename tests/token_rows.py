@@ -9,9 +9,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from shared.jws import decode_base64url
-from shared.keys import public_jwk
-from shared.token_checks import LEEWAY, MAXIMUM_LENGTH, MAXIMUM_LIFETIME
+from flask_resource_server.tokens.checks import LEEWAY, MAXIMUM_LENGTH, MAXIMUM_LIFETIME
+from flask_resource_server.tokens.jws import decode_base64url
+from flask_resource_server.tokens.keys import public_jwk
 from tests.forger import (
     ABSENT,
     COURSES,

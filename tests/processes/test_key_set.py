@@ -20,8 +20,8 @@ from flask.testing import FlaskClient
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 import course_app
-from shared.keys import public_jwk
-from shared.public_keys import MAXIMUM_SIZE
+from flask_resource_server.tokens.keys import public_jwk
+from flask_resource_server.tokens.public_keys import MAXIMUM_SIZE
 from tests.certificates import make_certificate
 from tests.conftest import KeyPair, bearer, open_course
 from tests.forger import ISSUER, Forger, encode

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from flask.testing import FlaskClient
 
 import auth_app
-from shared.keys import parse_public_keys, thumbprint
+from flask_resource_server.tokens.keys import parse_public_keys, thumbprint
 from tests.conftest import KeyPair, bearer, get_token, open_auth, open_course
 from tests.servers import run_flask
 

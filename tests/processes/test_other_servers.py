@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.keys import public_jwk
+from flask_resource_server.tokens.keys import public_jwk
 from tests.conftest import KeyPair
 from tests.forger import ISSUER, Forger
 from tests.issuers import Issuer, serve_issuer

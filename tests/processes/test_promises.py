@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from shared.keys import public_jwk
+from flask_resource_server.tokens.keys import public_jwk
 from tests.conftest import KeyPair
 from tests.forger import ABSENT, Forger, hs256
 from tests.servers import ROOT, Pair, call, environment_for, serve_pair

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.token_checks import CHECKS
+from flask_resource_server.tokens.checks import CHECKS
 from tests.servers import ROOT, Server, call, listen, url_of, wait_until_ready
 
 README = (ROOT / "README.md").read_text()

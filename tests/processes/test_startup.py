@@ -25,8 +25,8 @@ import course_app
 from auth_app.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import open_signing_key
-from shared.keys import UnusableKey
-from shared.public_keys import open_public_keys
+from flask_resource_server.tokens.keys import UnusableKey
+from flask_resource_server.tokens.public_keys import open_public_keys
 from shared.startup import check_startup
 from tests.servers import GUNICORN, environment_for
 

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from auth_app.models import StatusList
-from shared.keys import read_key_file
-from shared.public_keys import FixedKeys
-from shared.status_list import parse_status_list, read_reference
+from flask_resource_server.tokens.keys import read_key_file
+from flask_resource_server.tokens.public_keys import FixedKeys
+from flask_resource_server.tokens.status_list import parse_status_list, read_reference
 from tests.conftest import KeyPair, both_databases, change_row, log_in, open_auth, read_claims
 from tests.databases import create_database, make_databases
 from tests.servers import Server, call, serve_replicas, wait_for

@@ -11,7 +11,7 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 from werkzeug.exceptions import NotFound
 
-from shared import init_app
+from shared.resource_server import init_app
 from shared.settings import ResourceServerSettings
 from tests.conftest import KeyPair, bearer, get_token, open_auth
 from tests.forger import COURSES, ISSUER, Forger

@@ -10,11 +10,12 @@ from tests.servers import ROOT
 
 FILES = sorted(
     path.relative_to(ROOT)
-    for package in ("shared", "auth_app", "course_app")
+    for package in ("flask_resource_server", "shared", "auth_app", "course_app")
     for path in (ROOT / package).rglob("*.py")
 )
 
 FORBIDDEN_IMPORTS = {
+    "flask_resource_server": {"auth_app", "course_app"},
     "shared": {"auth_app", "course_app"},
     "auth_app": {"course_app"},
     "course_app": {"auth_app"},

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 
 from auth_app.models import Session
-from shared.token_checks import MAXIMUM_LENGTH
+from flask_resource_server.tokens.checks import MAXIMUM_LENGTH
 from tests.conftest import (
     KeyPair,
     add_client,

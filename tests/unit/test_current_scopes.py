@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from auth_app.models import Client, User
-from shared.keys import read_key_file
-from shared.public_keys import FixedKeys
-from shared.status_list import parse_status_list, read_reference
+from flask_resource_server.tokens.keys import read_key_file
+from flask_resource_server.tokens.public_keys import FixedKeys
+from flask_resource_server.tokens.status_list import parse_status_list, read_reference
 from tests.conftest import (
     KeyPair,
     add_client,

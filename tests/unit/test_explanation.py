@@ -4,7 +4,7 @@ import pytest
 from click.testing import Result
 from flask.testing import FlaskClient
 
-from shared.token_checks import CHECKS
+from flask_resource_server.tokens.checks import CHECKS
 from tests.conftest import KeyPair, run_command
 from tests.forger import Forger
 from tests.token_rows import now

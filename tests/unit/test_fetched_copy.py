@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from shared import fetching, renewal
-from shared.disk_copy import DiskCopy
-from shared.fetched_copy import FetchedCopy
-from shared.fetching import MAXIMUM_ABANDONED, Fetcher, FetchError
+from flask_resource_server.documents import fetching, renewal
+from flask_resource_server.documents.disk_copy import DiskCopy
+from flask_resource_server.documents.fetched_copy import FetchedCopy
+from flask_resource_server.documents.fetching import MAXIMUM_ABANDONED, Fetcher, FetchError
 from tests.issuers import serve_issuer
 from tests.servers import listen, wait_for
 

@@ -17,7 +17,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.http import HTTP_STATUS_CODES
 
-from shared import create_resource_server
+from shared.resource_server import create_resource_server
 from shared.settings import ResourceServerSettings
 from tests.conftest import KeyPair
 

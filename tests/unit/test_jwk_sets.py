@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from shared.key_set import convert_key_set
-from shared.keys import UnusableKey, parse_public_keys, public_jwk
+from flask_resource_server.tokens.key_set import convert_key_set
+from flask_resource_server.tokens.keys import UnusableKey, parse_public_keys, public_jwk
 from tests.conftest import KeyPair
 from tests.forger import encode
 
@@ -41,6 +41,8 @@ BAD_KEYS: dict[str, tuple[Any, str]] = {
     "not an object": ("RSA", "is not an object"),
     "null": (None, "is not an object"),
 }
+
+LOGGER = "flask_resource_server.tokens.key_set"
 
 
 def change(good: dict[str, Any], bad: Any) -> Any:
@@ -81,7 +83,7 @@ def test_bad_key_is_skipped_and_named(
 ) -> None:
     assert convert(good, change(other, bad)) == {key_pair.kid}
 
-    ((level, line),) = [(at, text) for name, at, text in caplog.record_tuples if name == "shared.key_set"]
+    ((level, line),) = [(at, text) for name, at, text in caplog.record_tuples if name == LOGGER]
     assert level == logging.WARNING
     assert line.startswith(f"skipped 1 of the 2 keys in the set: keys[1] {said}")
 
@@ -118,7 +120,7 @@ def test_key_with_a_private_member_is_an_error(
 ) -> None:
     assert convert({**other, member: value}, good) == {key_pair.kid}
 
-    ((level, line),) = [(at, text) for name, at, text in caplog.record_tuples if name == "shared.key_set"]
+    ((level, line),) = [(at, text) for name, at, text in caplog.record_tuples if name == LOGGER]
     assert level == logging.ERROR
     assert "keys[0] is a private or a secret key" in line
 
@@ -130,7 +132,7 @@ def test_good_key_is_used_and_nothing_is_logged(
     extra: dict[str, Any], good: dict[str, Any], key_pair: KeyPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert convert({**good, **extra}) == {key_pair.kid}
-    assert [line for name, _, line in caplog.record_tuples if name == "shared.key_set"] == []
+    assert [line for name, _, line in caplog.record_tuples if name == LOGGER] == []
 
 
 def test_set_that_has_not_changed_is_logged_once(
@@ -139,4 +141,4 @@ def test_set_that_has_not_changed_is_logged_once(
     for _ in range(3):
         convert(good, {"kty": "RSA", "kid": "logged once"})
 
-    assert len([name for name, *_ in caplog.record_tuples if name == "shared.key_set"]) == 1
+    assert len([name for name, *_ in caplog.record_tuples if name == LOGGER]) == 1

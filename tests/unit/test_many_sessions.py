@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from auth_app import create_app
 from auth_app.models import RevocationJob, Session, StatusList
-from shared.keys import read_key_file
-from shared.public_keys import FixedKeys
-from shared.status_list import parse_status_list
+from flask_resource_server.tokens.keys import read_key_file
+from flask_resource_server.tokens.public_keys import FixedKeys
+from flask_resource_server.tokens.status_list import parse_status_list
 from tests.conftest import (
     KeyPair,
     bearer,

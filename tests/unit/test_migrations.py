@@ -7,7 +7,7 @@ from alembic.migration import MigrationContext
 from flask.testing import FlaskClient
 
 from auth_app.models import Client, Session, User
-from shared.status_list import read_reference
+from flask_resource_server.tokens.status_list import read_reference
 from tests.conftest import both_databases, log_in, read_claims
 
 pytestmark = both_databases

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared.keys import public_jwk, read_key_file
+from flask_resource_server.tokens.keys import public_jwk, read_key_file
 from tests.conftest import KeyPair, bearer, open_course, run_command
 from tests.forger import ABSENT, ISSUER, Forger
 from tests.issuers import Issuer, serve_issuer

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from shared.token_checks import CHECKS, MAXIMUM_LENGTH, TOKEN_TYPE
+from flask_resource_server.tokens.checks import CHECKS, MAXIMUM_LENGTH, TOKEN_TYPE
 from tests.conftest import (
     KeyPair,
     add_client,

@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from shared.keys import PublishedKey
-from shared.public_keys import FixedKeys, PublicKeys
-from shared.status_list import MAXIMUM_BYTES, UnusableStatusList, parse_status_list, read_reference, unpack
+from flask_resource_server.tokens.keys import PublishedKey
+from flask_resource_server.tokens.public_keys import FixedKeys, PublicKeys
+from flask_resource_server.tokens.status_list import (
+    MAXIMUM_BYTES,
+    UnusableStatusList,
+    parse_status_list,
+    read_reference,
+    unpack,
+)
 from tests.conftest import KeyPair
 from tests.forger import ABSENT, Forger, hs256, rs
 

@@ -15,9 +15,9 @@ from flask.testing import FlaskClient
 import auth_app
 from auth_app.models import Session, StatusList
 from auth_app.status_indexes import reserve_index
-from shared.keys import read_key_file
-from shared.public_keys import FixedKeys
-from shared.status_list import parse_status_list, read_reference
+from flask_resource_server.tokens.keys import read_key_file
+from flask_resource_server.tokens.public_keys import FixedKeys
+from flask_resource_server.tokens.status_list import parse_status_list, read_reference
 from tests.conftest import (
     KeyPair,
     add_client,

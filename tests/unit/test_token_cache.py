@@ -13,11 +13,11 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 from flask_jwt_extended import decode_token, get_jwt, jwt_required
 
-from shared import init_app
-from shared.keys import read_key_file
+from flask_resource_server.tokens.cache import MAXIMUM_TOKENS, TokenCache
+from flask_resource_server.tokens.checks import LEEWAY
+from flask_resource_server.tokens.keys import read_key_file
+from shared.resource_server import init_app
 from shared.settings import ResourceServerSettings
-from shared.token_cache import MAXIMUM_TOKENS, TokenCache
-from shared.token_checks import LEEWAY
 from tests.conftest import KeyPair, bearer, get_token, log_in, open_auth
 from tests.forger import Forger
 from tests.servers import wait_for

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from shared.verifier import Verifier
+from flask_resource_server.tokens.verifier import Verifier
 from tests.forger import COURSES, ISSUER, Forger
 
 

@@ -9,8 +9,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from shared.jws import decode_base64url
-from shared.keys import ALGORITHM, MINIMUM_BITS, UnusableKey
+from flask_resource_server.tokens.jws import decode_base64url
+from flask_resource_server.tokens.keys import ALGORITHM, MINIMUM_BITS, UnusableKey
 
 # RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}

@@ -1,6 +1,6 @@
 """Keep a document that the issuer publishes current, and go on with the last good one while it cannot be had.
 
-Each process has the document in memory, and a thread that renews it (shared/renewal.py): from the copy on
+Each process has the document in memory, and a thread that renews it (renewal.py): from the copy on
 disk when another process of the host has fetched it, else from the issuer. A request waits for that thread
 only if it needs something that the document lacks, and then one at a time.
 """
@@ -8,9 +8,9 @@ only if it needs something that the document lacks, and then one at a time.
 import time
 from typing import Generic
 
-from shared.disk_copy import DiskCopy
-from shared.processes import PerProcess
-from shared.renewal import D, Renewal, Source
+from flask_resource_server.documents.disk_copy import DiskCopy
+from flask_resource_server.documents.processes import PerProcess
+from flask_resource_server.documents.renewal import D, Renewal, Source
 
 
 class FetchedCopy(Generic[D]):

@@ -1,6 +1,6 @@
 """Find out which tokens were revoked from the status lists that the issuer publishes.
 
-The lists are fetched in the background (shared/fetched_copy.py), so that a request costs a look at one bit.
+The lists are fetched in the background (documents/fetched_copy.py), so that a request costs a look at one bit.
 """
 
 import json
@@ -9,15 +9,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from shared.disk_copy import DiskCopy
-from shared.errors import Unavailable
-from shared.fetched_copy import FetchedCopy
-from shared.fetching import Fetcher
-from shared.health import Degraded
-from shared.metrics import count_refusal
-from shared.public_keys import PublicKeys
-from shared.settings import ResourceServerSettings
-from shared.status_list import (
+from flask_resource_server.documents.disk_copy import DiskCopy
+from flask_resource_server.documents.fetched_copy import FetchedCopy
+from flask_resource_server.documents.fetching import Fetcher
+from flask_resource_server.tokens.checks import LEEWAY
+from flask_resource_server.tokens.public_keys import PublicKeys
+from flask_resource_server.tokens.status_list import (
     MEDIA_TYPE,
     PATH,
     VALID,
@@ -27,7 +24,10 @@ from shared.status_list import (
     parse_status_list,
     read_reference,
 )
-from shared.token_checks import LEEWAY
+from shared.errors import Unavailable
+from shared.health import Degraded
+from shared.metrics import count_refusal
+from shared.settings import ResourceServerSettings
 
 DEFAULT_TTL = 30  # seconds between fetches while no list says how many
 COOLDOWN = 1  # seconds: only a token that the issuer has signed can cause a fetch

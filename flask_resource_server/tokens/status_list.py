@@ -11,10 +11,10 @@ from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from typing import Any
 
-from shared.jws import UnverifiedJws, parse_jws
-from shared.public_keys import PublicKeys
+from flask_resource_server.tokens.checks import HEADER_CHECKS, LEEWAY, Expected, find_faults, is_time
+from flask_resource_server.tokens.jws import UnverifiedJws, parse_jws
+from flask_resource_server.tokens.public_keys import PublicKeys
 from shared.startup import StartupError
-from shared.token_checks import HEADER_CHECKS, LEEWAY, Expected, find_faults, is_time
 
 LIST_TYPE = "statuslist+jwt"  # section 5.1
 MEDIA_TYPE = f"application/{LIST_TYPE}"

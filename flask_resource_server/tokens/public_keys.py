@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from flask import current_app
 
-from shared.disk_copy import DiskCopy
+from flask_resource_server.documents.disk_copy import DiskCopy
+from flask_resource_server.documents.fetched_copy import FetchedCopy
+from flask_resource_server.documents.fetching import Fetcher
+from flask_resource_server.documents.files import FollowedFile
+from flask_resource_server.tokens.key_set import convert_key_set
+from flask_resource_server.tokens.keys import PublishedKey, parse_public_keys, read_key_file
 from shared.errors import Unavailable
-from shared.fetched_copy import FetchedCopy
-from shared.fetching import Fetcher
-from shared.files import FollowedFile
 from shared.health import Degraded
-from shared.key_set import convert_key_set
-from shared.keys import PublishedKey, parse_public_keys, read_key_file
 from shared.settings import ResourceServerSettings, Settings
 
 MAXIMUM_SIZE = 64 * 1024  # bytes of a JWK Set

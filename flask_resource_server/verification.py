@@ -8,12 +8,12 @@ from typing import Any
 from flask import Flask, Response, current_app, has_request_context, request
 from flask_jwt_extended import JWTManager, get_jwt
 
+from flask_resource_server.tokens.checks import MAXIMUM_LENGTH
+from flask_resource_server.tokens.jws import WELL_FORMED
+from flask_resource_server.tokens.keys import ALGORITHM
+from flask_resource_server.tokens.verifier import Claims, RefusedToken, Verifier
 from shared.errors import ApiError, InvalidToken, Unauthorized, respond
-from shared.jws import WELL_FORMED
-from shared.keys import ALGORITHM
 from shared.metrics import UNKNOWN_KIDS, count_refusal
-from shared.token_checks import MAXIMUM_LENGTH
-from shared.verifier import Claims, RefusedToken, Verifier
 
 _SCHEME = "bearer"
 _AFTER_SCHEME = re.compile(rf" +({WELL_FORMED.pattern})")

@@ -5,9 +5,9 @@ import sys
 import click
 from flask import Flask
 
+from flask_resource_server.tokens.verifier import Verifier
 from shared.errors import ApiError
 from shared.startup import StartupError
-from shared.verifier import Verifier
 
 
 def init_app(app: Flask, verifier: Verifier) -> None:

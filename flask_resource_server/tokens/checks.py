@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from shared.jws import UnverifiedJws
-from shared.keys import ALGORITHM
+from flask_resource_server.tokens.jws import UnverifiedJws
+from flask_resource_server.tokens.keys import ALGORITHM
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105  # RFC 9068 section 2.1
 LEEWAY = 10  # seconds that two clocks may differ

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from shared.processes import PerProcess
+from flask_resource_server.documents.processes import PerProcess
 from shared.startup import StartupError
 
 T = TypeVar("T")

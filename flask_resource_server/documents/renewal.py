@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
-from shared.disk_copy import NO_ATTEMPT, Attempt, DiskCopy
-from shared.fetching import TIMEOUT
+from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy
+from flask_resource_server.documents.fetching import TIMEOUT
 from shared.logs import format_time
 
 _LONGEST_PAUSE = 3600  # seconds between two fetches, whatever an issuer or a setting says

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared.files import file_version, replace_file
+from flask_resource_server.documents.files import file_version, replace_file
 
 _logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, current_app
 
-from shared.scopes import required_scope
+from flask_resource_server.scopes import required_scope
 
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from flask_resource_server.verification import verified_claims
 from shared.errors import InsufficientScope
 from shared.metrics import count_refusal
-from shared.verification import verified_claims
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,9 +7,9 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from shared.jws import UnverifiedJws, parse_jws
-from shared.token_cache import TokenCache
-from shared.token_checks import LEEWAY, MAXIMUM_LENGTH, Expected, find_faults
+from flask_resource_server.tokens.cache import TokenCache
+from flask_resource_server.tokens.checks import LEEWAY, MAXIMUM_LENGTH, Expected, find_faults
+from flask_resource_server.tokens.jws import UnverifiedJws, parse_jws
 
 Claims = dict[str, Any]
 # Tells from its claims whether a token that is good in every other respect was revoked.

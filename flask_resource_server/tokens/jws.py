@@ -5,7 +5,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any
 
-from shared.strict_json import parse_json
+from flask_resource_server.tokens.strict_json import parse_json
 
 # Python matches these ranges twice as fast as `\w`, and each request with a token is matched.
 WELL_FORMED = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")

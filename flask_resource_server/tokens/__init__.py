@@ -1,0 +1,1 @@
+"""Verify access tokens: keys, checks, status lists. Knows no web framework."""
