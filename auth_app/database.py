@@ -25,7 +25,7 @@ migrate = Migrate(db=db, directory=str(Path(__file__).parent / "migrations"))
 
 
 def init_app(app: Flask, url: str) -> None:
-    """Connect `app`. Raises `StartupError`."""
+    """Connect `app`. Raises `ConfigurationError`."""
     database.init_app(app, db, migrate, url=url, setting="AUTH_DATABASE_URL")
 
 

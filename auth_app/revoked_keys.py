@@ -15,18 +15,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from flask_resource_server.documents.files import FollowedFile, sync_folder
+from flask_resource_server.exceptions import ConfigurationError, Degraded
 from flask_resource_server.tokens.keys import PublishedKey, UnusableKey
 from flask_resource_server.tokens.public_keys import PublicKeys
-from shared.health import Degraded
 from shared.logs import format_time
-from shared.startup import StartupError
 
 # The base64url form of 32 bytes: of the last character only four bits are used.
 _KID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _LINE = re.compile(rf"({_KID.pattern}) (\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 
 
-class UnusableRecord(StartupError):
+class UnusableRecord(ConfigurationError):
     """A record of revoked keys that cannot be read or written, and what to do about it."""
 
 

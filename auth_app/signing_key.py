@@ -15,9 +15,9 @@ from flask import current_app
 from auth_app.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
 from flask_resource_server.documents.files import FollowedFile
+from flask_resource_server.exceptions import Degraded
 from flask_resource_server.tokens.keys import UnusableKey, check_size, thumbprint
 from flask_resource_server.tokens.public_keys import PublicKeys
-from shared.health import Degraded
 
 NOT_PUBLISHED = (
     "{} does not match the public key: make the public key again with `openssl rsa -in private_key.pem "

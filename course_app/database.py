@@ -22,5 +22,5 @@ migrate = Migrate(db=db, directory=str(Path(__file__).parent / "migrations"))
 
 
 def init_app(app: Flask, url: str) -> None:
-    """Connect `app`. Raises `StartupError`."""
+    """Connect `app`. Raises `ConfigurationError`."""
     database.init_app(app, db, migrate, url=url, setting="COURSE_DATABASE_URL")

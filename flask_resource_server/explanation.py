@@ -5,9 +5,9 @@ import sys
 import click
 from flask import Flask
 
+from flask_resource_server.exceptions import ConfigurationError
 from flask_resource_server.tokens.verifier import Verifier
 from shared.errors import ApiError
-from shared.startup import StartupError
 
 
 def init_app(app: Flask, verifier: Verifier) -> None:
@@ -16,7 +16,7 @@ def init_app(app: Flask, verifier: Verifier) -> None:
     def explain_token() -> None:
         try:
             is_accepted = _print_checks(verifier, sys.stdin.read().strip())
-        except StartupError as error:  # there are no keys, or unfit ones
+        except ConfigurationError as error:  # there are no keys, or unfit ones
             raise click.ClickException(str(error)) from None
         if not is_accepted:
             raise SystemExit(1)

@@ -19,8 +19,8 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from flask_resource_server.exceptions import ConfigurationError
 from shared.errors import Unavailable, respond
-from shared.startup import StartupError
 
 # Names for constraints, so that a migration can change them.
 NAMING_CONVENTION = {
@@ -48,13 +48,13 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
 def init_app(app: Flask, db: SQLAlchemy, migrate: Migrate, *, url: str, setting: str) -> None:
     """Connect `app`; a relative SQLite file lies in its instance folder.
 
-    `setting` names the setting that holds the URL. Raises `StartupError`.
+    `setting` names the setting that holds the URL. Raises `ConfigurationError`.
     """
     try:
         parsed = make_url(url)
         parsed.get_dialect()
     except (ArgumentError, NoSuchModuleError):
-        raise StartupError(
+        raise ConfigurationError(
             f"{setting} is not a database URL: use one such as sqlite:///{app.name.partition('_')[0]}.db or "
             "postgresql://user@host/database"
         ) from None

@@ -5,20 +5,14 @@ from collections.abc import Callable, Mapping
 from flask import Flask, current_app
 from werkzeug.exceptions import ServiceUnavailable
 
+from flask_resource_server.exceptions import ConfigurationError, Degraded, Undetermined
 from shared.errors import ApiError
-from shared.startup import StartupError
 
 # By name; a check raises when what it looks at is not fit to serve, and `Degraded` when it is for now. A
-# dictionary that it returns is told.
+# dictionary that it returns is shown.
 Checks = Mapping[str, Callable[[], object]]
 
-
-class Degraded(Exception):
-    """Something can serve as it is, but needs its operator, whom its log tells why; `told` is for all."""
-
-    def __init__(self, problem: str, **told: object) -> None:
-        super().__init__(problem)
-        self.told = told
+_EXPECTED = (ApiError, ConfigurationError, Undetermined)  # whose messages say what to do
 
 
 def init_app(app: Flask, checks: Checks) -> None:
@@ -28,22 +22,22 @@ def init_app(app: Flask, checks: Checks) -> None:
         return {"status": "ok"}
 
     def show_readiness() -> dict[str, object]:
-        degraded, told = [], dict[str, object]()
+        degraded, details = [], dict[str, object]()
         for name, check in checks.items():
             try:
                 result = check()
-                told.update(result if isinstance(result, dict) else {})
+                details.update(result if isinstance(result, dict) else {})
             except Degraded as error:
                 degraded.append(name)
-                told.update(error.told)
-            except (ApiError, StartupError) as error:  # expected, and the message says what to do
+                details.update(error.details)
+            except _EXPECTED as error:
                 current_app.logger.error("not ready: %s: %s", name, error)  # noqa: TRY400
                 raise ServiceUnavailable(retry_after=1) from error
             except Exception as error:
                 current_app.logger.exception("not ready: %s", name)
                 raise ServiceUnavailable(retry_after=1) from error
         status = {"status": "degraded", "degraded": degraded} if degraded else {"status": "ok"}
-        return {**status, **told}
+        return {**status, **details}
 
     app.add_url_rule("/healthz", view_func=show_health)
     app.add_url_rule("/readyz", view_func=show_readiness)

@@ -6,13 +6,14 @@ from flask import Flask, Response, current_app
 from flask.json.provider import DefaultJSONProvider
 
 from flask_resource_server import explanation, protected_resource, verification
+from flask_resource_server.exceptions import ConfigurationError, Undetermined
 from flask_resource_server.tokens.public_keys import PublicKeys, open_public_keys
 from flask_resource_server.tokens.status_lists import Revocations
 from flask_resource_server.tokens.verifier import IsRevoked, Verifier
 from shared import bodies, contract, docs, errors, headers, health, metrics, proxies, request_id
 from shared.logs import init_logs
 from shared.settings import ResourceServerSettings, Settings, load_settings
-from shared.startup import StartupError, add_check, refusal
+from shared.startup import add_check, refusal
 
 
 def create_resource_server(
@@ -82,14 +83,15 @@ def protect(
     app.extensions["public_keys"] = public_keys
     add_check(app, public_keys.check_startup)
     app.register_error_handler(errors.ApiError, errors.respond)
-    app.register_error_handler(StartupError, _respond_to_unfit_keys)
+    app.register_error_handler(ConfigurationError, _respond_to_unfit_keys)
+    app.register_error_handler(Undetermined, lambda _: errors.respond(errors.Unavailable()))
     verifier = Verifier(issuer, [audience], public_keys, is_revoked)
     verification.init_app(app, verifier, current_scopes)
     protected_resource.init_app(app, issuer=issuer, resource=audience)
     explanation.init_app(app, verifier)
 
 
-def _respond_to_unfit_keys(error: StartupError) -> Response:
+def _respond_to_unfit_keys(error: ConfigurationError) -> Response:
     """Answer 503: the keys are read when they are first needed, and again until they are good."""
     current_app.logger.error("%s", error)
     return errors.respond(errors.Unavailable())

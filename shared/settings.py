@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from flask_resource_server.documents.disk_copy import files_of
-from shared.startup import StartupError
+from flask_resource_server.exceptions import ConfigurationError
 
 
 def _check_url(url: str) -> str:
@@ -99,12 +99,12 @@ S = TypeVar("S", bound=Settings)
 def load_settings(kind: type[S]) -> S:
     """Read settings of a kind from the environment and from `.env`.
 
-    Raises `StartupError` that names every problem at once, and no value: a value may be a secret.
+    Raises `ConfigurationError` that names every problem at once, and no value: a value may be a secret.
     """
     try:
         return kind()
     except ValidationError as error:
-        raise StartupError("; ".join(_describe(problem) for problem in error.errors())) from None
+        raise ConfigurationError("; ".join(_describe(problem) for problem in error.errors())) from None
 
 
 def _describe(problem: ErrorDetails) -> str:

@@ -6,27 +6,25 @@ from contextlib import contextmanager
 
 from flask import Flask
 
+from flask_resource_server.exceptions import ConfigurationError
+
 # gunicorn gives up when a worker exits with this status while it boots; after any other it starts the worker
 # again, for ever.
 EXIT_STATUS = 3
 
 
-class StartupError(Exception):
-    """What keeps a service from starting, in one line for its operator."""
-
-
 @contextmanager
 def refusal(service: str) -> Iterator[None]:
-    """Print a `StartupError` as one line on standard error and exit with `EXIT_STATUS`."""
+    """Print a `ConfigurationError` as one line on standard error and exit with `EXIT_STATUS`."""
     try:
         yield
-    except StartupError as error:
+    except ConfigurationError as error:
         sys.stderr.write(f"{service} cannot start: {error}\n")
         sys.exit(EXIT_STATUS)
 
 
 def add_check(app: Flask, check: Callable[[], None]) -> None:
-    """Let `check_startup` call `check`, which raises `StartupError` if the service must not start."""
+    """Let `check_startup` call `check`, which raises `ConfigurationError` if the service must not start."""
     app.extensions.setdefault("startup_checks", []).append(check)
 
 

@@ -14,9 +14,9 @@ from flask.cli import AppGroup, ScriptInfo
 from sqlalchemy.exc import SQLAlchemyError
 
 from auth_app.database import db
+from flask_resource_server.exceptions import ConfigurationError
 from shared.database import lift_statement_timeout
 from shared.errors import ApiError
-from shared.startup import StartupError
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -32,7 +32,7 @@ class Group(AppGroup):
             return super().invoke(ctx)
         except ApiError as error:
             raise click.ClickException(error.description) from None
-        except StartupError as error:
+        except ConfigurationError as error:
             raise click.ClickException(str(error)) from None
         except SQLAlchemyError as error:
             raise click.ClickException(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from flask_resource_server.documents.processes import PerProcess
-from shared.startup import StartupError
+from flask_resource_server.exceptions import ConfigurationError
 
 T = TypeVar("T")
 
@@ -22,8 +22,8 @@ _logger = logging.getLogger(__name__)
 class FollowedFile(Generic[T]):
     """What a file holds: read when it is first needed, and again whenever the file changes.
 
-    `read` makes the value of a path and raises `StartupError` if it cannot. The last good value stays in use
-    then, and `problem` says what is wrong. Safe for threads and forks.
+    `read` makes the value of a path and raises `ConfigurationError` if it cannot. The last good value then stays
+    in use, and `problem` says what is wrong. Safe for threads and forks.
     """
 
     def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
@@ -32,14 +32,14 @@ class FollowedFile(Generic[T]):
         self._lock = PerProcess(threading.Lock)
         self._value: T | None = None
         self._version: tuple[int, ...] | None = None  # of the file when it was read last
-        self._problem: StartupError | None = None
+        self._problem: ConfigurationError | None = None
         self._read_at = float("-inf")  # on the monotonic clock
 
     @property
     def value(self) -> T:
         """Return the last good value. An unchanged file costs one system call.
 
-        Raises the `StartupError` of `read` if there never was a good one.
+        Raises the `ConfigurationError` of `read` if there never was a good one.
         """
         self._follow()
         if self._value is None:
@@ -76,7 +76,7 @@ class FollowedFile(Generic[T]):
         known_problem = self._problem
         try:
             self._value, self._problem = self._read(self._path), None
-        except StartupError as error:
+        except ConfigurationError as error:
             self._problem = error
         self._version, self._read_at = version, time.monotonic()
         if self._problem:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.algorithms import RSAAlgorithm
 
-from shared.startup import StartupError
+from flask_resource_server.exceptions import ConfigurationError
 
 ALGORITHM = "RS256"  # what every key is for
 MINIMUM_BITS = 2048
@@ -25,7 +25,7 @@ _PEM_BLOCK = re.compile(
 )
 
 
-class UnusableKey(StartupError):
+class UnusableKey(ConfigurationError):
     """A key that this service must not work with, and what to do about it."""
 
 

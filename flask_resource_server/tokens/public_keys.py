@@ -11,10 +11,9 @@ from flask_resource_server.documents.disk_copy import DiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
 from flask_resource_server.documents.fetching import Fetcher
 from flask_resource_server.documents.files import FollowedFile
+from flask_resource_server.exceptions import Degraded, Undetermined
 from flask_resource_server.tokens.key_set import convert_key_set
 from flask_resource_server.tokens.keys import PublishedKey, parse_public_keys, read_key_file
-from shared.errors import Unavailable
-from shared.health import Degraded
 from shared.settings import ResourceServerSettings, Settings
 
 MAXIMUM_SIZE = 64 * 1024  # bytes of a JWK Set
@@ -26,7 +25,7 @@ class PublicKeys(Mapping[str, RSAPublicKey], ABC):
     """The keys that verify now, by key ID, so that a token's `kid` chooses its key (RFC 7515 section 4.1.4).
 
     They come and go without a restart. Looking up an unknown key, by `in` too, may ask the issuer for it;
-    `knows` and iteration never do. All raise `UnusableKey` or `Unavailable` while no key is known at all.
+    `knows` and iteration never do. All raise `UnusableKey` or `Undetermined` while no key is known at all.
     """
 
     @abstractmethod
@@ -34,7 +33,7 @@ class PublicKeys(Mapping[str, RSAPublicKey], ABC):
         """Return the keys as they are now, including those that are gone by their date."""
 
     def look_again(self, kid: str) -> PublishedKey:
-        """Look for a key that was not there a moment ago. Raises `KeyError`, `Unavailable`."""
+        """Look for a key that was not there a moment ago. Raises `KeyError`, `Undetermined`."""
         raise KeyError(kid)
 
     def knows(self, kid: str) -> bool:
@@ -138,31 +137,31 @@ class FetchedKeys(PublicKeys):
         self._copy = copy
 
     def read(self) -> Mapping[str, PublishedKey]:
-        """Return the newest known keys. Raises `Unavailable` if none were ever fetched."""
+        """Return the newest known keys. Raises `Undetermined` if none were ever fetched."""
         document = self._copy.document
         if document is None:
             self._copy.look_again()
             document = self._copy.document
         if document is None:
-            raise Unavailable(_UNKNOWN)
+            raise Undetermined(_UNKNOWN)
         return document.keys
 
     def look_again(self, kid: str) -> PublishedKey:
         """Ask the issuer for the key, within the limits of `FetchedCopy`.
 
-        Raises `KeyError` if the issuer does not have it, and `Unavailable` if nobody can know that now: a 401
-        would tell the client to throw away a token that may be good.
+        Raises `KeyError` if the issuer does not have it, and `Undetermined` if nobody can know that now: a
+        401 would tell the client to throw away a token that may be good.
         """
         is_current = self._copy.look_again()
         published = self.read().get(kid)
         if published is None and not is_current:
-            raise Unavailable(_UNKNOWN)
+            raise Undetermined(_UNKNOWN)
         if published is None:
             raise KeyError(kid)
         return published
 
     def check(self) -> None:
-        """Raise `Degraded` while the last fetch failed, `Unavailable` if all have."""
+        """Raise `Degraded` while the last fetch failed, `Undetermined` if all have."""
         problem = self._copy.check()
         self.read()
         if problem:

@@ -11,10 +11,10 @@ from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from typing import Any
 
+from flask_resource_server.exceptions import ConfigurationError
 from flask_resource_server.tokens.checks import HEADER_CHECKS, LEEWAY, Expected, find_faults, is_time
 from flask_resource_server.tokens.jws import UnverifiedJws, parse_jws
 from flask_resource_server.tokens.public_keys import PublicKeys
-from shared.startup import StartupError
 
 LIST_TYPE = "statuslist+jwt"  # section 5.1
 MEDIA_TYPE = f"application/{LIST_TYPE}"
@@ -26,7 +26,7 @@ _PATH_OF_LIST = re.compile(r"/[1-9][0-9]{0,8}")
 _BITS = {1, 2, 4, 8}  # section 4.1
 
 
-class UnusableStatusList(StartupError):
+class UnusableStatusList(ConfigurationError):
     """A status list that this service must not work with."""
 
 

@@ -1,6 +1,6 @@
 """Find out which tokens were revoked from the status lists that the issuer publishes.
 
-The lists are fetched in the background (documents/fetched_copy.py), so that a request costs a look at one bit.
+The lists are fetched in the background: a request costs a look at one bit.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 from flask_resource_server.documents.disk_copy import DiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
 from flask_resource_server.documents.fetching import Fetcher
+from flask_resource_server.exceptions import Degraded, Undetermined
 from flask_resource_server.tokens.checks import LEEWAY
 from flask_resource_server.tokens.public_keys import PublicKeys
 from flask_resource_server.tokens.status_list import (
@@ -24,8 +25,6 @@ from flask_resource_server.tokens.status_list import (
     parse_status_list,
     read_reference,
 )
-from shared.errors import Unavailable
-from shared.health import Degraded
 from shared.metrics import count_refusal
 from shared.settings import ResourceServerSettings
 
@@ -84,7 +83,7 @@ class StatusListsSource:
         return StatusLists({str(uri): self._fetch_list(str(uri)) for uri in uris})
 
     def parse(self, content: bytes) -> StatusLists:
-        """Return those lists of a copy that can be verified now. Raises `ValueError`, `Unavailable`."""
+        """Return those lists of a copy that can be verified now. Raises `ValueError`, `Undetermined`."""
         tokens = json.loads(content)
         if not isinstance(tokens, dict):
             raise UnusableStatusList("it is not a JSON object")
@@ -154,7 +153,7 @@ class Revocations:
     def is_revoked(self, claims: dict[str, Any]) -> bool:
         """Tell from its claims whether a token that is otherwise good was revoked.
 
-        Raises `Unavailable` where that cannot be known, unless the settings accept such a token: a 401 would
+        Raises `Undetermined` where that cannot be known, unless the settings accept such a token: a 401 would
         tell the client to throw it away.
         """
         if self._settings.status_claim == "ignored":
@@ -170,25 +169,25 @@ class Revocations:
             return True
         if (status_list is None or status_list.is_stale) and self._settings.stale_status_lists == "refuse":
             count_refusal("status unknown")
-            raise Unavailable(_UNKNOWN)
+            raise Undetermined(_UNKNOWN)
         return False
 
     def check(self) -> dict[str, object]:
         """Return the seconds since the lists were current.
 
-        Raises `Degraded` while they may not be, and `Unavailable` while tokens are refused for that.
+        Raises `Degraded` while they may not be, and `Undetermined` while tokens are refused for that.
         """
         if self._settings.status_claim == "ignored":
             return {}
         problem, age, document = self._copy.check(), self.age, self._copy.document
-        told = {} if age is None else {"status_lists_age": round(age)}
+        details = {} if age is None else {"status_lists_age": round(age)}
         if document is None or document.left_out or document.is_stale:
             problem = problem or "the status lists are not known, or have expired"
             if self._settings.stale_status_lists == "refuse":
-                raise Unavailable(problem)
+                raise Undetermined(problem)
         if problem:
-            raise Degraded(problem, **told)
-        return {**told}
+            raise Degraded(problem, **details)
+        return {**details}
 
     @property
     def age(self) -> float | None:

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 import course_app
 from auth_app.settings import AuthSettings
 from course_app.settings import CourseSettings
+from flask_resource_server.exceptions import ConfigurationError
 from shared.settings import load_settings
-from shared.startup import StartupError
 from tests.conftest import KeyPair
 from tests.servers import ROOT
 
@@ -88,7 +88,7 @@ def test_bad_setting_is_named_and_its_value_is_not(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    with pytest.raises(StartupError, match=problem) as error:
+    with pytest.raises(ConfigurationError, match=problem) as error:
         load_settings(AuthSettings)
 
     assert "secret" not in str(error.value)
@@ -99,7 +99,7 @@ def test_every_problem_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ISSUER", "RESOURCES", "ACCESS_TOKEN_LIFETIME"):
         monkeypatch.setenv(name, "x")
 
-    with pytest.raises(StartupError, match=r"ISSUER: .*; RESOURCES: .*; ACCESS_TOKEN_LIFETIME: "):
+    with pytest.raises(ConfigurationError, match=r"ISSUER: .*; RESOURCES: .*; ACCESS_TOKEN_LIFETIME: "):
         load_settings(AuthSettings)
 
 
