@@ -16,13 +16,15 @@ from auth_app import (
     well_known,
 )
 from auth_app.models import User
-from auth_app.permissions import current_scopes
+from auth_app.permissions import remaining_scopes
 from auth_app.revoked_keys import RevokedKeys, UnrevokedKeys
 from auth_app.sessions import is_revoked
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import open_signing_key
-from flask_resource_server.tokens.public_keys import open_public_keys
-from shared import resource_server
+from flask_resource_server import ResourceServer
+from flask_resource_server.tokens import TrustedIssuer, Verifier
+from flask_resource_server.tokens.public_keys import open_keys
+from shared import service
 from shared.logs import init_logs
 from shared.settings import load_settings
 from shared.startup import add_check, refusal
@@ -53,9 +55,10 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
 def _add_keys(app: Flask, settings: AuthSettings) -> None:
     """Let `app` sign and verify; the keys are read when they are first needed."""
     revoked_keys = RevokedKeys(settings.revoked_keys_file)
-    public_keys = UnrevokedKeys(open_public_keys(settings), revoked_keys)
+    published = open_keys(settings.jwt_public_key, settings.jwt_public_key_file, "JWT_PUBLIC_KEY")
+    public_keys = UnrevokedKeys(published, revoked_keys)
     signing_key = open_signing_key(settings, public_keys, revoked_keys)
-    app.extensions["signing_key"] = signing_key
+    app.extensions["public_keys"], app.extensions["signing_key"] = public_keys, signing_key
     checks = {
         "keys": public_keys.check,
         "signing_key": signing_key.check,
@@ -63,13 +66,8 @@ def _add_keys(app: Flask, settings: AuthSettings) -> None:
         "database": lambda: database.db.session.scalar(select(User.id).limit(1)),
     }
     ages = {("signing_key_age_seconds", "Since the key that signs was put in place."): signing_key.age}
-    resource_server.furnish(app, settings, checks=checks, ages=ages)
-    resource_server.protect(
-        app,
-        issuer=settings.issuer,
-        audience=settings.issuer,
-        public_keys=public_keys,
-        is_revoked=is_revoked,
-        current_scopes=current_scopes,
-    )
+    service.install_defaults(app, settings, checks=checks, ages=ages)
+    issuer = TrustedIssuer(settings.issuer, frozenset([settings.issuer]), public_keys, is_revoked)
+    ResourceServer(current_scopes=remaining_scopes).protect(app, Verifier(issuer), settings.issuer)
+    add_check(app, public_keys.check_startup)
     add_check(app, signing_key.check_startup)

@@ -7,14 +7,15 @@ from typing import Any
 
 import jwt
 
-from auth_app.current import current_settings
+from auth_app.current import current_public_keys, current_settings
 from auth_app.errors import InvalidTarget
 from auth_app.sessions import is_revoked
 from auth_app.signing_key import PrivateKey, current_signing_key
 from flask_resource_server.tokens.checks import MAXIMUM_LENGTH, TOKEN_TYPE
 from flask_resource_server.tokens.keys import ALGORITHM
-from flask_resource_server.tokens.public_keys import current_public_keys
-from flask_resource_server.tokens.verifier import Claims, RefusedToken, Verifier
+from flask_resource_server.tokens.claims import VerifiedClaims
+from flask_resource_server.tokens.issuers import TrustedIssuer
+from flask_resource_server.tokens.verifier import RefusedToken, Verifier
 
 
 def sign_access_token(
@@ -49,10 +50,11 @@ def sign_jwt(claims: dict[str, Any], kind: str, private_key: PrivateKey) -> str:
     return jwt.encode(claims, private_key.key, ALGORITHM, headers)
 
 
-def read_access_token(token: str) -> Claims | None:
+def read_access_token(token: str) -> VerifiedClaims | None:
     """Return the claims of an access token that is good now, whichever server it is for, or None."""
     settings, public_keys = current_settings(), current_public_keys()
+    issuer = TrustedIssuer(settings.issuer, frozenset(settings.audience), public_keys, is_revoked)
     try:
-        return Verifier(settings.issuer, settings.audience, public_keys, is_revoked).verify(token)
+        return Verifier(issuer).verify(token)
     except RefusedToken:
         return None

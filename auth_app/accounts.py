@@ -18,7 +18,8 @@ from auth_app.session_ends import end_user_sessions
 from auth_app.sessions import find_live_session
 from auth_app.throttle import begin_attempt
 from auth_app.usernames import normalise_username
-from shared.errors import InvalidRequest, InvalidToken, Unavailable
+from flask_resource_server import InvalidToken
+from shared.errors import InvalidRequest, Unavailable
 
 # ASCII only: a letter of another alphabet that looks the same would let one user pass for another.
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")

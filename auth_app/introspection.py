@@ -1,19 +1,21 @@
 """Tell registered clients about tokens at `POST /introspect` (RFC 7662)."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint
 
 from auth_app.access_tokens import read_access_token
+from auth_app.current import current_settings
 from auth_app.clients import require_client
 from auth_app.models import Client
-from auth_app.permissions import current_scopes
+from auth_app.permissions import remaining_scopes
 from auth_app.refresh_tokens import find_session_of_token, is_newest
 from shared.contract import read_body
 
 blueprint = Blueprint("introspection", __name__)
 
-_TOLD = ("scope", "client_id", "username", "exp", "iat", "sub", "aud", "iss", "jti")
+_SHOWN = ("scope", "client_id", "username", "exp", "iat", "sub", "aud", "iss", "jti")
 
 
 @blueprint.post("/introspect")
@@ -31,11 +33,10 @@ def _read_access_token(token: str, client: Client) -> dict[str, Any] | None:
     # A client learns only of tokens for the servers that it was registered with (section 2.2).
     if claims is None:
         return None
-    audience = [claims["aud"]] if isinstance(claims["aud"], str) else claims["aud"]
-    if not set(audience) & set(client.resources):
+    if not set(claims.audience) & set(client.resources):
         return None
-    told = {name: claims[name] for name in _TOLD if name in claims}
-    return {"token_type": "Bearer"} | told | {"scope": _narrow(claims), "aud": audience}
+    shown = {name: claims[name] for name in _SHOWN if name in claims}
+    return {"token_type": "Bearer"} | shown | {"scope": _narrow(claims), "aud": claims.audience}
 
 
 def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:
@@ -54,10 +55,10 @@ def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:
         "username": session.user.username,
         "exp": session.expires_at,
         "iat": session.created_at,
-        "iss": current_app.extensions["settings"].issuer,
+        "iss": current_settings().issuer,
     }
 
 
-def _narrow(claims: dict[str, Any]) -> str:
+def _narrow(claims: Mapping[str, Any]) -> str:
     """Return what is left of a token's scope by now."""
-    return " ".join(sorted(current_scopes(claims)))
+    return " ".join(sorted(remaining_scopes(claims)))

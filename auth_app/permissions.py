@@ -11,7 +11,7 @@ from auth_app.models import FIRST_PARTY, Client, User
 from auth_app.roles import scopes_of
 
 
-def current_scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+def remaining_scopes(claims: Mapping[str, Any]) -> frozenset[str]:
     """Return those scopes of a verified token that its user and its client still have.
 
     A user who must choose another password has none until then.

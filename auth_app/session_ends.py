@@ -17,7 +17,7 @@ from auth_app.audit import record_on_commit
 from auth_app.database import db
 from auth_app.models import FIRST_PARTY, RevocationJob, Session, StatusList, User
 from auth_app.status_indexes import mark_changed
-from shared.errors import InvalidToken
+from flask_resource_server import InvalidToken
 
 _logger = logging.getLogger(__name__)
 

@@ -205,7 +205,7 @@ def _find_client_session(claims: dict[str, Any]) -> Session | None:
     return db.session.scalar(_LIVE_BY_INDEX, {"list": list_id, "index": index, "now": int(time.time())})
 
 
-def is_revoked(claims: dict[str, Any]) -> bool:
+def is_revoked(claims: Mapping[str, Any]) -> bool:
     """Tell whether the session that an access token belongs to has ended."""
     return find_session_of(claims) is None
 

@@ -19,10 +19,16 @@ from auth_app.roles import DEFAULT_ROLE
 from auth_app.session_ends import set_pending_bits
 from auth_app.sessions import find_session_of, lock_holder
 from auth_app.usernames import normalise_username
-from flask_resource_server.scopes import current_subject, require_scope
-from flask_resource_server.verification import verified_claims
+from flask_resource_server import (
+    InsufficientScope,
+    InvalidToken,
+    current_scopes,
+    current_subject,
+    current_token,
+    require_scope,
+)
+from flask_resource_server.errors import Unauthorized
 from shared.contract import read_body, read_query
-from shared.errors import InsufficientScope, InvalidToken, Unauthorized
 
 blueprint = Blueprint("users", __name__, url_prefix="/users")
 
@@ -69,8 +75,8 @@ def list_users() -> dict[str, object]:
 @jwt_required(optional=True)
 def add_user() -> Response:
     """Add a user, with any roles; or, where that is allowed, let people add themselves."""
-    is_manager = bool(get_jwt())
-    if is_manager and SCOPE not in verified_claims().scopes:
+    is_manager = current_token() is not None
+    if is_manager and SCOPE not in current_scopes():
         raise InsufficientScope(SCOPE)
     if not is_manager and not current_settings().self_registration:
         raise Unauthorized
@@ -142,7 +148,7 @@ def _confirm_permission() -> None:
     lock_holder(get_jwt())
     if find_session_of(get_jwt()) is None:
         raise InvalidToken
-    if SCOPE not in verified_claims().scopes:
+    if SCOPE not in current_scopes():
         raise InsufficientScope(SCOPE)
 
 

@@ -6,9 +6,11 @@ from sqlalchemy import select
 from course_app import cli, courses, database, enrolments
 from course_app.models import Course
 from course_app.settings import CourseSettings
-from shared.resource_server import create_resource_server
+from flask_resource_server import ResourceServer
+from shared import service
+from shared.logs import init_logs
 from shared.settings import load_settings
-from shared.startup import refusal
+from shared.startup import add_check, refusal
 
 
 def create_app(settings: CourseSettings | None = None) -> Flask:
@@ -17,10 +19,18 @@ def create_app(settings: CourseSettings | None = None) -> Flask:
     Exits with one line on standard error when the settings are unfit. Keys are read when first needed.
     """
     with refusal("course_app"):
+        init_logs()
         settings = settings or load_settings(CourseSettings)
-        checks = {"database": lambda: database.db.session.scalar(select(Course.id).limit(1))}
-        app = create_resource_server(__name__, settings, checks)
+        app = Flask(__name__, static_folder=None)
+        tokens = ResourceServer(app, resource=settings.resource, issuers=[settings.trusted_issuer])
         database.init_app(app, settings.course_database_url.get_secret_value())
+        checks = {"database": lambda: database.db.session.scalar(select(Course.id).limit(1))}
+        ages = {
+            ("keys_age_seconds", "Since the key set was up to date."): tokens.ages["keys"],
+            ("status_lists_age_seconds", "Since the lists were up to date."): tokens.ages["status_lists"],
+        }
+        service.install_defaults(app, settings, checks={**tokens.checks, **checks}, ages=ages)
+        add_check(app, tokens.check_startup)
         cli.init_app(app)
         courses.init_app(app)
         app.register_blueprint(enrolments.blueprint)

@@ -14,7 +14,7 @@ from werkzeug.routing import IntegerConverter
 from course_app.database import db
 from course_app.errors import CapacityTooSmall, NotYours
 from course_app.models import Course
-from flask_resource_server.scopes import current_subject, require_scope
+from flask_resource_server import current_subject, require_scope
 from shared.contract import read_body, read_query
 
 blueprint = Blueprint("courses", __name__, url_prefix="/courses")

@@ -10,7 +10,7 @@ from course_app.courses import PAGE, find_course, show_page
 from course_app.database import db
 from course_app.errors import CourseFull
 from course_app.models import Course, Enrolment
-from flask_resource_server.scopes import current_subject, require_scope
+from flask_resource_server import current_subject, require_scope
 
 blueprint = Blueprint("enrolments", __name__)
 

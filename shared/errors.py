@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from flask import Flask, Response, current_app, jsonify
+from flask import Flask, Response, jsonify
 from werkzeug import Response as AnyResponse
 from werkzeug.exceptions import BadRequestKeyError, HTTPException, SecurityError, default_exceptions
+
+from flask_resource_server.errors import BearerError, Unauthorized, format_challenge
 
 
 class ApiError(Exception):
@@ -25,57 +27,9 @@ class ApiError(Exception):
         """Return the headers that this refusal carries."""
         return {}
 
-    @property
-    def challenge(self) -> dict[str, str] | None:
-        """Return the parameters of the Bearer challenge, None where it has none."""
-        return None
-
 
 class InvalidRequest(ApiError):
     """A parameter is missing, repeated or malformed (RFC 6749 section 5.2)."""
-
-
-class Unauthorized(ApiError):
-    """No token came, and the challenge tells no more than that (RFC 6750 section 3.1)."""
-
-    status = 401
-    error = "unauthorized"
-    description = "Send an access token in the header Authorization: Bearer."
-
-    @property
-    def challenge(self) -> dict[str, str]:
-        """Return no parameter."""
-        return {}
-
-
-class InvalidToken(ApiError):
-    """A token came that is not accepted; why is not told (RFC 6750 section 3.1)."""
-
-    status = 401
-    error = "invalid_token"
-    description = "The access token is malformed, expired, revoked or not meant for this service."
-
-    @property
-    def challenge(self) -> dict[str, str]:
-        """Return the error code."""
-        return {"error": self.error, "error_description": self.description}
-
-
-class InsufficientScope(ApiError):
-    """A good token lacks the scope that the request needs (RFC 6750 section 3.1)."""
-
-    status = 403
-    error = "insufficient_scope"
-    description = "The access token lacks the scope that this request needs."
-
-    def __init__(self, scope: str) -> None:
-        super().__init__()
-        self.scope = scope
-
-    @property
-    def challenge(self) -> dict[str, str]:
-        """Return the scope that would do."""
-        return {"error": self.error, "scope": self.scope}
 
 
 class Unavailable(ApiError):
@@ -95,7 +49,7 @@ class Unavailable(ApiError):
 # other status the standard library has a phrase.
 _HTTP_ERRORS = {
     400: (InvalidRequest.error, InvalidRequest.description),
-    401: (Unauthorized.error, Unauthorized.description),
+    401: (Unauthorized.error, str(Unauthorized.description)),
     403: ("forbidden", "You may not do this."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
@@ -126,15 +80,13 @@ _CONTENT_HEADERS = {"content-type", "content-length", "content-encoding"}
 def init_app(app: Flask) -> None:
     """Answer every error of `app` in this format."""
     app.register_error_handler(ApiError, respond)
+    app.register_error_handler(BearerError, lambda error: error.get_response())
     app.register_error_handler(HTTPException, _respond_to_http_error)
 
 
 def respond(error: ApiError) -> Response:
     """Make the response to a refusal."""
-    headers = list(error.headers.items())
-    if error.challenge is not None:
-        headers.append(_make_challenge(error.challenge))
-    return _make_response(error.status, error.error, error.description, headers)
+    return _make_response(error.status, error.error, error.description, error.headers.items())
 
 
 def describe_status(status: int) -> tuple[str, str]:
@@ -148,13 +100,6 @@ def describe_status(status: int) -> tuple[str, str]:
     return re.sub(r"\W+", "_", phrase.lower()), f"{phrase}."
 
 
-def _make_challenge(parameters: dict[str, str]) -> tuple[str, str]:
-    """Return a Bearer challenge that names this service's metadata (RFC 9728 section 5.1)."""
-    parameters = parameters | {"resource_metadata": current_app.extensions["resource_metadata"]}
-    quoted = ", ".join(f'{name}="{value}"' for name, value in parameters.items())
-    return "WWW-Authenticate", f"Bearer {quoted}"
-
-
 def _respond_to_http_error(error: HTTPException) -> AnyResponse | HTTPException:
     if error.response is not None:
         return error  # its author has written the whole response
@@ -163,7 +108,7 @@ def _respond_to_http_error(error: HTTPException) -> AnyResponse | HTTPException:
     code, sentence = describe_status(status)
     headers = [(name, value) for name, value in original.headers if name.lower() not in _CONTENT_HEADERS]
     if status == 401 and "WWW-Authenticate" not in original.headers:
-        headers.append(_make_challenge({}))
+        headers.append(("WWW-Authenticate", format_challenge({})))
     return _make_response(status, code, _text_of_author(error) or sentence, headers)
 
 

@@ -20,6 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from werkzeug.exceptions import NotFound
 
+from flask_resource_server.signals import token_refused
 from shared.settings import Settings
 
 # By name and meaning; None where there is nothing to tell.
@@ -29,7 +30,7 @@ _REQUESTS = Histogram(
     "http_request_duration_seconds", "Requests, by how long they took.", ["method", "route", "status"]
 )
 _REFUSALS = Counter("token_refusals_total", "Requests without a token that is accepted.", ["reason"])
-UNKNOWN_KIDS = Counter("unknown_kids_total", "Tokens that named a key that is not known.")
+_UNKNOWN_KIDS = Counter("unknown_kids_total", "Tokens that named a key that is not known.")
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -62,6 +63,7 @@ def init_app(app: Flask, settings: Settings, ages: Ages) -> None:
         counts = generate_latest(_registry_of_all_workers())
         return Response(counts + generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
+    token_refused.connect(_count_refusal, app)
     app.before_request(_start)
     app.after_request(_count)
     app.add_url_rule("/metrics", view_func=show_metrics)
@@ -76,9 +78,10 @@ def _registry_of_all_workers() -> CollectorRegistry:
     return registry
 
 
-def count_refusal(reason: str) -> None:
-    """Count a request that was refused for its token."""
+def _count_refusal(_app: Flask, reason: str) -> None:
     _REFUSALS.labels(reason).inc()
+    if reason == "kid":
+        _UNKNOWN_KIDS.inc()
 
 
 def _start() -> None:

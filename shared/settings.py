@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
-from flask_resource_server.documents.disk_copy import files_of
 from flask_resource_server.exceptions import ConfigurationError
 
 
@@ -47,49 +46,6 @@ class Settings(BaseSettings):
     def _take_one_public_key(self) -> Self:
         if self.jwt_public_key and "jwt_public_key_file" in self.model_fields_set:
             raise ValueError("JWT_PUBLIC_KEY and JWT_PUBLIC_KEY_FILE are both set: keep one of them")
-        return self
-
-
-class ResourceServerSettings(Settings):
-    """What a service knows that accepts tokens and must not be able to make them."""
-
-    resource: Url = Field(default="http://127.0.0.1:8082", description="This service's own URL.")
-    jwks_url: Url | None = None
-    jwks_copy_file: Path = Path("keys/jwks.pem")
-    jwks_refresh: int = Field(default=60, gt=0, description="Seconds from one fetch to the next.")
-    jwks_cooldown: int = Field(default=10, gt=0, description="Seconds without one, whatever tokens name.")
-
-    status_lists_url: Url | None = Field(default=None, description="Unless it is at ISSUER.")
-    status_lists_copy_file: Path = Path("keys/status_lists.json")
-    status_claim: Literal["optional", "required", "ignored"] = "optional"
-    stale_status_lists: Literal["refuse", "accept"] = "refuse"
-
-    @model_validator(mode="after")
-    def _take_one_source(self) -> Self:
-        for name in ("jwt_public_key", "jwt_public_key_file"):
-            if self.jwks_url and name in self.model_fields_set:
-                raise ValueError(f"JWKS_URL and {name.upper()} are both set: keep one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _keep_files_apart(self) -> Self:
-        keys = "jwks_copy_file" if self.jwks_url else "jwt_public_key_file"
-        key_files = files_of(getattr(self, keys)) if self.jwks_url else {getattr(self, keys).resolve()}
-        if key_files & files_of(self.status_lists_copy_file):
-            raise ValueError(
-                f"{keys.upper()} and STATUS_LISTS_COPY_FILE would overwrite each other: name two other files"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _refuse_private_keys(self) -> Self:
-        for source in (EnvSettingsSource(type(self)), DotEnvSettingsSource(type(self))):
-            for name in source.env_vars:
-                if name.upper().startswith("JWT_PRIVATE_KEY"):
-                    raise ValueError(
-                        f"{name.upper()} is set, but this service only verifies tokens and must not see a "
-                        "private key: unset it here and set it for auth_app alone"
-                    )
         return self
 
 

@@ -20,6 +20,10 @@ class FetchError(Exception):
     """A document that could not be fetched."""
 
 
+class RefusedFetch(FetchError):
+    """The server has answered, with a 4xx: what is asked for is not there, or not for us."""
+
+
 class Fetcher:
     """GETs documents of a media type, of `maximum` bytes at the most, for one thread at a time.
 
@@ -43,7 +47,8 @@ class Fetcher:
         if response.status == 304 and tag:
             return known
         if response.status != 200:
-            raise FetchError(f"the status is {response.status}, not 200")
+            kind = RefusedFetch if 400 <= response.status < 500 else FetchError
+            raise kind(f"the status is {response.status}, not 200")
         if response.headers.get("Content-Encoding") == "gzip":
             body = _unpack(body, self._maximum + 1)
         if len(body) > self._maximum:

@@ -7,16 +7,18 @@ verifier's affair.)
 
 import threading
 import time
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from flask_resource_server.tokens.issuers import TrustedIssuer
 
 MAXIMUM_TOKENS = 1024  # in each worker; about 2 KiB each
 
 
 class _Verified(NamedTuple):
     payload: str
+    issuer: TrustedIssuer
     kid: str
     key: RSAPublicKey
     begins_at: float
@@ -30,30 +32,31 @@ class TokenCache:
     Safe for threads: reading takes no lock, and every change takes the same one.
     """
 
-    def __init__(self, public_keys: Mapping[str, RSAPublicKey]) -> None:
-        self._public_keys = public_keys
+    def __init__(self) -> None:
         self._tokens: dict[str, _Verified] = {}
         self._changing = threading.Lock()
 
-    def get(self, token: str) -> str | None:
-        """Return the payload of a token that was accepted before and still would be, or None."""
+    def get(self, token: str) -> tuple[str, TrustedIssuer] | None:
+        """Return the payload of a token that was accepted before and still would be, and its issuer."""
         known = self._tokens.get(token)
         if known is None:
             return None
         # A key that was read anew is another object, even if it is the same key: then all is verified again.
-        is_in_force = self._public_keys.get(known.kid) is known.key
+        is_in_force = known.issuer.public_keys.get(known.kid) is known.key
         if is_in_force and known.begins_at <= time.time() < known.ends_at:
-            return known.payload
+            return known.payload, known.issuer
         with self._changing:
             self._tokens.pop(token, None)
         return None
 
-    def add(self, token: str, payload: str, kid: str, begins_at: float, ends_at: float) -> None:
+    def add(
+        self, token: str, payload: str, issuer: TrustedIssuer, kid: str, begins_at: float, ends_at: float
+    ) -> None:
         """Add a token that has just been accepted, good between two times in seconds since the epoch."""
-        key = self._public_keys.get(kid)
+        key = issuer.public_keys.get(kid)
         if key is None:  # it was dropped in this very moment
             return
         with self._changing:
             while len(self._tokens) >= MAXIMUM_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
-            self._tokens[token] = _Verified(payload, kid, key, begins_at, ends_at)
+            self._tokens[token] = _Verified(payload, issuer, kid, key, begins_at, ends_at)

@@ -2,15 +2,23 @@
 
 import json
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from flask_resource_server.tokens.jws import decode_base64url
-from flask_resource_server.tokens.keys import ALGORITHM, MINIMUM_BITS, UnusableKey
+from flask_resource_server.tokens.keys import (
+    ALGORITHM,
+    MINIMUM_BITS,
+    PublishedKey,
+    UnusableKey,
+    public_jwk,
+    thumbprint,
+)
 
 # RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
@@ -24,32 +32,64 @@ _REPEATS = object()  # marks a JSON object of which a member is repeated
 _logger = logging.getLogger(__name__)
 
 
-class _PrivateKey(UnusableKey):
+class _OtherKey(UnusableKey):
+    """A key that is not for us; `level` is that of the log line."""
+
+    level = logging.INFO
+
+
+class _PrivateKey(_OtherKey):
     """A key that the issuer has published by mistake."""
 
+    level = logging.ERROR
 
-@lru_cache(maxsize=4)  # the set is converted at each fetch, and what it skips is logged when it has changed
-def convert_key_set(body: bytes) -> bytes:
-    """Return the keys of a JWK Set that can verify RS256 signatures, as PEM blocks.
 
-    A key that cannot is skipped, and the others are kept (RFC 7517 section 5). An empty set has no keys: the
-    issuer has revoked them all. Raises `UnusableKey` if keys were published and none can be used.
+@dataclass(frozen=True)
+class KeySet:
+    """The keys of a set that can verify, by key ID."""
+
+    keys: Mapping[str, PublishedKey]
+
+    @property
+    def content(self) -> bytes:
+        """Return these keys as a JWK Set, for the copy on disk."""
+        jwks = [{"kid": kid, **public_jwk(published.key)} for kid, published in self.keys.items()]
+        return json.dumps({"keys": jwks}).encode()
+
+
+@lru_cache(maxsize=4)  # the set is parsed at each fetch, and what it skips is logged when it has changed
+def parse_key_set(body: bytes) -> KeySet:
+    """Return the keys of a JWK Set that can verify RS256 signatures, by their `kid`.
+
+    A key that cannot is skipped, and the others are kept (RFC 7517 section 5); so is a second key of the same
+    `kid`. A key without `kid` is named by its thumbprint. An empty set has no keys: the issuer has revoked
+    them all. Raises `UnusableKey` if keys were published and none can be used.
     """
-    keys, skipped = [], []
+    keys: dict[str, PublishedKey] = {}
+    skipped: list[tuple[int, str]] = []
     jwks = _parse_set(body)
-    level = logging.WARNING
     for index, jwk in enumerate(jwks):
         try:
-            keys.append(_parse_key(jwk))
+            key = _parse_key(jwk)
+            _add(keys, key, jwk.get("kid"))
+        except _OtherKey as error:
+            skipped.append((error.level, f"keys[{index}] {error}"))
         except UnusableKey as error:
-            skipped.append(f"keys[{index}] {error}")
-            level = logging.ERROR if isinstance(error, _PrivateKey) else level
-    named = "; ".join(skipped[:_MAXIMUM_NAMED])
+            skipped.append((logging.WARNING, f"keys[{index}] {error}"))
+    named = "; ".join(text for _, text in skipped[:_MAXIMUM_NAMED])
     if jwks and not keys:
         raise UnusableKey(f"the set holds no RSA key that verifies {ALGORITHM} signatures: {named}")
     if skipped:
+        level = max(level for level, _ in skipped)
         _logger.log(level, "skipped %d of the %d keys in the set: %s", len(skipped), len(jwks), named)
-    return b"\n".join(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in keys)
+    return KeySet(keys)
+
+
+def _add(keys: dict[str, PublishedKey], key: RSAPublicKey, kid: object) -> None:
+    name = kid if isinstance(kid, str) and kid else thumbprint(key)
+    if name in keys:
+        raise UnusableKey("has the kid of another key in the set")
+    keys[name] = PublishedKey(key)
 
 
 def _parse_set(body: bytes) -> list[Any]:
@@ -87,11 +127,11 @@ def _check_purpose(jwk: Any) -> None:
     if PRIVATE_MEMBERS & jwk.keys():
         raise _PrivateKey("is a private or a secret key, and must not be used any more by anybody")
     if jwk.get("kty") != "RSA":
-        raise UnusableKey("is not an RSA key")
+        raise _OtherKey("is not an RSA key")
     operations = jwk.get("key_ops", ["verify"])
     may_verify = isinstance(operations, list) and "verify" in operations
     if not may_verify or jwk.get("use", "sig") != "sig" or jwk.get("alg", ALGORITHM) != ALGORITHM:
-        raise UnusableKey(f"is not for {ALGORITHM} signatures")
+        raise _OtherKey(f"is not for {ALGORITHM} signatures")
 
 
 def _check_size(n: int, e: int) -> None:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from jwt.algorithms import RSAAlgorithm
 
 from flask_resource_server.exceptions import ConfigurationError
 
@@ -49,7 +48,7 @@ def read_key_file(path: Path) -> dict[str, PublishedKey]:
     except OSError as error:
         raise UnusableKey(
             f"{path} cannot be read ({error.strerror}): put the issuer's public key there, or name its file "
-            "in JWT_PUBLIC_KEY_FILE"
+            "in the setting for it (JWT_PUBLIC_KEY_FILE of our services, PUBLIC_KEY_FILE of the kit)"
         ) from None
     return parse_public_keys(text, str(path))
 
@@ -96,11 +95,19 @@ def check_size(key: RSAPublicKey, source: str) -> None:
 
 def public_jwk(key: RSAPublicKey) -> dict[str, str]:
     """Return the members that identify an RSA public key: `e`, `kty`, `n` (RFC 7518 section 6.3.1)."""
-    jwk = RSAAlgorithm.to_jwk(key, as_dict=True)
-    return {member: jwk[member] for member in ("e", "kty", "n")}
+    numbers = key.public_numbers()
+    return {"e": _encode_number(numbers.e), "kty": "RSA", "n": _encode_number(numbers.n)}
+
+
+def _encode_number(number: int) -> str:
+    return _encode(number.to_bytes((number.bit_length() + 7) // 8))
+
+
+def _encode(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def thumbprint(key: RSAPublicKey) -> str:
     """Return a key's ID: the base64url SHA-256 of its canonical JWK (RFC 7638 section 3)."""
     canonical = json.dumps(public_jwk(key), sort_keys=True, separators=(",", ":"))
-    return urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
+    return _encode(hashlib.sha256(canonical.encode()).digest())

@@ -1,24 +1,22 @@
-"""Hold the public keys that verify now, wherever the settings say that they come from."""
+"""Hold the public keys that verify now, wherever they come from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from flask import current_app
 
-from flask_resource_server.documents.disk_copy import DiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
-from flask_resource_server.documents.fetching import Fetcher
+from flask_resource_server.documents.fetching import Fetcher, FetchError
 from flask_resource_server.documents.files import FollowedFile
 from flask_resource_server.exceptions import Degraded, Undetermined
-from flask_resource_server.tokens.key_set import convert_key_set
+from flask_resource_server.tokens.discovery import Discovery
+from flask_resource_server.tokens.key_set import KeySet, parse_key_set
 from flask_resource_server.tokens.keys import PublishedKey, parse_public_keys, read_key_file
-from shared.settings import ResourceServerSettings, Settings
 
 MAXIMUM_SIZE = 64 * 1024  # bytes of a JWK Set
 
-_UNKNOWN = "The service cannot get the issuer's keys just now. Try again later."
+_UNKNOWN = "the issuer's keys are not known yet, or not the newest"
 
 
 class PublicKeys(Mapping[str, RSAPublicKey], ABC):
@@ -95,31 +93,28 @@ class FollowedKeys(PublicKeys):
             raise Degraded(problem)
 
 
-@dataclass(frozen=True)
-class KeySet:
-    """The keys of a JWK Set, and as PEM text."""
-
-    content: bytes
-    keys: Mapping[str, PublishedKey]
-
-
 class KeySetSource:
-    """A JWK Set at a URL, of which the copy on disk is PEM text."""
+    """A JWK Set at a URL, or where the issuer's metadata says that it is."""
 
-    def __init__(self, url: str, refresh: float) -> None:
-        self.url = url
+    def __init__(self, place: str | Discovery, refresh: float, proxy: str | None = None) -> None:
+        self._place = place
+        self.url = place if isinstance(place, str) else f"the jwks_uri of {place.url}"
         self._refresh = refresh
-        self._fetcher = Fetcher("application/json", MAXIMUM_SIZE)
+        self._fetcher = Fetcher("application/json", MAXIMUM_SIZE, proxy=proxy)
 
     def fetch(self) -> KeySet:
         """Return the set as the issuer publishes it now. Raises."""
-        return self.parse(convert_key_set(self._fetcher.fetch(self.url)))
+        if isinstance(self._place, str):
+            return parse_key_set(self._fetcher.fetch(self._place))
+        try:
+            return parse_key_set(self._fetcher.fetch(self._place.metadata().jwks_uri))
+        except FetchError:
+            self._place.look_again()  # for the next attempt: the set may have moved
+            raise
 
     def parse(self, content: bytes) -> KeySet:
-        """Return the set that PEM text holds; an issuer may have revoked all keys. Raises `UnusableKey`."""
-        if not content:
-            return KeySet(content, {})
-        return KeySet(content, parse_public_keys(content.decode("ascii", errors="replace"), "the copy"))
+        """Return the set that a copy on disk holds. Raises."""
+        return parse_key_set(content)
 
     def merge(self, new: KeySet, known: KeySet | None) -> KeySet:  # noqa: ARG002
         """Return the newer set: a key that is not in it has been removed."""
@@ -176,23 +171,13 @@ class FetchedKeys(PublicKeys):
         return self._copy.age
 
 
-def open_public_keys(settings: Settings) -> PublicKeys:
-    """Return the keys that the settings name: PEM text, a file that is followed, or a JWK Set.
+def open_keys(text: str | None, file: Path | None, setting: str) -> PublicKeys:
+    """Return the keys of PEM text, which the setting `setting` holds, or of a file that is followed.
 
-    Text is parsed at once, for it is a setting; nothing else is read. Raises `UnusableKey`.
+    Text is parsed at once; a file is read when it is first needed. Raises `UnusableKey`.
     """
-    if settings.jwt_public_key:
+    if text:
         # An environment file often cannot hold line breaks and spells them out.
-        text = settings.jwt_public_key.replace("\\n", "\n")
-        return FixedKeys(parse_public_keys(text, "JWT_PUBLIC_KEY"))
-    if isinstance(settings, ResourceServerSettings) and settings.jwks_url:
-        source = KeySetSource(settings.jwks_url, settings.jwks_refresh)
-        disk = DiskCopy(settings.jwks_copy_file, "JWKS_COPY_FILE")
-        return FetchedKeys(FetchedCopy(source, disk, cooldown=settings.jwks_cooldown))
-    return FollowedKeys(FollowedFile(settings.jwt_public_key_file, read_key_file))
-
-
-def current_public_keys() -> PublicKeys:
-    """Return the public keys of the current application."""
-    public_keys: PublicKeys = current_app.extensions["public_keys"]
-    return public_keys
+        return FixedKeys(parse_public_keys(text.replace("\\n", "\n"), setting))
+    assert file
+    return FollowedKeys(FollowedFile(file, read_key_file))

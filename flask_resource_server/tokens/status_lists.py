@@ -6,14 +6,17 @@ The lists are fetched in the background: a request costs a look at one bit.
 import json
 import logging
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from flask_resource_server.documents.disk_copy import DiskCopy
+from flask_resource_server.documents.disk_copy import DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
 from flask_resource_server.documents.fetching import Fetcher
 from flask_resource_server.exceptions import Degraded, Undetermined
 from flask_resource_server.tokens.checks import LEEWAY
+from flask_resource_server.tokens.discovery import Discovery
 from flask_resource_server.tokens.public_keys import PublicKeys
 from flask_resource_server.tokens.status_list import (
     MEDIA_TYPE,
@@ -25,15 +28,13 @@ from flask_resource_server.tokens.status_list import (
     parse_status_list,
     read_reference,
 )
-from shared.metrics import count_refusal
-from shared.settings import ResourceServerSettings
 
 DEFAULT_TTL = 30  # seconds between fetches while no list says how many
 COOLDOWN = 1  # seconds: only a token that the issuer has signed can cause a fetch
 MAXIMUM_SIZE = 2 * 1024 * 1024  # bytes of a signed list
 MAXIMUM_LISTS = 100
 
-_UNKNOWN = "The service cannot tell now whether the access token was revoked. Try again later."
+_UNKNOWN = "whether the token was revoked is not known: its status list could not be fetched"
 
 _logger = logging.getLogger(__name__)
 
@@ -64,23 +65,65 @@ class StatusLists:
         return json.dumps({uri: signed.token for uri, signed in self.lists.items()}).encode()
 
 
+class ListAddress:
+    """Where an issuer publishes its status lists: what its metadata says, or a setting.
+
+    At the address stands a document that names the lists, and below it, by number, each of them. `setting` is
+    where they are fetched if that is not where the issuer says, as in a private network: their names stay.
+    """
+
+    def __init__(self, issuer: str, setting: str | None, discovery: Discovery) -> None:
+        self._default = issuer + PATH
+        self._setting = setting
+        self._discovery = discovery
+
+    @property
+    def label(self) -> str:
+        """Return the address for log lines."""
+        return self._setting or self._default
+
+    def find(self) -> str | None:
+        """Return where to fetch, None if the issuer has no lists; may wait. Raises `Undetermined`."""
+        return self._setting or self._discovery.metadata().status_lists_uri
+
+    def prefix(self) -> str | None:
+        """Return what the names of the lists begin with, None if it has none. Raises `Undetermined`."""
+        if self._setting:
+            return self._default
+        metadata = self._discovery.known()
+        if metadata is None or metadata.status_lists_uri is None:
+            self._discovery.look_again()  # the issuer may have begun to publish lists
+            metadata = self._discovery.known()
+        if metadata is None:
+            raise Undetermined(f"the metadata of {self._default.removesuffix(PATH)} is not known yet")
+        return metadata.status_lists_uri
+
+    def names(self, uri: str) -> bool:
+        """Tell whether this is the name of a list of the issuer. Raises `Undetermined`."""
+        prefix = self.prefix()
+        return prefix is not None and uri.startswith(prefix) and is_path_of_list(uri.removeprefix(prefix))
+
+
 class StatusListsSource:
     """The issuer's status lists: a document that names them, and each of them."""
 
-    def __init__(self, settings: ResourceServerSettings, public_keys: PublicKeys) -> None:
-        self._prefix = settings.issuer + PATH  # of the lists' own names; where they are fetched may differ
-        self.url = settings.status_lists_url or self._prefix
+    def __init__(self, address: ListAddress, public_keys: PublicKeys, proxy: str | None = None) -> None:
+        self._address = address
+        self.url = address.label
         self._public_keys = public_keys
-        self._fetcher = Fetcher(MEDIA_TYPE, MAXIMUM_SIZE)
+        self._fetcher = Fetcher(MEDIA_TYPE, MAXIMUM_SIZE, proxy=proxy)
         self._held_back: set[str] = set()  # lists of which the issuer published an older version last
 
     def fetch(self) -> StatusLists:
         """Return the lists as the issuer publishes them now. Raises."""
-        answer = json.loads(self._fetcher.fetch(self.url))
+        url = self._address.find()
+        if url is None:
+            return StatusLists({})
+        answer = json.loads(self._fetcher.fetch(url))
         uris = answer.get("status_lists") if isinstance(answer, dict) else None
         if not isinstance(uris, list) or len(uris) > MAXIMUM_LISTS:
-            raise UnusableStatusList(f"{self.url} does not name the issuer's status lists")
-        return StatusLists({str(uri): self._fetch_list(str(uri)) for uri in uris})
+            raise UnusableStatusList(f"{url} does not name the issuer's status lists")
+        return StatusLists({str(uri): self._fetch_list(url, str(uri)) for uri in uris})
 
     def parse(self, content: bytes) -> StatusLists:
         """Return those lists of a copy that can be verified now. Raises `ValueError`, `Undetermined`."""
@@ -90,7 +133,7 @@ class StatusListsSource:
         lists, left_out = {}, set()
         for uri, token in tokens.items():
             try:
-                if self.names(uri):
+                if self._address.names(uri):
                     lists[uri] = SignedList(token, parse_status_list(token, uri, self._public_keys))
             except UnusableStatusList:  # its key was removed, or is not known yet
                 left_out.add(uri)
@@ -121,14 +164,11 @@ class StatusListsSource:
         """Tell whether the time of a list is to be believed: not with a revoked key, nor in the future."""
         return self._public_keys.knows(known.kid) and known.issued_at <= time.time() + LEEWAY
 
-    def names(self, uri: str) -> bool:
-        """Tell whether this is the URI of a list of the issuer."""
-        return uri.startswith(self._prefix) and is_path_of_list(uri.removeprefix(self._prefix))
-
-    def _fetch_list(self, uri: str) -> SignedList:
-        if not self.names(uri):
-            raise UnusableStatusList(f"{self.url} names a list that is not below {self._prefix}")
-        token = self._fetcher.fetch(self.url + uri.removeprefix(self._prefix)).decode("ascii")
+    def _fetch_list(self, url: str, uri: str) -> SignedList:
+        prefix = self._address.prefix() or ""
+        if not self._address.names(uri):
+            raise UnusableStatusList(f"{url} names a list that is not below {prefix}")
+        token = self._fetcher.fetch(url + uri.removeprefix(prefix)).decode("ascii")
         parsed = parse_status_list(token, uri, self._public_keys)
         if parsed.is_stale:
             raise UnusableStatusList(f"the list at {uri} has expired: compare the clocks of both hosts")
@@ -141,25 +181,35 @@ class StatusListsSource:
 
 
 class Revocations:
-    """Tells which tokens were revoked, by the lists of the issuer that the settings name."""
+    """Tells which tokens were revoked, by the status lists of their issuer."""
 
-    def __init__(self, settings: ResourceServerSettings, public_keys: PublicKeys) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        address: ListAddress,
+        public_keys: PublicKeys,
+        disk: DiskCopy | NoDiskCopy,
+        *,
+        status_claim: str,
+        stale_status_lists: str,
+        proxy: str | None = None,
+    ) -> None:
+        self._address = address
         self._public_keys = public_keys
-        self._source = StatusListsSource(settings, public_keys)
-        disk = DiskCopy(settings.status_lists_copy_file, "STATUS_LISTS_COPY_FILE")
-        self._copy = FetchedCopy(self._source, disk, cooldown=COOLDOWN)
+        self._status_claim = status_claim
+        self._accepts_stale_lists = stale_status_lists == "accept"
+        source = StatusListsSource(address, public_keys, proxy)
+        self._copy = FetchedCopy(source, disk, cooldown=COOLDOWN)
 
-    def is_revoked(self, claims: dict[str, Any]) -> bool:
+    def is_revoked(self, claims: Mapping[str, Any]) -> bool:
         """Tell from its claims whether a token that is otherwise good was revoked.
 
         Raises `Undetermined` where that cannot be known, unless the settings accept such a token: a 401 would
         tell the client to throw it away.
         """
-        if self._settings.status_claim == "ignored":
+        if self._status_claim == "ignored":
             return False
         if "status" not in claims:  # a client's own token, or an issuer that keeps no lists
-            return self._settings.status_claim == "required"
+            return self._status_claim == "required"
         try:
             uri, index = read_reference(claims)
             status_list = self._find(uri)
@@ -167,8 +217,7 @@ class Revocations:
                 return True
         except (ValueError, IndexError):
             return True
-        if (status_list is None or status_list.is_stale) and self._settings.stale_status_lists == "refuse":
-            count_refusal("status unknown")
+        if (status_list is None or status_list.is_stale) and not self._accepts_stale_lists:
             raise Undetermined(_UNKNOWN)
         return False
 
@@ -177,13 +226,13 @@ class Revocations:
 
         Raises `Degraded` while they may not be, and `Undetermined` while tokens are refused for that.
         """
-        if self._settings.status_claim == "ignored":
+        if self._status_claim == "ignored":
             return {}
         problem, age, document = self._copy.check(), self.age, self._copy.document
         details = {} if age is None else {"status_lists_age": round(age)}
         if document is None or document.left_out or document.is_stale:
             problem = problem or "the status lists are not known, or have expired"
-            if self._settings.stale_status_lists == "refuse":
+            if not self._accepts_stale_lists:
                 raise Undetermined(problem)
         if problem:
             raise Degraded(problem, **details)
@@ -199,8 +248,9 @@ class Revocations:
         found = self._look_up(uri)
         if found:
             return found
-        if not self._source.names(uri):
-            raise ValueError("the address in a token is compared, and never followed")
+        with suppress(Undetermined):  # without the metadata it may be one
+            if not self._address.names(uri):
+                raise ValueError("the address in a token is compared, and never followed")
         self._copy.look_again()
         return self._look_up(uri)
 

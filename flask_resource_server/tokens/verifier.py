@@ -1,26 +1,21 @@
 """Verify access tokens: what a view, introspection, revocation and `explain-token` all go through."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
-
-import jwt
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from collections.abc import Iterator
 
 from flask_resource_server.tokens.cache import TokenCache
 from flask_resource_server.tokens.checks import LEEWAY, MAXIMUM_LENGTH, Expected, find_faults
+from flask_resource_server.tokens.claims import VerifiedClaims
+from flask_resource_server.tokens.issuers import Issuer, TrustedIssuer
 from flask_resource_server.tokens.jws import UnverifiedJws, parse_jws
 
-Claims = dict[str, Any]
-# Tells from its claims whether a token that is good in every other respect was revoked.
-IsRevoked = Callable[[Claims], bool]
 # What was checked, whether the token passed, and what to do if not.
 Explanation = tuple[str, bool, str]
 
 _REVOKED = "it was not revoked"
 
 
-class RefusedToken(jwt.InvalidTokenError):
+class RefusedToken(Exception):
     """A token has failed a check. `reason` is a label for metrics and logs; clients do not learn it."""
 
     def __init__(self, reason: str) -> None:
@@ -29,49 +24,62 @@ class RefusedToken(jwt.InvalidTokenError):
 
 
 class Verifier:
-    """Accepts the access tokens that `issuer` signed with one of `public_keys` for one of `audiences`."""
+    """Accepts the access tokens of one or more issuers. Safe for threads and forks.
 
-    def __init__(
-        self,
-        issuer: str,
-        audiences: Iterable[str],
-        public_keys: Mapping[str, RSAPublicKey],
-        is_revoked: IsRevoked,
-    ) -> None:
-        self._expected = Expected(public_keys, issuer, frozenset(audiences))
-        self._is_revoked = is_revoked
-        self._cache = TokenCache(public_keys)
+    The `iss` of a token chooses the issuer, whose keys, audiences and profile then decide. Making a verifier
+    fetches nothing and starts no thread; its first use may.
+    """
 
-    def verify(self, text: str) -> Claims:
-        """Return the claims of a token that is accepted. Raises `RefusedToken`.
+    def __init__(self, *issuers: TrustedIssuer) -> None:
+        self.issuers = issuers
+        self._by_url = {issuer.url: issuer for issuer in issuers}
+        self._cache = TokenCache()
+
+    @classmethod
+    def trusting(cls, *issuers: Issuer, resource: str) -> "Verifier":
+        """Return a verifier for the service whose own URL is `resource`. Raises `ConfigurationError`."""
+        return cls(*(issuer.open(resource) for issuer in issuers))
+
+    def verify(self, text: str) -> VerifiedClaims:
+        """Return the claims of a token that is accepted.
 
         A token is verified once and then remembered; its time, its key and its revocation are looked at
-        each time. The claims are the caller's own: changing them changes nothing else.
+        each time. Raises `RefusedToken`, and `Undetermined` while it cannot be known whether the token is
+        good.
         """
-        payload = self._cache.get(text)
-        if payload is None:
-            payload = self._verify_anew(text)
-        claims: Claims = json.loads(payload)
-        if self._is_revoked(claims):
+        known = self._cache.get(text) or self._verify_anew(text)
+        payload, issuer = known
+        claims = json.loads(payload)
+        if issuer.is_revoked(claims):
             raise RefusedToken("revoked")
-        return claims
+        return VerifiedClaims(claims, issuer.profile)
 
-    def _verify_anew(self, text: str) -> str:
+    def _verify_anew(self, text: str) -> tuple[str, TrustedIssuer]:
         token = _parse(text)
         if token is None:
             raise RefusedToken("form")
-        for check, fault in find_faults(token, self._expected):
+        issuer = self._find_issuer(token)
+        for check, fault in find_faults(token, _expect(issuer)):
             if fault:
                 raise RefusedToken(check.reason)
         payload, claims = token.payload.decode(), token.claims
         begins_at = max(claims["iat"], claims.get("nbf", claims["iat"])) - LEEWAY
-        self._cache.add(text, payload, token.header["kid"], begins_at, claims["exp"] + LEEWAY)
-        return payload
+        self._cache.add(text, payload, issuer, token.header["kid"], begins_at, claims["exp"] + LEEWAY)
+        return payload, issuer
+
+    def _find_issuer(self, token: UnverifiedJws) -> TrustedIssuer:
+        """Return the issuer that a token names; for one that names no known issuer, the first.
+
+        That one's checks then refuse it: the signature is not by its keys, or `iss` is not its URL.
+        """
+        name = token.claims.get("iss")
+        return self._by_url.get(name, self.issuers[0]) if isinstance(name, str) else self.issuers[0]
 
     def explain(self, text: str) -> Iterator[Explanation]:
         """Make every check on a token, whatever the ones before have come to.
 
-        Whether it was revoked is asked only of a token that is good in every other respect.
+        Whether it was revoked is asked only of a token that is good in every other respect. Raises
+        `Undetermined`, `ConfigurationError`.
         """
         token = _parse(text)
         yield (
@@ -81,16 +89,18 @@ class Verifier:
         )
         if token is None:
             return
-        expected = self._expected
-        names = {"kind": expected.kind, "issuer": expected.issuer}
-        names["audience"] = " or ".join(sorted(expected.audiences))
+        issuer = self._find_issuer(token)
         is_accepted = True
-        for check, fault in find_faults(token, expected):
+        for check, fault in find_faults(token, _expect(issuer)):
             is_accepted = is_accepted and fault is None
-            yield check.name.format(**names), fault is None, fault or ""
+            yield check.describe(_expect(issuer)), fault is None, fault or ""
         if is_accepted:
             advice = "its session has ended, or it has no good `status` (STATUS_CLAIM): log in again"
-            yield _REVOKED, not self._is_revoked(token.claims), advice
+            yield _REVOKED, not issuer.is_revoked(token.claims), advice
+
+
+def _expect(issuer: TrustedIssuer) -> Expected:
+    return Expected(issuer.public_keys, issuer.url, issuer.audiences, issuer.profile)
 
 
 def _parse(text: str) -> UnverifiedJws | None:

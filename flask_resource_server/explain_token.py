@@ -1,21 +1,24 @@
-"""Explain at the command line why a token is refused: each check on it, in the order they are made."""
+"""The command `flask explain-token`: why a token is refused, and what to do."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 from flask import Flask
 
-from flask_resource_server.exceptions import ConfigurationError
+from flask_resource_server.exceptions import ConfigurationError, Undetermined
 from flask_resource_server.tokens.verifier import Verifier
-from shared.errors import ApiError
+
+if TYPE_CHECKING:
+    from flask_resource_server.extension import ResourceServer
 
 
-def init_app(app: Flask, verifier: Verifier) -> None:
-    """Give `app` the command `explain-token`."""
+def init_app(app: Flask, server: "ResourceServer") -> None:
+    """Give `app` the command."""
 
     def explain_token() -> None:
         try:
-            is_accepted = _print_checks(verifier, sys.stdin.read().strip())
+            is_accepted = _print_checks(server.verifier, sys.stdin.read().strip())
         except ConfigurationError as error:  # there are no keys, or unfit ones
             raise click.ClickException(str(error)) from None
         if not is_accepted:
@@ -34,8 +37,8 @@ def _print_checks(verifier: Verifier, token: str) -> bool:
             if is_accepted and not is_good:
                 click.echo(f"      {advice}")
             is_accepted = is_accepted and is_good
-    except ApiError as error:
+    except Undetermined as error:
         click.echo("FAIL  the other checks can be made")
-        click.echo(f"      {error.description} The log says why; STALE_STATUS_LISTS decides about old lists.")
+        click.echo(f"      {error}. The log says why; STALE_STATUS_LISTS decides about old lists.")
         return False
     return is_accepted

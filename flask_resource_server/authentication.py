@@ -1,0 +1,120 @@
+"""Find the access token of a request, and verify it once."""
+
+import re
+from typing import TYPE_CHECKING, NoReturn, cast
+
+from flask import Request, Response, current_app, has_request_context, request
+
+from flask_resource_server.errors import BearerError, InvalidToken, TemporarilyUnavailable, Unauthorized
+from flask_resource_server.exceptions import ConfigurationError, Undetermined
+from flask_resource_server.signals import token_accepted, token_refused
+from flask_resource_server.tokens.checks import MAXIMUM_LENGTH
+from flask_resource_server.tokens.claims import VerifiedClaims
+from flask_resource_server.tokens.jws import WELL_FORMED
+from flask_resource_server.tokens.verifier import RefusedToken
+
+if TYPE_CHECKING:
+    from flask_resource_server.extension import ResourceServer
+
+MALFORMED = "malformed"  # stands for a token that is none
+
+_SCHEME = "bearer"
+_AFTER_SCHEME = re.compile(rf" +({WELL_FORMED.pattern})")
+# In the WSGI environment, where a client can put nothing under this name. `flask.g` would not do: it belongs to
+# the application's context, which may outlive a request.
+_ACCEPTED = "flask_resource_server.accepted"
+_REFUSED = "flask_resource_server.refused"
+
+
+def current_server() -> "ResourceServer":
+    """Return the extension of the current application."""
+    try:
+        return cast("ResourceServer", current_app.extensions["flask_resource_server"])
+    except KeyError:
+        raise RuntimeError(
+            "this application is not a resource server yet: call ResourceServer(app), or "
+            "resource_server.init_app(app) in its factory"
+        ) from None
+
+
+def read_bearer_token(request: Request) -> str | None:
+    """Return the token of a Bearer header (RFC 6750 section 2.1), None where there is no such header.
+
+    What is not well-formed, or too long, is returned as `MALFORMED`, which no verifier accepts.
+    """
+    header = request.environ.get("HTTP_AUTHORIZATION", "").strip()
+    if header[: len(_SCHEME)].lower() != _SCHEME:
+        return None
+    match = _AFTER_SCHEME.fullmatch(header, len(_SCHEME))
+    return match[1] if match and len(match[1]) <= MAXIMUM_LENGTH else MALFORMED
+
+
+def authenticate() -> VerifiedClaims:
+    """Return the claims of the current request's token, which is verified if nothing has done so yet.
+
+    Raises `Unauthorized`, `InvalidToken`, `TemporarilyUnavailable`, or what the service's own check raises.
+    """
+    if claims := current_token():
+        return claims
+    token = read_bearer_token(request)
+    if token is None:
+        refuse("missing", Unauthorized())
+    return accept(token)
+
+
+def accept(token: str) -> VerifiedClaims:
+    """Verify a token, and keep its claims for the rest of the request. Raises as `authenticate` does."""
+    server = current_server()
+    try:
+        claims = server.verifier.verify(token)
+        server.check_claims(claims)
+    except RefusedToken as error:
+        refuse(error.reason, InvalidToken())
+    except Undetermined as error:
+        current_app.logger.warning("a token could not be verified: %s", error)
+        refuse("undetermined", TemporarilyUnavailable())
+    except ConfigurationError as error:  # keys are read when they are first needed, and until they are good
+        current_app.logger.error("%s", error)  # noqa: TRY400  # the message says what to do
+        refuse("undetermined", TemporarilyUnavailable())
+    except BearerError as error:
+        refuse("claims_check", error)
+    if has_request_context():
+        request.environ[_ACCEPTED] = server, claims
+    token_accepted.send(current_app._get_current_object(), claims=claims)  # type: ignore[attr-defined]
+    return claims
+
+
+def refuse(reason: str, error: BearerError) -> NoReturn:
+    """Raise the error of a refusal, and announce it under a label that clients do not learn."""
+    announce(reason, error)
+    raise error from None
+
+
+def announce(reason: str, error: BearerError) -> None:
+    """Announce a refusal, and see that its answer gets the headers it must have."""
+    if has_request_context():
+        request.environ[_REFUSED] = error
+    token_refused.send(current_app._get_current_object(), reason=reason)  # type: ignore[attr-defined]
+
+
+def complete_response(response: Response) -> Response:
+    """Add the headers of a refusal, if the application has answered it with a page of its own."""
+    error: BearerError | None = request.environ.get(_REFUSED)
+    if error and response.status_code == error.code:
+        for name, value in error.extra_headers.items():
+            response.headers.setdefault(name, value)
+    return response
+
+
+def current_token() -> VerifiedClaims | None:
+    """Return the claims of the token that was accepted for the current request, None where there is none."""
+    if not has_request_context():
+        return None
+    server, claims = request.environ.get(_ACCEPTED, (None, None))
+    return claims if server is current_app.extensions.get("flask_resource_server") else None
+
+
+def current_subject() -> str | None:
+    """Return whose token was accepted: a user's ID or a client's, None where there is no token."""
+    claims = current_token()
+    return claims.subject if claims else None

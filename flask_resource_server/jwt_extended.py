@@ -1,0 +1,101 @@
+"""Let flask-jwt-extended accept what the verifier accepts: `@jwt_required()` guards a view with it."""
+
+from typing import Any, cast
+
+from flask import Flask, current_app, has_request_context, request
+from flask.signals import got_request_exception
+from flask.typing import ResponseReturnValue
+from flask_jwt_extended import JWTManager
+from flask_jwt_extended.exceptions import JWTExtendedException
+
+from flask_resource_server.authentication import accept, announce, read_bearer_token
+from flask_resource_server.errors import BearerError, InvalidToken, Unauthorized
+from flask_resource_server.tokens.keys import ALGORITHM
+
+_NAME = "flask-jwt-extended"  # among the extensions of an application
+_OWN_HEADER = "Checked-Bearer-Token"
+_OWN_HEADER_IN_WSGI = "HTTP_CHECKED_BEARER_TOKEN"
+_TOKEN_IN_WSGI = "flask_resource_server.token"  # noqa: S105
+
+
+def is_taken(app: Flask) -> bool:
+    """Tell whether the application uses flask-jwt-extended for tokens of its own."""
+    return _NAME in app.extensions
+
+
+def init_app(app: Flask) -> None:
+    """Let `@jwt_required()` accept the access tokens that the application's verifier accepts."""
+    app.config.update(_jwt_options())
+    manager = _Manager(app)
+    manager.unauthorized_loader(lambda _reason: _respond("missing", Unauthorized()))
+    # The refusals that are left to flask-jwt-extended: a view asks for a refresh, a fresh or a user's token.
+    for loader in (
+        manager.invalid_token_loader,
+        manager.needs_fresh_token_loader,
+        manager.user_lookup_error_loader,
+    ):
+        loader(lambda *_details: _respond("invalid", InvalidToken()))
+    # Before every `before_request` function, whenever it was registered: it may verify the token.
+    app.url_value_preprocessor(lambda _endpoint, _values: _take_token(manager))
+    got_request_exception.connect(_leave_to_flask, app)
+
+
+class _Manager(JWTManager):
+    """Has tokens verified by the verifier instead of flask-jwt-extended and PyJWT."""
+
+    def _decode_jwt_from_config(self, encoded_token: str, *_args: Any, **_options: Any) -> dict[str, Any]:
+        environ = request.environ if has_request_context() else {}
+        is_of_request = environ.get(_OWN_HEADER_IN_WSGI) == f"Bearer {encoded_token}"
+        claims = accept(environ[_TOKEN_IN_WSGI] if is_of_request else encoded_token)
+        return {"type": "access", "fresh": False} | claims.to_dict()  # which flask-jwt-extended relies on
+
+
+def _take_token(manager: _Manager) -> None:
+    """Take the token out of the Bearer header, for flask-jwt-extended to find.
+
+    It fails on some of what Authorization may hold, and would pick a token from among other things: so it
+    looks into a header of our own, and what a client sends under that name is dropped. It parses the token's
+    header once more: so it sees only that part.
+    """
+    if current_app.extensions[_NAME] is not manager:
+        raise RuntimeError(
+            "JWTManager(app) was called after ResourceServer(app) and has replaced it: call it before, and "
+            "protect the views for this issuer's tokens with @require_scope() alone"
+        )
+    environ = request.environ
+    environ.pop(_OWN_HEADER_IN_WSGI, None)
+    if token := read_bearer_token(request):
+        environ[_TOKEN_IN_WSGI] = token
+        environ[_OWN_HEADER_IN_WSGI] = f"Bearer {token.partition('.')[0]}.."
+
+
+def _leave_to_flask(_app: Flask, exception: BaseException, **_details: Any) -> None:
+    """Keep Flask-RESTful and Flask-RESTX from answering 500 when a token is missing.
+
+    They answer for every exception that is not an `HTTPException`, but leave it to Flask, which has a handler
+    for it, if sending this signal fails. Flask sends it for nothing that has a handler.
+    """
+    if isinstance(exception, JWTExtendedException):
+        raise exception
+
+
+def _jwt_options() -> dict[str, Any]:
+    """Return every option of flask-jwt-extended that decides about a token, the defaults too."""
+    return {
+        # Tokens are verified elsewhere; what flask-jwt-extended could verify by itself is nothing.
+        "JWT_ALGORITHM": ALGORITHM,
+        "JWT_DECODE_ALGORITHMS": [ALGORITHM],
+        "JWT_HEADER_NAME": _OWN_HEADER,
+        "JWT_HEADER_TYPE": "Bearer",
+        "JWT_IDENTITY_CLAIM": "sub",
+        "JWT_PRIVATE_KEY": None,
+        "JWT_PUBLIC_KEY": None,
+        "JWT_SECRET_KEY": None,
+        "JWT_TOKEN_LOCATION": ["headers"],
+    }
+
+
+def _respond(reason: str, error: BearerError) -> ResponseReturnValue:
+    """Return the answer of the application to an error that cannot be raised, in one of its error handlers."""
+    announce(reason, error)
+    return cast("ResponseReturnValue", current_app.handle_http_exception(error))

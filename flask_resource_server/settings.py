@@ -1,0 +1,69 @@
+"""Read the settings of a resource server from keyword arguments and the application's configuration."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from flask import Flask
+
+from flask_resource_server.exceptions import ConfigurationError
+from flask_resource_server.tokens.issuers import Issuer, check_url
+
+_OF_ISSUER = {field.name for field in fields(Issuer)} - {"url"}
+_NAMES = {"resource", "issuer", "issuers"} | _OF_ISSUER
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The service's own URL, and whom it trusts."""
+
+    resource: str
+    issuers: tuple[Issuer, ...]
+
+
+def read_settings(app: Flask, prefix: str, given: Mapping[str, Any]) -> Settings:
+    """Return the settings: those `given`, else the configuration's under `prefix`.
+
+    Raises `ConfigurationError`, for a name that is not known too: it may be a misspelled one.
+    """
+    configured = {
+        name.removeprefix(prefix).lower(): value for name, value in app.config.items() if name.startswith(prefix)
+    }
+    _check_names(configured, prefix)
+    _check_names(given, "")
+    values = {name: value for name, value in (configured | given).items() if value is not None}
+    resource = values.pop("resource", None)
+    if resource is None:
+        raise ConfigurationError(f"{prefix}RESOURCE is not set: set it to this service's own URL")
+    check_url("RESOURCE", resource)
+    return Settings(resource, tuple(_read_issuers(values, prefix)))
+
+
+def _check_names(values: Iterable[str], prefix: str) -> None:
+    unknown = [f"{prefix}{name.upper() if prefix else name}" for name in values if name not in _NAMES]
+    if unknown:
+        known = ", ".join(sorted(_NAMES))
+        raise ConfigurationError(f"{', '.join(unknown)}: no such setting; there are {known}")
+
+
+def _read_issuers(values: dict[str, Any], prefix: str) -> list[Issuer]:
+    """Return the issuer of ISSUER and the settings beside it, or all of ISSUERS."""
+    several = values.pop("issuers", None)
+    if several is None:
+        if "issuer" not in values:
+            raise ConfigurationError(f"{prefix}ISSUER is not set: set it to the URL of the authorization server")
+        return [Issuer(values.pop("issuer"), **values)]
+    if values:
+        names = ", ".join(sorted(values)).upper()
+        raise ConfigurationError(f"ISSUERS and {names} are both set: put {names} into each of ISSUERS")
+    issuers = [one if isinstance(one, Issuer) else _make_issuer(one) for one in several]
+    if not issuers or len({issuer.url for issuer in issuers}) != len(issuers):
+        raise ConfigurationError("ISSUERS must name one issuer at least, and each URL once")
+    return issuers
+
+
+def _make_issuer(values: Any) -> Issuer:
+    if not isinstance(values, dict) or not values.keys() <= _OF_ISSUER | {"url"} or "url" not in values:
+        names = ", ".join(sorted(_OF_ISSUER))
+        raise ConfigurationError(f"each of ISSUERS must be an object with url, and may have {names}")
+    return Issuer(**values)

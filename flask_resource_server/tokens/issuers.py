@@ -1,0 +1,157 @@
+"""Name the authorization servers whose access tokens are accepted, and how each of them is trusted."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from flask_resource_server.documents.disk_copy import DiskCopy, NoDiskCopy
+from flask_resource_server.documents.fetched_copy import FetchedCopy
+from flask_resource_server.exceptions import ConfigurationError
+from flask_resource_server.tokens.discovery import Discovery
+from flask_resource_server.tokens.profiles import PROFILES, RFC9068, Profile
+from flask_resource_server.tokens.public_keys import FetchedKeys, KeySetSource, PublicKeys, open_keys
+from flask_resource_server.tokens.status_lists import ListAddress, Revocations
+
+_KEY_SOURCES = ("public_key", "public_key_file", "jwks_url")
+
+# Tells from its claims whether a token that is good in every other respect was revoked.
+IsRevoked = Callable[[Mapping[str, Any]], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class TrustedIssuer:
+    """An issuer whose tokens for one of `audiences` are accepted if one of `public_keys` verifies them.
+
+    `checks`, by name, tell whether what is needed to verify is up to date: each raises
+    `ConfigurationError` or `Undetermined` while no token can be verified, and `Degraded` while only an older
+    state is known. `ages`, by name, return the seconds since a state was current, None where that is unknown.
+    """
+
+    url: str
+    audiences: frozenset[str]
+    public_keys: Mapping[str, RSAPublicKey]
+    is_revoked: IsRevoked
+    profile: Profile = RFC9068
+    checks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    ages: Mapping[str, Callable[[], float | None]] = field(default_factory=dict)
+    # Raises `ConfigurationError` if the service must not start. Fetches nothing, starts no thread.
+    check_startup: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """An authorization server, and how this service trusts it.
+
+    The URL alone is enough: keys and status lists are found through its metadata (RFC 8414). It is compared
+    with `iss` character by character. Raises `ConfigurationError` for settings that cannot work.
+    """
+
+    url: str
+    # What must be in `aud`; the service's own URL unless given.
+    audience: str | Iterable[str] | None = None
+    profile: str | Profile = "rfc9068"
+    # One of these three, instead of discovery:
+    public_key: str | None = None  # PEM text
+    public_key_file: str | Path | None = None  # a PEM file, followed when it changes
+    jwks_url: str | None = None
+    jwks_refresh: float = 60  # seconds from one fetch of the keys to the next
+    jwks_cooldown: float = 10  # seconds without one, whatever keys tokens name
+    # Tokens without a `status` claim are accepted, refused, or status lists are not looked at.
+    status_claim: Literal["optional", "required", "ignored"] = "optional"
+    # Tokens whose status list has expired, and cannot be fetched, are answered 503 or accepted.
+    stale_status_lists: Literal["refuse", "accept"] = "refuse"
+    status_lists_url: str | None = None
+    # A folder in which the processes of a host share what they fetch, and that outlives them.
+    copies: str | Path | None = None
+    # The proxy to fetch through: its URL, or "environment" for HTTPS_PROXY and NO_PROXY.
+    proxy: str | None = None
+
+    def __post_init__(self) -> None:
+        check_url("ISSUER", self.url, may_end_in_slash=True)
+        for name in ("jwks_url", "status_lists_url"):
+            if (url := getattr(self, name)) is not None:
+                check_url(name.upper(), url, may_have_query=True)
+        sources = [name.upper() for name in _KEY_SOURCES if getattr(self, name)]
+        if len(sources) > 1:
+            raise ConfigurationError(f"{' and '.join(sources)} are both set: keep one of them")
+        _check_choice("STATUS_CLAIM", self.status_claim, ("optional", "required", "ignored"))
+        _check_choice("STALE_STATUS_LISTS", self.stale_status_lists, ("refuse", "accept"))
+        if not isinstance(self.profile, Profile):
+            _check_choice("PROFILE", self.profile, tuple(PROFILES))
+        for name in ("jwks_refresh", "jwks_cooldown"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise ConfigurationError(f"{name.upper()} must be a number of seconds above 0")
+
+    def open(self, resource: str) -> TrustedIssuer:
+        """Return the issuer with its keys and lists, for a service whose own URL is `resource`.
+
+        Reads no file, fetches nothing and starts no thread. Raises `ConfigurationError`.
+        """
+        discovery = Discovery(self.url, self._copy("metadata"), proxy=self.proxy)
+        public_keys = self._open_keys(discovery)
+        address = ListAddress(self.url, self.status_lists_url, discovery)
+        revocations = Revocations(
+            address,
+            public_keys,
+            self._copy("status-lists", self.status_lists_url),
+            status_claim=self.status_claim,
+            stale_status_lists=self.stale_status_lists,
+            proxy=self.proxy,
+        )
+        return TrustedIssuer(
+            self.url,
+            _as_set(self.audience or resource),
+            public_keys,
+            revocations.is_revoked,
+            self.profile if isinstance(self.profile, Profile) else PROFILES[self.profile],
+            {"keys": public_keys.check, "status_lists": revocations.check},
+            {"keys": lambda: public_keys.age, "status_lists": lambda: revocations.age},
+            public_keys.check_startup,
+        )
+
+    def _open_keys(self, discovery: Discovery) -> PublicKeys:
+        if self.public_key or self.public_key_file:
+            file = Path(self.public_key_file) if self.public_key_file else None
+            return open_keys(self.public_key, file, "PUBLIC_KEY")
+        source = KeySetSource(self.jwks_url or discovery, self.jwks_refresh, proxy=self.proxy)
+        copy = self._copy("keys", self.jwks_url)
+        return FetchedKeys(FetchedCopy(source, copy, cooldown=self.jwks_cooldown))
+
+    def _copy(self, name: str, url: str | None = None) -> DiskCopy | NoDiskCopy:
+        """Return the copy of a document; what was fetched from elsewhere has a copy of another name."""
+        if self.copies is None:
+            return NoDiskCopy()
+        source = hashlib.sha256(f"{self.url} {url or ''}".encode()).hexdigest()[:12]
+        host = urlsplit(self.url).hostname
+        return DiskCopy(Path(self.copies) / f"{host}-{source}.{name}.json", "COPIES")
+
+
+def check_url(setting: str, url: object, *, may_end_in_slash: bool = False, may_have_query: bool = False) -> None:
+    """Raise `ConfigurationError` unless `url` is an absolute HTTP URL that can be compared as it is."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        is_absolute = parts and parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # the port is not a number, or the address not one of IPv6
+        is_absolute = False
+    if not is_absolute:
+        raise ConfigurationError(f"{setting} must be an absolute URL, such as https://service.example.com")
+    assert parts
+    if (parts.query and not may_have_query) or parts.fragment or parts.username:
+        raise ConfigurationError(f"{setting} must be a URL without credentials, query and fragment")
+    if url.endswith("/") and not may_end_in_slash:
+        raise ConfigurationError(f"{setting} must not end with a slash")
+
+
+def _check_choice(setting: str, value: object, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise ConfigurationError(f"{setting} is {value!a}: set it to one of {', '.join(choices)}")
+
+
+def _as_set(audience: str | Iterable[str]) -> frozenset[str]:
+    return frozenset([audience] if isinstance(audience, str) else audience)

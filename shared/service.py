@@ -1,0 +1,25 @@
+"""Give a service what both of ours have: metrics, request IDs, errors, headers, docs, health."""
+
+from pathlib import Path
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+
+from shared import bodies, contract, docs, errors, headers, health, metrics, proxies, request_id
+from shared.settings import Settings
+
+
+def install_defaults(app: Flask, settings: Settings, *, checks: health.Checks, ages: metrics.Ages) -> None:
+    """Install them in `app`; with an openapi.yml, the docs page too."""
+    assert isinstance(app.json, DefaultJSONProvider)
+    app.json.sort_keys = False  # members keep the order in which the documents show them
+    metrics.init_app(app, settings, ages)
+    request_id.init_app(app)
+    errors.init_app(app)
+    headers.init_app(app)
+    bodies.init_app(app)
+    if (Path(app.root_path) / "openapi.yml").exists():
+        contract.init_app(app)
+        docs.init_app(app)
+    health.init_app(app, checks)
+    proxies.init_app(app, settings.trusted_proxies)
