@@ -82,12 +82,10 @@ class Verifier:
         if token is None:
             return
         expected = self._expected
-        names = {"kind": expected.kind, "issuer": expected.issuer}
-        names["audience"] = " or ".join(sorted(expected.audiences))
         is_accepted = True
         for check, fault in find_faults(token, expected):
             is_accepted = is_accepted and fault is None
-            yield check.name.format(**names), fault is None, fault or ""
+            yield check.describe(expected), fault is None, fault or ""
         if is_accepted:
             advice = "its session has ended, or it has no good `status` (STATUS_CLAIM): log in again"
             yield _REVOKED, not self._is_revoked(token.claims), advice
