@@ -90,14 +90,15 @@ KEYCLOAK = Profile(
 # Auth0's own token profile, the default for an API. Sources: "Access Token Profiles", "ID Token Structure",
 # "Create Custom Claims" and "Update Access Token Lifetime" in its documentation. An API that is set to
 # Auth0's RFC 9068 profile needs RFC9068 here. The issuer's URL ends with a slash.
-# An ID token has no `azp`, and no Action can add one, because Auth0 reserves the name. Should that change,
-# an ID token that a client requested with a nonce is still refused.
+# An ID token has no `azp`, and no Action can add one, because Auth0 reserves the name. The
+# forbidden claims are a second line: Auth0 reserves those too. Keycloak's ID tokens, which have `azp`, would
+# pass without the last one if someone names the wrong profile.
 AUTH0 = Profile(
     token_types=frozenset({"jwt"}),
     client_claim="azp",
     token_id_claim=None,
     maximum_lifetime=86_400,
-    forbidden_claims=_ID_TOKEN_CLAIMS,
+    forbidden_claims=_ID_TOKEN_CLAIMS | {"typ"},
 )
 
 # Okta's custom authorization servers, "default" among them. Sources: "OAuth 2.0 API" in its reference
