@@ -1,8 +1,8 @@
 """Say what a token must be: every check on a signed token is a row of one table.
 
-RFC 9068 section 4 and RFC 8725 decide what is checked. `HEADER_CHECKS` hold for any JWT that the issuer
-signs, `CHECKS` for access tokens. Whoever made a token must not be able to steer a terminal: advice quotes it
-in ASCII.
+RFC 9068 section 4 and RFC 8725 decide what is checked; the issuer's profile says where its tokens differ.
+`HEADER_CHECKS` hold for any JWT that the issuer signs, `CHECKS` for access tokens. Whoever made a token must
+not be able to steer a terminal: advice quotes it in ASCII.
 """
 
 import time
@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from flask_resource_server.tokens.jws import UnverifiedJws
 from flask_resource_server.tokens.keys import ALGORITHM
+from flask_resource_server.tokens.profiles import PROFILES, RFC9068, Profile
+from flask_resource_server.tokens.profiles import TOKEN_TYPE as TOKEN_TYPE
 
-TOKEN_TYPE = "at+jwt"  # noqa: S105  # RFC 9068 section 2.1
 LEEWAY = 10  # seconds that two clocks may differ
-MAXIMUM_LIFETIME = 3600  # seconds from `iat` to `exp`
+MAXIMUM_LIFETIME = RFC9068.maximum_lifetime  # seconds from `iat` to `exp`
 MAXIMUM_LENGTH = 4096  # characters of an encoded token
 
 
@@ -31,17 +32,28 @@ class Expected:
     public_keys: Mapping[str, RSAPublicKey]
     issuer: str = ""
     audiences: Set[str] = frozenset()  # one of them must be in `aud`
-    kind: str = TOKEN_TYPE  # its `typ`
+    profile: Profile = RFC9068
 
 
 @dataclass(frozen=True)
 class Check:
     """One row: what must be true of a token, and what to do where it is not."""
 
-    name: str  # for people; may hold {kind}, {issuer} and {audience}
+    name: str  # for people; `describe` fills in what is in braces
     reason: str  # a label for metrics and logs
     # Returns None for a good token, else advice for the operator of the service.
     find_fault: Callable[[UnverifiedJws, Expected], str | None]
+
+    def describe(self, expected: Expected) -> str:
+        """Return what must be true of a token that is held against `expected`, for people."""
+        return self.name.format_map(_Wording(expected))
+
+
+# Advice where a token looks like another kind of token, or like an access token of another kind of issuer.
+_OTHER_TOKEN = (
+    "send an access token, not an ID token or a refresh token; if it is one, set OAUTH_PROFILE to the "
+    f"profile of its issuer ({', '.join(PROFILES)})"
+)
 
 
 def _check_algorithm(token: UnverifiedJws, _expected: Expected) -> str | None:
@@ -50,10 +62,13 @@ def _check_algorithm(token: UnverifiedJws, _expected: Expected) -> str | None:
 
 
 def _check_type(token: UnverifiedJws, expected: Expected) -> str | None:
-    kind = token.header.get("typ")  # RFC 8725 section 3.11
-    if isinstance(kind, str) and kind.lower().removeprefix("application/") == expected.kind:
+    types = expected.profile.token_types
+    if "typ" not in token.header:
+        return None if None in types else f"it is absent: {_OTHER_TOKEN}"
+    kind = token.header["typ"]  # RFC 8725 section 3.11
+    if isinstance(kind, str) and kind.lower().removeprefix("application/") in types:
         return None
-    return f"it is {kind!a}: this is a token of another kind"
+    return f"it is {kind!a}: {_OTHER_TOKEN}"
 
 
 def _check_extensions(token: UnverifiedJws, _expected: Expected) -> str | None:
@@ -92,7 +107,7 @@ def _check_issuer(token: UnverifiedJws, expected: Expected) -> str | None:
     issuer = token.claims.get("iss")
     if issuer == expected.issuer:
         return None
-    return f"it is {issuer!a}: ISSUER must be the same here and in auth_app"
+    return f"it is {issuer!a}: set OAUTH_ISSUER to that, to the character, if this service trusts that issuer"
 
 
 def _check_audience(token: UnverifiedJws, expected: Expected) -> str | None:
@@ -102,13 +117,13 @@ def _check_audience(token: UnverifiedJws, expected: Expected) -> str | None:
     if is_list and not expected.audiences.isdisjoint(listed):
         return None
     return (
-        f"it is {audience!a}: RESOURCE of this service must be in RESOURCES of auth_app, and in the "
-        "`resource` parameter if the client sends one"
+        f"it is {audience!a}: OAUTH_RESOURCE must be the name by which the issuer knows this service, "
+        "and the client must request a token for it"
     )
 
 
 def _check_numbers(token: UnverifiedJws, _expected: Expected) -> str | None:
-    return None if _times(token) else "take an access token as POST /token of auth_app gives it"
+    return None if _times(token) else "the issuer must set exp and iat to numbers (RFC 7519 section 2)"
 
 
 def _check_expiry(token: UnverifiedJws, _expected: Expected) -> str | None:
@@ -124,30 +139,50 @@ def _check_beginning(token: UnverifiedJws, _expected: Expected) -> str | None:
     ahead = max(times[1:]) - time.time()
     if ahead <= LEEWAY:
         return None
-    return f"it will in {ahead:.0f} seconds: set the clock of this host, or that of auth_app's"
+    return f"it will in {ahead:.0f} seconds: set the clock of this host, or that of the issuer's"
 
 
-def _check_lifetime(token: UnverifiedJws, _expected: Expected) -> str | None:
+def _check_lifetime(token: UnverifiedJws, expected: Expected) -> str | None:
     if not (times := _times(token)):
         return "it has no time that can be compared"
     lifetime = times[0] - times[1]
-    if 0 < lifetime <= MAXIMUM_LIFETIME:
+    if 0 < lifetime <= expected.profile.maximum_lifetime:
         return None
-    return f"it is valid for {lifetime:.0f}: auth_app issues no such token"
+    return (
+        f"it is valid for {lifetime:.0f}: configure the issuer to issue shorter-lived access tokens, or set "
+        "OAUTH_PROFILE to a profile that allows more"
+    )
 
 
-def _check_names(token: UnverifiedJws, _expected: Expected) -> str | None:
-    names = [token.claims.get(name) for name in ("sub", "jti", "client_id")]
-    if all(isinstance(name, str) and name for name in names):
-        return None
-    return "the issuer must set them (RFC 9068 section 2.2)"
+def _check_claims(token: UnverifiedJws, expected: Expected) -> str | None:
+    claims, profile = token.claims, expected.profile
+    for name in profile.required_names:
+        if not (isinstance(claims.get(name), str) and claims[name]):
+            return f"{name} is {_show(claims, name)}: {_OTHER_TOKEN}"
+    for name, value in profile.required_values.items():
+        if claims.get(name) != value:
+            return f"{name} is {_show(claims, name)}: {_OTHER_TOKEN}"
+    for name in sorted(profile.forbidden_claims):
+        if name in claims:
+            return f"{name} is present: {_OTHER_TOKEN}"
+    return None
 
 
-def _check_scope(token: UnverifiedJws, _expected: Expected) -> str | None:
-    # `type` is what flask-jwt-extended tells its refresh tokens by.
-    if isinstance(token.claims.get("scope", ""), str) and token.claims.get("type", "access") == "access":
-        return None
-    return "take an access token as POST /token of auth_app gives it"
+def _check_scope(token: UnverifiedJws, expected: Expected) -> str | None:
+    claims, profile = token.claims, expected.profile
+    name = profile.scope_claim
+    if name in claims and not profile.is_scope(claims[name]):
+        return f"{name} is {_show(claims, name)}: set OAUTH_PROFILE to the profile of this token's issuer"
+    for name, value in profile.values_if_present.items():
+        if name in claims and claims[name] != value:
+            return f"{name} is {_show(claims, name)}: {_OTHER_TOKEN}"
+    if profile.required_any and not any(claims.get(name) for name in profile.required_any):
+        return "the issuer granted the client nothing: grant it a scope or a role, and request that"
+    return None
+
+
+def _show(claims: Mapping[str, Any], name: str) -> str:
+    return ascii(claims[name]) if name in claims else "absent"
 
 
 def _times(token: UnverifiedJws) -> tuple[float, float, float] | None:
@@ -166,7 +201,7 @@ def is_time(value: Any) -> bool:
 
 HEADER_CHECKS = (
     Check(f"alg is {ALGORITHM}", "alg", _check_algorithm),  # whatever it says (RFC 8725 section 3.1)
-    Check("typ is {kind}", "typ", _check_type),
+    Check("typ is {types}", "typ", _check_type),
     Check("crit is absent", "crit", _check_extensions),
     Check("kid names a key that is known", "kid", _check_key_id),
     Check("the signature is that key's", "signature", _check_signature),
@@ -178,9 +213,9 @@ CHECKS = (
     Check("exp and iat, and nbf if there is one, are numbers", "times", _check_numbers),
     Check("it has not expired", "expired", _check_expiry),
     Check("its time has come", "early", _check_beginning),
-    Check(f"it is valid for {MAXIMUM_LIFETIME} seconds at most", "lifetime", _check_lifetime),
-    Check("sub, jti and client_id are strings that are not empty", "claims", _check_names),
-    Check("scope is a string, and type is access, where they are present", "scope_claim", _check_scope),
+    Check("it is valid for {lifetime} seconds at most", "lifetime", _check_lifetime),
+    Check("{claims}", "claims", _check_claims),
+    Check("{scope}", "scope_claim", _check_scope),
 )
 
 
@@ -189,3 +224,18 @@ def find_faults(
 ) -> Iterable[tuple[Check, str | None]]:
     """Make checks in their order, and yield each with what is wrong, or with None."""
     return ((check, check.find_fault(token, expected)) for check in checks)
+
+
+class _Wording(dict[str, str]):
+    """What `Check.describe` puts into the names of checks."""
+
+    def __init__(self, expected: Expected) -> None:
+        profile = expected.profile
+        super().__init__(
+            types=profile.describe_types(),
+            issuer=expected.issuer,
+            audience=" or ".join(sorted(expected.audiences)),
+            lifetime=str(profile.maximum_lifetime),
+            claims=profile.describe_claims(),
+            scope=profile.describe_scope(),
+        )

@@ -14,6 +14,7 @@ from typing import Any
 from flask_resource_server.exceptions import ConfigurationError
 from flask_resource_server.tokens.checks import HEADER_CHECKS, LEEWAY, Expected, find_faults, is_time
 from flask_resource_server.tokens.jws import UnverifiedJws, parse_jws
+from flask_resource_server.tokens.profiles import Profile
 from flask_resource_server.tokens.public_keys import PublicKeys
 
 LIST_TYPE = "statuslist+jwt"  # section 5.1
@@ -22,6 +23,7 @@ PATH = "/.well-known/status-list"  # at the issuer: what lists there are; below 
 VALID = 0  # section 7.1; all else is not
 MAXIMUM_BYTES = 1024 * 1024  # of a list that is unpacked: eight million tokens of one bit
 
+_PROFILE = Profile(token_types=frozenset({LIST_TYPE}))
 _PATH_OF_LIST = re.compile(r"/[1-9][0-9]{0,8}")
 _BITS = {1, 2, 4, 8}  # section 4.1
 
@@ -89,9 +91,10 @@ def parse_status_list(token: str, uri: str, public_keys: PublicKeys) -> StatusLi
 
 
 def _check_header(jws: UnverifiedJws, public_keys: PublicKeys) -> None:
-    for check, fault in find_faults(jws, Expected(public_keys, kind=LIST_TYPE), HEADER_CHECKS):
+    expected = Expected(public_keys, profile=_PROFILE)
+    for check, fault in find_faults(jws, expected, HEADER_CHECKS):
         if fault:
-            raise ValueError(f"{check.name.format(kind=LIST_TYPE)}: {fault}")
+            raise ValueError(f"{check.describe(expected)}: {fault}")
 
 
 def _read_claims(claims: dict[str, Any], uri: str, kid: str) -> StatusList:

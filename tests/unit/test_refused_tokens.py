@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from flask_resource_server.tokens.checks import CHECKS, MAXIMUM_LENGTH, TOKEN_TYPE
+from flask_resource_server.tokens.checks import CHECKS, MAXIMUM_LENGTH, Expected
 from tests.conftest import (
     KeyPair,
     add_client,
@@ -123,7 +123,7 @@ def test_good_token_revokes_its_session(
 
 # What `explain-token` calls each check, by its reason; parsing comes before the table.
 NAMES = {"form": "three parts in base64url"} | {
-    check.reason: check.name.format(kind=TOKEN_TYPE, issuer=ISSUER, audience=COURSES) for check in CHECKS
+    check.reason: check.describe(Expected({}, ISSUER, frozenset({COURSES}))) for check in CHECKS
 }
 
 
