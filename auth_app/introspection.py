@@ -6,8 +6,8 @@ from typing import Any
 from flask import Blueprint
 
 from auth_app.access_tokens import read_access_token
-from auth_app.current import current_settings
 from auth_app.clients import require_client
+from auth_app.current import current_settings
 from auth_app.models import Client
 from auth_app.permissions import remaining_scopes
 from auth_app.refresh_tokens import find_session_of_token, is_newest

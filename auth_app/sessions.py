@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import and_, bindparam, exists, or_, select, update
@@ -142,7 +143,7 @@ def lock_client(client: Client) -> None:
         raise InvalidClient
 
 
-def lock_holder(claims: dict[str, Any]) -> None:
+def lock_holder(claims: Mapping[str, Any]) -> None:
     """Lock whoever holds an access token, by its verified claims, until the commit, and read them anew."""
     if "sid" in claims:
         db.session.scalar(_LOCK_USER, {"user": uuid.UUID(claims["sub"])})
@@ -183,7 +184,7 @@ def find_live_session(session_id: object) -> Session | None:
     return db.session.scalar(_LIVE_SESSION, {"session": key, "now": int(time.time())})
 
 
-def find_session_of(claims: dict[str, Any]) -> Session | None:
+def find_session_of(claims: Mapping[str, Any]) -> Session | None:
     """Return the live session that an access token belongs to, by its verified claims."""
     session = find_live_session(claims["sid"]) if "sid" in claims else _find_client_session(claims)
     if session is None:
@@ -192,7 +193,7 @@ def find_session_of(claims: dict[str, Any]) -> Session | None:
     return session if owner == claims["sub"] else None
 
 
-def _find_client_session(claims: dict[str, Any]) -> Session | None:
+def _find_client_session(claims: Mapping[str, Any]) -> Session | None:
     """Return the live session of a client's own token, which has no `sid`: by its index in a status list."""
     try:
         uri, index = read_reference(claims)

@@ -1,14 +1,18 @@
-"""A service of the kit whose view answers from memory: what verification costs, and nothing else."""
+"""A service that uses the kit, whose view answers from memory: what verification costs, and nothing else."""
 
 from typing import Any
 
+from flask import Flask
 from flask_jwt_extended import jwt_required
 
 from bench.answer import ANSWER
-from flask_resource_server.scopes import require_scope
-from shared.resource_server import create_resource_server
+from course_app.settings import CourseSettings
+from flask_resource_server import ResourceServer, require_scope
 
-app = create_resource_server(__name__)
+app = Flask(__name__)
+settings = CourseSettings()
+ResourceServer(app, resource=settings.resource, issuers=[settings.trusted_issuer])
+app.add_url_rule("/readyz", view_func=lambda: "ready")
 
 
 @app.get("/memory")

@@ -103,7 +103,7 @@ def delete_course(course_id: int) -> tuple[str, int]:
     return "", 204
 
 
-def show_page(statement: Executable, path: str, **parameters: str) -> AnyResponse:
+def show_page(statement: Executable, path: str, **parameters: str | None) -> AnyResponse:
     """Answer with one page of a `statement` made of `PAGE`, and where the next one is; or 304."""
     query = read_query()
     limit = query["limit"]

@@ -8,7 +8,6 @@ from flask import Request, Response, current_app, has_request_context, request
 from flask_resource_server.errors import BearerError, InvalidToken, TemporarilyUnavailable, Unauthorized
 from flask_resource_server.exceptions import ConfigurationError, Undetermined
 from flask_resource_server.signals import token_accepted, token_refused
-from flask_resource_server.tokens.checks import MAXIMUM_LENGTH
 from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.jws import WELL_FORMED
 from flask_resource_server.tokens.verifier import RefusedToken
@@ -20,8 +19,8 @@ MALFORMED = "malformed"  # stands for a token that is none
 
 _SCHEME = "bearer"
 _AFTER_SCHEME = re.compile(rf" +({WELL_FORMED.pattern})")
-# In the WSGI environment, where a client can put nothing under this name. `flask.g` would not do: it belongs to
-# the application's context, which may outlive a request.
+# In the WSGI environment, where a client can put nothing under this name. `flask.g` would not do: it belongs
+# to the application's context, which may outlive a request.
 _ACCEPTED = "flask_resource_server.accepted"
 _REFUSED = "flask_resource_server.refused"
 
@@ -40,13 +39,13 @@ def current_server() -> "ResourceServer":
 def read_bearer_token(request: Request) -> str | None:
     """Return the token of a Bearer header (RFC 6750 section 2.1), None where there is no such header.
 
-    What is not well-formed, or too long, is returned as `MALFORMED`, which no verifier accepts.
+    What is not well-formed is returned as `MALFORMED`, which no verifier accepts.
     """
     header = request.environ.get("HTTP_AUTHORIZATION", "").strip()
     if header[: len(_SCHEME)].lower() != _SCHEME:
         return None
     match = _AFTER_SCHEME.fullmatch(header, len(_SCHEME))
-    return match[1] if match and len(match[1]) <= MAXIMUM_LENGTH else MALFORMED
+    return match[1] if match else MALFORMED
 
 
 def authenticate() -> VerifiedClaims:

@@ -1,8 +1,8 @@
 """The errors of a resource server: what clients get instead of a view's answer (RFC 6750 section 3.1).
 
-They are Werkzeug's `HTTPException`s, so that every framework on top of Flask answers with the right status. An
-application that has an error page of its own for a status shows that; otherwise the body is JSON. The headers
-that RFC 6750 and RFC 9110 ask for are in the answer either way.
+They are Werkzeug's `HTTPException`s, so that every framework on top of Flask answers with the right status.
+An application that has an error page of its own for a status shows that; otherwise the body is JSON. The
+headers that RFC 6750 and RFC 9110 ask for are in the answer either way.
 """
 
 import json
@@ -13,7 +13,7 @@ from flask import current_app
 from werkzeug import Response
 from werkzeug.exceptions import HTTPException
 
-_UNQUOTABLE = re.compile(r'[^ !#-\[\]-~]')  # what RFC 6750 section 3 keeps out of a challenge
+_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")  # what RFC 6750 section 3 keeps out of a challenge
 
 
 class BearerError(HTTPException):
@@ -54,7 +54,11 @@ class Unauthorized(BearerError):
 
     error = "unauthorized"
     description = "Send an access token in the header Authorization: Bearer."
-    challenge: dict[str, str] = {}  # type: ignore[assignment]
+
+    @property
+    def challenge(self) -> dict[str, str]:
+        """Return no parameter."""
+        return {}
 
 
 class InvalidToken(BearerError):

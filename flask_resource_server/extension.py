@@ -57,7 +57,9 @@ class ResourceServer:
         if "flask_resource_server" in app.extensions:
             raise RuntimeError("this application is a resource server already: call init_app once")
         if hasattr(self, "verifier"):
-            raise RuntimeError("this ResourceServer has an application already: make one for each application")
+            raise RuntimeError(
+                "this ResourceServer has an application already: make one for each application"
+            )
         self.verifier, self.resource = verifier, resource
         app.extensions["flask_resource_server"] = self
         app.after_request(authentication.complete_response)
@@ -71,8 +73,8 @@ class ResourceServer:
     def checks(self) -> dict[str, Callable[[], object]]:
         """Return what a readiness check should call, by name.
 
-        Each raises `Undetermined` or `ConfigurationError` while tokens cannot be verified, and `Degraded` while
-        only an older state is known, which needs an operator but not a restart.
+        Each raises `Undetermined` or `ConfigurationError` while tokens cannot be verified, and `Degraded`
+        while only an older state is known, which needs an operator but not a restart.
         """
         return _of_all(self.verifier, "checks")
 

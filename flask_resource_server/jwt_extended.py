@@ -1,6 +1,6 @@
 """Let flask-jwt-extended accept what the verifier accepts: `@jwt_required()` guards a view with it."""
 
-from typing import Any, cast
+from typing import Any
 
 from flask import Flask, current_app, has_request_context, request
 from flask.signals import got_request_exception
@@ -96,6 +96,6 @@ def _jwt_options() -> dict[str, Any]:
 
 
 def _respond(reason: str, error: BearerError) -> ResponseReturnValue:
-    """Return the answer of the application to an error that cannot be raised, in one of its error handlers."""
+    """Return the application's answer to an error that cannot be raised where this is called."""
     announce(reason, error)
-    return cast("ResponseReturnValue", current_app.handle_http_exception(error))
+    return current_app.handle_http_exception(error)

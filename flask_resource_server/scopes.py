@@ -16,7 +16,9 @@ R = TypeVar("R")
 _MARK = "required_scopes"
 
 
-def require_scope(*scopes: str, mode: Literal["all", "any"] = "all") -> Callable[[Callable[P, R]], Callable[P, R]]:
+def require_scope(
+    *scopes: str, mode: Literal["all", "any"] = "all"
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a request through whose access token has all of `scopes`, or any; without scopes, any good token.
 
     The token is verified unless `@jwt_required()`, or something else, has done so already. OPTIONS is let

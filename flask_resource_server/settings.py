@@ -27,11 +27,13 @@ def read_settings(app: Flask, prefix: str, given: Mapping[str, Any]) -> Settings
     Raises `ConfigurationError`, for a name that is not known too: it may be a misspelled one.
     """
     configured = {
-        name.removeprefix(prefix).lower(): value for name, value in app.config.items() if name.startswith(prefix)
+        name.removeprefix(prefix).lower(): value
+        for name, value in app.config.items()
+        if name.startswith(prefix)
     }
     _check_names(configured, prefix)
     _check_names(given, "")
-    values = {name: value for name, value in (configured | given).items() if value is not None}
+    values = {name: value for name, value in {**configured, **given}.items() if value is not None}
     resource = values.pop("resource", None)
     if resource is None:
         raise ConfigurationError(f"{prefix}RESOURCE is not set: set it to this service's own URL")
@@ -51,7 +53,9 @@ def _read_issuers(values: dict[str, Any], prefix: str) -> list[Issuer]:
     several = values.pop("issuers", None)
     if several is None:
         if "issuer" not in values:
-            raise ConfigurationError(f"{prefix}ISSUER is not set: set it to the URL of the authorization server")
+            raise ConfigurationError(
+                f"{prefix}ISSUER is not set: set it to the URL of the authorization server"
+            )
         return [Issuer(values.pop("issuer"), **values)]
     if values:
         names = ", ".join(sorted(values)).upper()

@@ -1,8 +1,8 @@
 """Signals that announce what became of tokens: connect metrics, audit logs and alarms to them.
 
-The sender is the application. `token_accepted` has `claims`, a `VerifiedClaims`. `token_refused` has `reason`:
-the label of a check (tokens/checks.py), or missing, form, revoked, scope, claims_check, undetermined. Neither
-has the token.
+The sender is the application. `token_accepted` has `claims`, a `VerifiedClaims`. `token_refused` has
+`reason`: the label of a check (tokens/checks.py), or missing, form, revoked, scope, claims_check,
+undetermined. Neither has the token.
 """
 
 from blinker import Namespace

@@ -1,6 +1,7 @@
 """An issuer that does whatever a test wants it to."""
 
 import contextlib
+import hashlib
 import json
 import ssl
 import threading
@@ -11,6 +12,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from flask_resource_server.tokens.keys import public_jwk, thumbprint
+from tests.forger import ISSUER
 
 
 @dataclass
@@ -73,3 +80,15 @@ def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
             issuer.answers.set()
             server.shutdown()
         thread.join()
+
+
+def copy_path(folder: Path, document: str, issuer: str = ISSUER) -> Path:
+    """Return where a service keeps its copy of one of the issuer's documents."""
+    digest = hashlib.sha256(issuer.encode()).hexdigest()[:12]
+    return folder / f"{urlsplit(issuer).hostname}-{digest}.{document}.json"
+
+
+def write_key_copy(folder: Path, *keys: RSAPublicKey) -> None:
+    """Write the copy that a service which had fetched these keys would have."""
+    jwks = [{"kid": thumbprint(key), **public_jwk(key)} for key in keys]
+    copy_path(folder, "keys").write_text(json.dumps({"keys": jwks}))

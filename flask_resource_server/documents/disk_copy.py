@@ -49,6 +49,39 @@ def files_of(copy: Path) -> set[Path]:
     return {folder / name for name in (*names, *drafts)} | {copy.resolve()}
 
 
+class NoDiskCopy:
+    """No copy at all: each process fetches for itself, and a restart needs the issuer."""
+
+    path = Path("none")
+
+    def version(self) -> tuple[int, ...] | None:
+        """Return None."""
+        return None
+
+    def read(self) -> bytes | None:
+        """Return None."""
+        return None
+
+    def write(self, content: bytes) -> bool:  # noqa: ARG002
+        """Return False."""
+        return False
+
+    def last_attempt(self) -> Attempt:
+        """Return `NO_ATTEMPT`."""
+        return NO_ATTEMPT
+
+    def record(self, attempt: Attempt) -> None:
+        """Do nothing."""
+
+    def forget_attempt(self) -> None:
+        """Do nothing."""
+
+    @contextlib.contextmanager
+    def lock(self, seconds: float) -> Iterator[bool]:  # noqa: ARG002
+        """Yield False."""
+        yield False
+
+
 class DiskCopy:
     """The copy of a document in the file `path`, which the setting `setting` names.
 

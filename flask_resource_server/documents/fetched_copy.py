@@ -8,7 +8,7 @@ only if it needs something that the document lacks, and then one at a time.
 import time
 from typing import Generic
 
-from flask_resource_server.documents.disk_copy import DiskCopy
+from flask_resource_server.documents.disk_copy import DiskCopy, NoDiskCopy
 from flask_resource_server.documents.processes import PerProcess
 from flask_resource_server.documents.renewal import D, Renewal, Source
 
@@ -20,7 +20,7 @@ class FetchedCopy(Generic[D]):
     one. Nothing is read and no thread starts before the first use, and a fork starts afresh.
     """
 
-    def __init__(self, source: Source[D], disk: DiskCopy, *, cooldown: float) -> None:
+    def __init__(self, source: Source[D], disk: DiskCopy | NoDiskCopy, *, cooldown: float) -> None:
         self._process = PerProcess(lambda: Renewal(source, disk, cooldown))
 
     @property

@@ -30,7 +30,7 @@ class Fetcher:
     It remembers ETags, so that an unchanged document is not sent again (RFC 9110 section 13.1.2).
     """
 
-    def __init__(self, media_type: str, maximum: int) -> None:
+    def __init__(self, media_type: str, maximum: int, proxy: str | None = None) -> None:  # noqa: ARG002
         self._media_type = media_type
         self._maximum = maximum
         self._known: dict[str, tuple[str, bytes]] = {}  # by URL: an ETag and the body that it stands for

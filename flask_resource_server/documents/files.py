@@ -22,8 +22,8 @@ _logger = logging.getLogger(__name__)
 class FollowedFile(Generic[T]):
     """What a file holds: read when it is first needed, and again whenever the file changes.
 
-    `read` makes the value of a path and raises `ConfigurationError` if it cannot. The last good value then stays
-    in use, and `problem` says what is wrong. Safe for threads and forks.
+    `read` makes the value of a path and raises `ConfigurationError` if it cannot. The last good value then
+    stays in use, and `problem` says what is wrong. Safe for threads and forks.
     """
 
     def __init__(self, path: Path, read: Callable[[Path], T]) -> None:

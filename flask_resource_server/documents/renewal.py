@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
-from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy
+from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetching import TIMEOUT
 from shared.logs import format_time
 
@@ -47,7 +47,7 @@ class Source(Protocol[D]):
 class Renewal(Generic[D]):
     """The document in the memory of this process, and the thread that renews it."""
 
-    def __init__(self, source: Source[D], disk: DiskCopy, cooldown: float) -> None:
+    def __init__(self, source: Source[D], disk: DiskCopy | NoDiskCopy, cooldown: float) -> None:
         self._source = source
         self._disk = disk
         self._cooldown = cooldown

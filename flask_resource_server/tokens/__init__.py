@@ -1,7 +1,7 @@
 """Verify access tokens, with any framework or none.
 
-    verifier = Verifier.trusting(Issuer("https://auth.example.com"), resource="https://reports.example.com")
-    claims = verifier.verify(token)
+verifier = Verifier.trusting(Issuer("https://auth.example.com"), resource="https://reports.example.com")
+claims = verifier.verify(token)
 """
 
 from flask_resource_server.exceptions import ConfigurationError, Undetermined

@@ -22,7 +22,7 @@ from flask_resource_server.tokens.profiles import TOKEN_TYPE as TOKEN_TYPE
 
 LEEWAY = 10  # seconds that two clocks may differ
 MAXIMUM_LIFETIME = RFC9068.maximum_lifetime  # seconds from `iat` to `exp`
-MAXIMUM_LENGTH = 4096  # characters of an encoded token
+MAXIMUM_LENGTH = RFC9068.maximum_length  # characters of an encoded token
 
 
 @dataclass(frozen=True)

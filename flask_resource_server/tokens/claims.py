@@ -39,6 +39,10 @@ class VerifiedClaims(Mapping[str, Any]):
         # In logs and tracebacks: no other claim, and nothing that steers a terminal.
         return f"<VerifiedClaims subject={self.subject!a} client_id={self.client_id!a}>"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return a copy, of which the nested objects are the token's own."""
+        return self._claims.copy()
+
     @property
     def subject(self) -> str:
         """Return whose token it is: a user's ID, or that of a client which acts for itself."""

@@ -73,7 +73,8 @@ class MetadataSource:
         if isinstance(url, str) and _origin(url) == _origin(self._issuer):
             return url
         raise UnusableMetadata(
-            f"{member} is {url!a}, which is not on the origin of {self._issuer}: if it is right, set {setting}"
+            f"{member} is {url!a}, which is not on the origin of {self._issuer}: if that is right, set "
+            f"{setting} to it"
         )
 
     def parse(self, content: bytes) -> Metadata:
@@ -131,4 +132,8 @@ def _origin(url: str) -> tuple[str, str | None, int | None] | None:
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
-    return (parts.scheme, parts.hostname, port) if parts.scheme in _DEFAULT_PORTS and not parts.username else None
+    return (
+        (parts.scheme, parts.hostname, port)
+        if parts.scheme in _DEFAULT_PORTS and not parts.username
+        else None
+    )

@@ -99,7 +99,7 @@ class Issuer:
         revocations = Revocations(
             address,
             public_keys,
-            self._copy("status-lists", self.status_lists_url),
+            self._copy("status-lists"),
             status_claim=self.status_claim,
             stale_status_lists=self.stale_status_lists,
             proxy=self.proxy,
@@ -120,19 +120,20 @@ class Issuer:
             file = Path(self.public_key_file) if self.public_key_file else None
             return open_keys(self.public_key, file, "PUBLIC_KEY")
         source = KeySetSource(self.jwks_url or discovery, self.jwks_refresh, proxy=self.proxy)
-        copy = self._copy("keys", self.jwks_url)
+        copy = self._copy("keys")
         return FetchedKeys(FetchedCopy(source, copy, cooldown=self.jwks_cooldown))
 
-    def _copy(self, name: str, url: str | None = None) -> DiskCopy | NoDiskCopy:
-        """Return the copy of a document; what was fetched from elsewhere has a copy of another name."""
+    def _copy(self, name: str) -> DiskCopy | NoDiskCopy:
+        """Return the copy of one of the issuer's documents; each has a file of its own."""
         if self.copies is None:
             return NoDiskCopy()
-        source = hashlib.sha256(f"{self.url} {url or ''}".encode()).hexdigest()[:12]
-        host = urlsplit(self.url).hostname
-        return DiskCopy(Path(self.copies) / f"{host}-{source}.{name}.json", "COPIES")
+        digest = hashlib.sha256(self.url.encode()).hexdigest()[:12]
+        return DiskCopy(Path(self.copies) / f"{urlsplit(self.url).hostname}-{digest}.{name}.json", "COPIES")
 
 
-def check_url(setting: str, url: object, *, may_end_in_slash: bool = False, may_have_query: bool = False) -> None:
+def check_url(
+    setting: str, url: object, *, may_end_in_slash: bool = False, may_have_query: bool = False
+) -> None:
     """Raise `ConfigurationError` unless `url` is an absolute HTTP URL that can be compared as it is."""
     try:
         parts = urlsplit(url) if isinstance(url, str) else None
@@ -144,11 +145,11 @@ def check_url(setting: str, url: object, *, may_end_in_slash: bool = False, may_
     assert parts
     if (parts.query and not may_have_query) or parts.fragment or parts.username:
         raise ConfigurationError(f"{setting} must be a URL without credentials, query and fragment")
-    if url.endswith("/") and not may_end_in_slash:
+    if parts.geturl().endswith("/") and not may_end_in_slash:
         raise ConfigurationError(f"{setting} must not end with a slash")
 
 
-def _check_choice(setting: str, value: object, choices: Iterable[str]) -> None:
+def _check_choice(setting: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigurationError(f"{setting} is {value!a}: set it to one of {', '.join(choices)}")
 

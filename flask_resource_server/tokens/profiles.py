@@ -18,6 +18,9 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105  # RFC 9068 section 2.1
 _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash"})
 
 
+_LONGEST_HEADER = 8000  # characters that servers such as gunicorn and nginx take of one header
+
+
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """How an issuer's access tokens look. The defaults are those of RFC 9068."""
@@ -28,6 +31,7 @@ class Profile:
     scope_claim: str = "scope"
     scope_type: Literal["string", "list"] = "string"  # a string with spaces, or a list of strings
     maximum_lifetime: int = 3600  # seconds from `iat` to `exp`
+    maximum_length: int = 4096  # characters of an encoded token
     required_values: Mapping[str, str] = field(default_factory=dict)  # claims, and the values they must have
     values_if_present: Mapping[str, str] = field(
         default_factory=dict
@@ -82,6 +86,7 @@ RFC9068 = Profile(
 # refresh token. In a token bound to a key it is "DPoP": that one is refused, since no proof of the key is
 # checked here.
 KEYCLOAK = Profile(
+    maximum_length=_LONGEST_HEADER,
     token_types=frozenset({"jwt", TOKEN_TYPE}),
     client_claim="azp",
     required_values=MappingProxyType({"typ": "Bearer"}),
@@ -94,6 +99,7 @@ KEYCLOAK = Profile(
 # forbidden claims are a second line: Auth0 reserves those too. Keycloak's ID tokens, which have `azp`, would
 # pass without the last one if someone names the wrong profile.
 AUTH0 = Profile(
+    maximum_length=_LONGEST_HEADER,
     token_types=frozenset({"jwt"}),
     client_claim="azp",
     token_id_claim=None,
@@ -108,6 +114,7 @@ AUTH0 = Profile(
 # APIs, and refused.
 # An ID token has neither `cid` nor `scp`, and no administrator can add them, because Okta reserves the names.
 OKTA = Profile(
+    maximum_length=_LONGEST_HEADER,
     token_types=frozenset({None}),
     client_claim="cid",
     scope_claim="scp",
@@ -123,6 +130,7 @@ OKTA = Profile(
 # either, but `roles`. Where both are missing nobody has granted the client anything: Entra issues such tokens
 # to every application of the tenant.
 ENTRA = Profile(
+    maximum_length=_LONGEST_HEADER,
     token_types=frozenset({"jwt"}),
     client_claim="azp",
     token_id_claim="uti",  # noqa: S106

@@ -8,6 +8,7 @@ import re
 import time
 import zlib
 from base64 import urlsafe_b64decode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +66,7 @@ def is_path_of_list(path: str) -> bool:
     return bool(_PATH_OF_LIST.fullmatch(path))
 
 
-def read_reference(claims: dict[str, Any]) -> tuple[str, int]:
+def read_reference(claims: Mapping[str, Any]) -> tuple[str, int]:
     """Return the list that a token refers to, and its place in it (section 6.2). Raises `ValueError`."""
     try:
         reference = claims["status"]["status_list"]

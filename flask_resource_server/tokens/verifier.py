@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from flask_resource_server.tokens.cache import TokenCache
-from flask_resource_server.tokens.checks import LEEWAY, MAXIMUM_LENGTH, Expected, find_faults
+from flask_resource_server.tokens.checks import LEEWAY, Expected, find_faults
 from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.issuers import Issuer, TrustedIssuer
 from flask_resource_server.tokens.jws import UnverifiedJws, parse_jws
@@ -32,6 +32,7 @@ class Verifier:
 
     def __init__(self, *issuers: TrustedIssuer) -> None:
         self.issuers = issuers
+        self.maximum_length = max(issuer.profile.maximum_length for issuer in issuers)
         self._by_url = {issuer.url: issuer for issuer in issuers}
         self._cache = TokenCache()
 
@@ -55,7 +56,7 @@ class Verifier:
         return VerifiedClaims(claims, issuer.profile)
 
     def _verify_anew(self, text: str) -> tuple[str, TrustedIssuer]:
-        token = _parse(text)
+        token = self._parse(text)
         if token is None:
             raise RefusedToken("form")
         issuer = self._find_issuer(token)
@@ -75,15 +76,23 @@ class Verifier:
         name = token.claims.get("iss")
         return self._by_url.get(name, self.issuers[0]) if isinstance(name, str) else self.issuers[0]
 
+    def _parse(self, text: str) -> UnverifiedJws | None:
+        if len(text) > self.maximum_length:
+            return None
+        try:
+            return parse_jws(text)
+        except ValueError:
+            return None
+
     def explain(self, text: str) -> Iterator[Explanation]:
         """Make every check on a token, whatever the ones before have come to.
 
         Whether it was revoked is asked only of a token that is good in every other respect. Raises
         `Undetermined`, `ConfigurationError`.
         """
-        token = _parse(text)
+        token = self._parse(text)
         yield (
-            f"three parts in base64url, JSON in UTF-8, {MAXIMUM_LENGTH} characters at most",
+            f"three parts in base64url, JSON in UTF-8, {self.maximum_length} characters at most",
             token is not None,
             "copy the whole token, without quotes, spaces and the word Bearer",
         )
@@ -101,12 +110,3 @@ class Verifier:
 
 def _expect(issuer: TrustedIssuer) -> Expected:
     return Expected(issuer.public_keys, issuer.url, issuer.audiences, issuer.profile)
-
-
-def _parse(text: str) -> UnverifiedJws | None:
-    if len(text) > MAXIMUM_LENGTH:
-        return None
-    try:
-        return parse_jws(text)
-    except ValueError:
-        return None

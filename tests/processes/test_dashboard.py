@@ -75,7 +75,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     address, port = f"127.0.0.1:{find_port()}", find_port()
     settings = {
         "JWKS_URL": f"http://127.0.0.1:{port}/.well-known/jwks.json",
-        "JWKS_COPY_FILE": "keys/public_key.pem",  # there is one already
     }
     with contextlib.ExitStack() as stack:
         pair = stack.enter_context(serve_pair(folder, (port, 0), course_settings=settings))

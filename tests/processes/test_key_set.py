@@ -24,10 +24,9 @@ from flask_resource_server.tokens.keys import public_jwk
 from flask_resource_server.tokens.public_keys import MAXIMUM_SIZE
 from tests.certificates import make_certificate
 from tests.conftest import KeyPair, bearer, open_course
-from tests.forger import ISSUER, Forger, encode
-from tests.issuers import Issuer, serve_issuer
+from tests.forger import Forger, encode
+from tests.issuers import Issuer, copy_path, serve_issuer, write_key_copy
 from tests.servers import call, listen, run_flask, serve, url_of, wait_for
-from tests.unit.test_status_list import sign as sign_list
 
 SHORT = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
 CURVE = ec.generate_private_key(ec.SECP256R1())
@@ -47,13 +46,12 @@ def jwk(pair: KeyPair, **changes: Any) -> dict[str, Any]:
 
 @contextmanager
 def open_mirroring(issuer: Issuer, folder: Path, **settings: Any) -> Iterator[FlaskClient]:
-    copy = folder / "jwks.pem"
     with open_course(
         f"sqlite:///{folder}/course.db",
         None,
         **{
             "jwks_url": issuer.url,
-            "jwks_copy_file": copy,
+            "copies": folder,
             "jwks_refresh": 1000,
             "jwks_cooldown": 1000,
         }
@@ -88,7 +86,7 @@ def test_minimal_key_will_do(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) 
 def test_cold_start_with_the_issuer_down(key_pair: KeyPair, tmp_path: Path) -> None:
     with listen() as unused:
         down = Issuer(url=url_of(unused))
-    (tmp_path / "jwks.pem").write_bytes(key_pair.public_file.read_bytes())
+    write_key_copy(tmp_path, key_pair.private_key.public_key())
 
     with open_mirroring(down, tmp_path) as course:
         assert read(course, key_pair) == 200
@@ -116,7 +114,7 @@ def test_service_without_any_key_answers_503_until_the_issuer_is_up(
 
 
 def test_damaged_copy_is_made_anew(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
-    (tmp_path / "jwks.pem").write_text("half a k")
+    copy_path(tmp_path, "keys").write_text("half a k")
     issuer.publish(jwk(key_pair))
 
     with open_mirroring(issuer, tmp_path) as course:
@@ -169,7 +167,7 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    (tmp_path / "jwks.pem").write_bytes(key_pair.public_file.read_bytes())
+    write_key_copy(tmp_path, key_pair.private_key.public_key())
     if "jwks" in answer:
         other = jwk(other_key_pair, **answer.get("changes", {}))
         issuer.publish(*(other if key == "OTHER" else key for key in answer["jwks"]))
@@ -273,7 +271,7 @@ def test_certificate(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "jwks.pem").write_bytes(key_pair.public_file.read_bytes())
+    write_key_copy(tmp_path, key_pair.private_key.public_key())
     make_certificate(tmp_path, name)
     if is_trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
@@ -288,9 +286,9 @@ def test_certificate(
 def test_unknown_kid_is_asked_for_at_once(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    (tmp_path / "jwks.pem").write_bytes(key_pair.public_file.read_bytes())
+    write_key_copy(tmp_path, key_pair.private_key.public_key())
     good = {"started_at": time.time() - 100, "is_good": True, "problem": None, "good_at": time.time() - 100}
-    (tmp_path / "jwks.pem.attempt").write_text(json.dumps(good))
+    copy_path(tmp_path, "keys").with_suffix(".json.attempt").write_text(json.dumps(good))
     issuer.publish(jwk(key_pair), jwk(other_key_pair))
 
     with open_mirroring(issuer, tmp_path, jwks_cooldown=100) as course:
@@ -335,7 +333,7 @@ def test_service_works_without_a_folder_for_copies(
     issuer.publish(jwk(key_pair), jwk(other_key_pair))
     copies = tmp_path / "copies"
     copies.mkdir()
-    settings = {"jwks_copy_file": copies / "jwks.pem", "jwks_refresh": 1, "jwks_cooldown": 1}
+    settings = {"copies": copies, "jwks_refresh": 1, "jwks_cooldown": 1}
     with open_mirroring(issuer, tmp_path, **settings) as course:
         if moment == "while running":
             assert read(course, key_pair) == 200
@@ -349,13 +347,13 @@ def test_service_works_without_a_folder_for_copies(
         assert course.get("/readyz").json == {"status": "ok"}
     lines = [message for _, _, message in caplog.record_tuples if "cannot write" in message]
     assert len(lines) == 1
-    assert "let JWKS_COPY_FILE name a file in a folder that this service may write" in lines[0]
+    assert "let COPIES name a file in a folder that this service may write" in lines[0]
 
 
 def test_copy_is_made_again_once_there_is_a_folder(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
     issuer.publish(jwk(key_pair))
-    copy = tmp_path / "later" / "jwks.pem"
-    with open_mirroring(issuer, tmp_path, jwks_copy_file=copy, jwks_refresh=1, jwks_cooldown=1) as course:
+    copy = copy_path(tmp_path / "later", "keys")
+    with open_mirroring(issuer, tmp_path, copies=copy.parent, jwks_refresh=1, jwks_cooldown=1) as course:
         assert read(course, key_pair) == 200
         copy.parent.mkdir()
 
@@ -369,7 +367,7 @@ def test_workers_answer_good_requests_while_the_issuer_hangs(
     issuer.publish(jwk(key_pair))
     environment = {
         "JWKS_URL": issuer.url,
-        "JWKS_COPY_FILE": str(tmp_path / "jwks.pem"),
+        "COPIES": str(tmp_path),
         "JWKS_COOLDOWN": "1",
         "STATUS_CLAIM": "ignored",
         "COURSE_DATABASE_URL": f"sqlite:///{tmp_path}/course.db",
@@ -403,55 +401,6 @@ def test_workers_answer_good_requests_while_the_issuer_hangs(
     assert sum(seconds > 1 for seconds in good) < len(good) / 20
 
 
-def test_copies_with_the_same_stem_do_not_meet(
-    issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
-) -> None:
-    """The lists are fetched far more often than the keys, and every attempt used to count for both."""
-    issuer.publish(jwk(key_pair), jwk(other_key_pair))
-    lists = f"{ISSUER}/.well-known/status-list/1"
-    token = sign_list(Forger(key_pair.private_key, key_pair.kid), sub=lists, ttl=1)
-    issuer.pages = {"/lists": json.dumps({"status_lists": [lists]}).encode(), "/lists/1": token.encode()}
-    settings = {
-        "jwks_copy_file": tmp_path / "copy.pem",
-        "jwks_refresh": 3,
-        "status_claim": "optional",
-        "status_lists_url": issuer.url.replace("/jwks.json", "/lists"),
-        "status_lists_copy_file": tmp_path / "copy.json",
-    }
-    with open_mirroring(issuer, tmp_path, **settings) as course:
-        status = {"status_list": {"uri": lists, "idx": 1}}
-        with_status = Forger(key_pair.private_key, key_pair.kid).sign(status=status)
-        wait_for(lambda: course.get("/courses", headers=bearer(with_status)).status_code == 200)
-        assert read(course, other_key_pair) == 200
-        issuer.publish(jwk(key_pair))
-
-        wait_for(lambda: read(course, other_key_pair) == 401, 12)
-
-
-@pytest.mark.parametrize(
-    ("keys", "lists"),
-    [
-        ("copy", "copy"),
-        ("copy", "./copy"),
-        ("copy", "copy.attempt"),
-        ("copy.lock", "copy"),
-        ("copy", "link/copy"),
-    ],
-)
-def test_one_file_for_keys_and_lists_is_refused(
-    keys: str, lists: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "link").symlink_to(tmp_path)
-    monkeypatch.setenv("JWKS_URL", "https://login.example.com/.well-known/jwks.json")
-    monkeypatch.setenv("JWKS_COPY_FILE", keys)
-    monkeypatch.setenv("STATUS_LISTS_COPY_FILE", lists)
-
-    with pytest.raises(SystemExit):
-        course_app.create_app()
-
-    assert "JWKS_COPY_FILE and STATUS_LISTS_COPY_FILE would overwrite each other" in capsys.readouterr().err
-
-
 def test_invented_kids_cost_the_issuer_no_more_than_the_cooldown_allows(
     issuer: Issuer, key_pair: KeyPair, tmp_path: Path
 ) -> None:
@@ -461,7 +410,7 @@ def test_invented_kids_cost_the_issuer_no_more_than_the_cooldown_allows(
     with listen() as listener:
         environment = {
             "JWKS_URL": issuer.url,
-            "JWKS_COPY_FILE": str(tmp_path / "jwks.pem"),
+            "COPIES": str(tmp_path),
             "JWKS_COOLDOWN": str(cooldown),
             "JWKS_REFRESH": "1000",
             "STATUS_CLAIM": "ignored",

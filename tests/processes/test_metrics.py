@@ -115,7 +115,7 @@ def test_refusals_are_counted_by_reason(
         key_pair,
         status_claim="optional",
         status_lists_url="http://127.0.0.1:9/lists",
-        status_lists_copy_file=tmp_path / "lists.json",
+        copies=tmp_path,
     ) as course:
         assert increase(
             course, lambda: course.get("/courses", headers=headers), "token_refusals_total", reason=reason

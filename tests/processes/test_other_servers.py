@@ -14,7 +14,7 @@ import pytest
 from flask_resource_server.tokens.keys import public_jwk
 from tests.conftest import KeyPair
 from tests.forger import ISSUER, Forger
-from tests.issuers import Issuer, serve_issuer
+from tests.issuers import Issuer, copy_path, serve_issuer
 from tests.servers import ROOT, call, environment_for, find_port, listen, run_flask, serve, wait_for
 from tests.unit.test_status_list import sign as sign_list
 
@@ -155,11 +155,10 @@ def environment_of(issuer: Issuer, folder: Path) -> dict[str, str]:
     return {
         "ISSUER": ISSUER,
         "JWKS_URL": issuer.url,
-        "JWKS_COPY_FILE": str(folder / "jwks.pem"),
+        "COPIES": str(folder),
         "JWKS_REFRESH": "1",
         "JWKS_COOLDOWN": "1",
         "STATUS_LISTS_URL": issuer.url.replace("/jwks.json", "/lists"),
-        "STATUS_LISTS_COPY_FILE": str(folder / "lists.json"),
         "COURSE_DATABASE_URL": f"sqlite:///{folder}/course.db",
     }
 
@@ -204,7 +203,7 @@ def test_master_fetches_nothing_and_starts_while_the_issuer_is_down(
     issuer.status = 500
     environment = environment_of(issuer, tmp_path)
     run_flask("wsgi_course", "db upgrade", environment, tmp_path)
-    (tmp_path / "jwks.pem").write_text("half a k")
+    copy_path(tmp_path, "keys").write_text("half a k")
     command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
     port = find_port()
     token = Forger(key_pair.private_key, key_pair.kid).sign()

@@ -73,7 +73,11 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
             "JWKS_MAX_AGE": str(REFRESH),
             "SESSIONS_PER_USER": "100000",  # one user logs in over and over, and uses the oldest tokens too
         }
-        course = {"ISSUER": issuer, "COURSE_DATABASE_URL": f"sqlite:///{folder}/course.db"}
+        course = {
+            "ISSUER": issuer,
+            "COURSE_DATABASE_URL": f"sqlite:///{folder}/course.db",
+            "COPIES": "keys",
+        }
         mirroring = course | {
             "RESOURCE": resources[0],
             "JWKS_URL": f"{issuer}/.well-known/jwks.json",
@@ -201,8 +205,7 @@ def test_verifier_goes_on_while_the_issuer_hangs_and_follows_it_afterwards(trio:
 def test_verifier_starts_from_its_copy_with_the_issuer_down(trio: Trio, tmp_path: Path) -> None:
     token = trio.log_in()
     wait_for(lambda: trio.use(token) == [200] * 3)
-    (tmp_path / "keys").mkdir()
-    shutil.copy(trio.folder / "mirroring/keys/jwks.pem", tmp_path / "keys")
+    shutil.copytree(trio.folder / "mirroring/keys", tmp_path / "keys")
     with listen() as listener, listen() as unused:
         environment = trio.course_environment | {"JWKS_URL": f"{url_of(unused)}/jwks.json"}
         unused.close()

@@ -26,7 +26,7 @@ from auth_app.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
 from auth_app.signing_key import open_signing_key
 from flask_resource_server.tokens.keys import UnusableKey
-from flask_resource_server.tokens.public_keys import open_public_keys
+from flask_resource_server.tokens.public_keys import open_keys
 from shared.startup import check_startup
 from tests.servers import GUNICORN, environment_for
 
@@ -222,7 +222,7 @@ def test_owner_and_mode_of_the_private_key(
     os.chown(folder / "keys/private_key.pem", owner, -1)
     (folder / "keys/private_key.pem").chmod(mode)
     settings = AuthSettings()
-    public_keys = open_public_keys(settings)
+    public_keys = open_keys(settings.jwt_public_key, settings.jwt_public_key_file, "JWT_PUBLIC_KEY")
     signing_key = open_signing_key(settings, public_keys, RevokedKeys(settings.revoked_keys_file))
 
     os.seteuid(reader)

@@ -9,18 +9,17 @@ import flask
 import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
+from flask_jwt_extended import jwt_required
 from werkzeug.exceptions import NotFound
 
-from shared.resource_server import init_app
-from shared.settings import ResourceServerSettings
+from flask_resource_server import ResourceServer
 from tests.conftest import KeyPair, bearer, get_token, open_auth
 from tests.forger import COURSES, ISSUER, Forger
 from tests.servers import ROOT, Server, call, listen, serve
 from tests.token_rows import ACCEPTED, REFUSED, Make
-from tests.unit.test_contract import open_routes
 
-NEW, ADOPTED = re.findall(
-    r"```python\n(from flask_jwt_extended.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+(NEW,) = re.findall(
+    r"```python\n(from flask import Flask\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
 )
 
 
@@ -30,10 +29,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory, key_pair: KeyPair) -> Iter
     folder = tmp_path_factory.mktemp("reports")
     (folder / "reports.py").write_text(NEW)
     environment = {
-        "ISSUER": ISSUER,
-        "RESOURCE": COURSES,
-        "JWT_PUBLIC_KEY_FILE": str(key_pair.public_file),
-        "STATUS_CLAIM": "ignored",  # no issuer is there to ask
+        "FLASK_OAUTH_ISSUER": ISSUER,
+        "FLASK_OAUTH_RESOURCE": COURSES,
+        "FLASK_OAUTH_PUBLIC_KEY_FILE": str(key_pair.public_file),
+        "FLASK_OAUTH_STATUS_CLAIM": "ignored",  # no issuer is there to ask
     }
     with listen() as listener, serve("reports", listener, environment, folder) as server:
         yield server
@@ -63,14 +62,6 @@ def test_token_without_the_scope_is_forbidden(reports: Server, forger: Forger) -
     assert (status, answer["error"]) == (403, "insufficient_scope")
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/docs", "/openapi.json"])
-def test_what_it_has_not_is_not_found(path: str, reports: Server) -> None:
-    assert call(reports.url + path) == (
-        404,
-        {"error": "not_found", "error_description": "There is nothing at this address."},
-    )
-
-
 def test_it_says_who_issues_its_tokens(reports: Server) -> None:
     assert call(f"{reports.url}/.well-known/oauth-protected-resource") == (
         200,
@@ -94,7 +85,7 @@ def test_issuer_makes_tokens_for_it_once_it_is_named(
 
 @pytest.fixture
 def adopted(key_pair: KeyPair) -> FlaskClient:
-    """Somebody's application, made by other rules than ours, to which the lines of the README are added."""
+    """Somebody's application, made by other rules than ours, to which the kit is added."""
     app = Flask("somebody", static_folder=None)
     app.secret_key = "theirs"
     things = flask.Blueprint("things", __name__, url_prefix="/things")
@@ -120,9 +111,13 @@ def adopted(key_pair: KeyPair) -> FlaskClient:
         return "<p>Broken", 500
 
     app.register_blueprint(things)
-    settings = ResourceServerSettings(jwt_public_key_file=key_pair.public_file, status_claim="ignored")
-    lines = ADOPTED.replace("init_app(app)", "init_app(app, settings)")
-    exec(lines, {"app": app, "settings": settings, "init_app": init_app})  # noqa: S102
+    ResourceServer(app, issuer=ISSUER, resource=COURSES, public_key_file=key_pair.public_file)
+
+    @app.get("/account")
+    @jwt_required()
+    def show_account() -> dict[str, str]:
+        return {"account": "yours"}
+
     return app.test_client()
 
 
@@ -150,21 +145,9 @@ def test_adopted_application_keeps_what_it_had(adopted: FlaskClient) -> None:
         assert "X-Request-ID" not in echoed.headers
 
 
-def test_readiness_of_nobody_is_answered_by_an_adopted_application(adopted: FlaskClient) -> None:
-    assert adopted.get("/readyz").status_code == 404
+def test_kit_adds_one_route(adopted: FlaskClient) -> None:
+    rules = {rule.rule for rule in adopted.application.url_map.iter_rules()}
 
-
-def test_every_route_that_needs_no_token_is_written_down(
-    key_pair: KeyPair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("JWT_PUBLIC_KEY_FILE", str(key_pair.public_file))
-    module = {"__name__": "reports"}
-    exec(NEW, module)  # noqa: S102
-    app: Any = module["app"]
-
-    assert open_routes(app.test_client()) == {
-        "GET /healthz",
-        "GET /readyz",
-        "GET /metrics",
-        "GET /.well-known/oauth-protected-resource",
+    assert rules - {"/things/echo", "/form", "/broken", "/account"} == {
+        "/.well-known/oauth-protected-resource"
     }

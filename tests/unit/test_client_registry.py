@@ -151,7 +151,7 @@ def _check_own_token(auth: FlaskClient, key_pair: KeyPair, tmp_path: Path) -> No
             status_claim="required",
             status_lists_url=issuer.url.replace("/.well-known/jwks.json", "").replace("/jwks.json", "")
             + path,
-            status_lists_copy_file=tmp_path / "lists.json",
+            copies=tmp_path,
         ) as course:
             assert course.get("/courses", headers=bearer(token)).status_code == 200
             auth.post("/revoke", data={"token": token}, auth=credentials)

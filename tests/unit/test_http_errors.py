@@ -17,9 +17,11 @@ from werkzeug.exceptions import (
 )
 from werkzeug.http import HTTP_STATUS_CODES
 
-from shared.resource_server import create_resource_server
-from shared.settings import ResourceServerSettings
+from flask_resource_server import ResourceServer
+from shared import service
+from shared.settings import Settings
 from tests.conftest import KeyPair
+from tests.forger import COURSES, ISSUER
 
 SECRET = "what-a-client-sent"
 
@@ -33,8 +35,10 @@ class SeatTaken(HTTPException):
 
 @pytest.fixture
 def app(key_pair: KeyPair) -> Flask:
-    settings = ResourceServerSettings(jwt_public_key_file=key_pair.public_file, status_claim="ignored")
-    return create_resource_server(__name__, settings)
+    app = Flask(__name__, static_folder=None)
+    service.install_defaults(app, Settings(), checks={}, ages={})
+    ResourceServer(app, issuer=ISSUER, resource=COURSES, public_key_file=key_pair.public_file)
+    return app
 
 
 def ask(app: Flask, view: Callable[[], Any], **options: Any) -> Any:

@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from flask_resource_server.tokens.key_set import convert_key_set
-from flask_resource_server.tokens.keys import UnusableKey, parse_public_keys, public_jwk
+from flask_resource_server.tokens.key_set import parse_key_set
+from flask_resource_server.tokens.keys import UnusableKey, public_jwk
 from tests.conftest import KeyPair
 from tests.forger import encode
 
@@ -58,8 +58,7 @@ def change(good: dict[str, Any], bad: Any) -> Any:
 
 def convert(*jwks: Any) -> set[str]:
     """Return the IDs of the keys that are used."""
-    pem = convert_key_set(json.dumps({"keys": jwks}).encode())
-    return set(parse_public_keys(pem.decode(), "the set"))
+    return set(parse_key_set(json.dumps({"keys": jwks}).encode()).keys)
 
 
 @pytest.fixture
@@ -92,12 +91,12 @@ def test_bad_key_is_skipped_and_named(
     "odd", [b'{"kty":"RSA","kty":"RSA"}', b'{"kty":"EC","x":NaN}', b'{"kty":"oct","kid":"\\ud800"}']
 )
 def test_key_that_is_odd_json_is_skipped_alone(odd: bytes, good: dict[str, Any]) -> None:
-    assert convert_key_set(b'{"keys":[' + odd + b"," + json.dumps(good).encode() + b"]}")
+    assert parse_key_set(b'{"keys":[' + odd + b"," + json.dumps(good).encode() + b"]}")
 
 
 def test_set_that_repeats_a_member_is_refused(good: dict[str, Any]) -> None:
     with pytest.raises(UnusableKey):
-        convert_key_set(b'{"keys":[],"keys":[' + json.dumps(good).encode() + b"]}")
+        parse_key_set(b'{"keys":[],"keys":[' + json.dumps(good).encode() + b"]}")
 
 
 @pytest.mark.parametrize(("bad", "said"), BAD_KEYS.values(), ids=BAD_KEYS)

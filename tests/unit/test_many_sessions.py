@@ -129,7 +129,7 @@ def test_session_that_had_ended_is_not_kept_by_a_password_change(auth: FlaskClie
     """The administrator ended it while its password was being verified."""
     from auth_app.session_ends import end_user_sessions
     from auth_app.sessions import find_live_session
-    from shared.errors import InvalidToken
+    from flask_resource_server import InvalidToken
 
     answer = log_in(auth)
     with auth.application.app_context():

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from flask_resource_server.tokens.keys import public_jwk, read_key_file
 from tests.conftest import KeyPair, bearer, open_course, run_command
 from tests.forger import ABSENT, ISSUER, Forger
-from tests.issuers import Issuer, serve_issuer
+from tests.issuers import Issuer, copy_path, serve_issuer, write_key_copy
 from tests.servers import wait_for
 from tests.unit.test_status_list import BAD_LISTS, pack
 from tests.unit.test_status_list import sign as sign_list
@@ -62,7 +62,7 @@ def open_checking(
         **{
             "status_claim": "optional",
             "status_lists_url": issuer.url,
-            "status_lists_copy_file": folder / "status_lists.json",
+            "copies": folder,
         }
         | settings,
     ) as client:
@@ -94,11 +94,10 @@ def test_lists_wait_for_no_keys_that_are_fetched_meanwhile(
     publish(issuer, forger)
     keys = {"keys": [public_jwk(key_pair.private_key.public_key())]}
     issuer.pages["/jwks.json"] = json.dumps(keys).encode()
-    copy = tmp_path / "jwks.pem"
-    copy.write_bytes(key_pair.public_file.read_bytes())
+    write_key_copy(tmp_path, key_pair.private_key.public_key())
 
     url = issuer.url.replace("/lists", "/jwks.json")
-    with open_checking(issuer, None, tmp_path, jwks_url=url, jwks_copy_file=copy) as course:
+    with open_checking(issuer, None, tmp_path, jwks_url=url) as course:
         assert course.get("/readyz").json == {"status": "ok", "status_lists_age": 0}
         assert read(course, token_at(forger)) == 200
 
@@ -239,7 +238,7 @@ def test_cold_start_with_the_issuer_down(
     with open_checking(issuer, key_pair, tmp_path) as course:
         assert read(course, token_at(forger, 4)) == 200
     issuer.status, issuer.pages = 500, {}
-    (tmp_path / "status_lists.json.attempt").unlink()
+    copy_path(tmp_path, "status-lists").with_suffix(".json.attempt").unlink()
 
     with open_checking(issuer, key_pair, tmp_path) as course:
         assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
@@ -249,7 +248,7 @@ def test_cold_start_with_the_issuer_down(
 def test_damaged_copy_is_made_anew(
     content: bytes, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    (tmp_path / "status_lists.json").write_bytes(content)
+    copy_path(tmp_path, "status-lists").write_bytes(content)
     publish(issuer, forger, 5)
 
     with open_checking(issuer, key_pair, tmp_path) as course:
@@ -260,7 +259,7 @@ def test_copy_that_somebody_changed_is_not_believed(
     issuer: Issuer, forger: Forger, attacker: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     empty = sign_list(attacker, sub=f"{LISTS}/1", status_list={"bits": 1, "lst": pack(bytes(8))})
-    (tmp_path / "status_lists.json").write_text(json.dumps({f"{LISTS}/1": empty}))
+    copy_path(tmp_path, "status-lists").write_text(json.dumps({f"{LISTS}/1": empty}))
     issuer.status = 500
 
     with open_checking(issuer, key_pair, tmp_path) as course:
@@ -459,7 +458,7 @@ def test_list_of_a_revoked_key_holds_no_other_back(
         wait_for(lambda: [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401])
 
 
-@pytest.mark.parametrize("copy", ["missing/lists.json", "file/lists.json"])
+@pytest.mark.parametrize("copy", ["missing", "file"])
 def test_revocation_is_honoured_without_a_folder_for_copies(
     copy: str,
     issuer: Issuer,
@@ -470,7 +469,7 @@ def test_revocation_is_honoured_without_a_folder_for_copies(
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     publish(issuer, forger, ttl=1)
-    with open_checking(issuer, key_pair, tmp_path, status_lists_copy_file=tmp_path / copy) as course:
+    with open_checking(issuer, key_pair, tmp_path, copies=tmp_path / copy) as course:
         token = token_at(forger)
         assert read(course, token) == 200
         publish(issuer, forger, 5, ttl=1)
@@ -481,4 +480,4 @@ def test_revocation_is_honoured_without_a_folder_for_copies(
         assert course.get("/readyz").get_json()["status"] == "ok"
     # Other lines are of threads that earlier tests have left behind.
     lines = [line for _, _, line in caplog.record_tuples if str(tmp_path) in line]
-    assert sum("let STATUS_LISTS_COPY_FILE name a file" in line for line in lines) == 1
+    assert sum("let COPIES name a" in line for line in lines) == 1

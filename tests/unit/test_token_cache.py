@@ -13,13 +13,13 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 from flask_jwt_extended import decode_token, get_jwt, jwt_required
 
+from flask_resource_server import ResourceServer
+from flask_resource_server.tokens import TrustedIssuer
 from flask_resource_server.tokens.cache import MAXIMUM_TOKENS, TokenCache
 from flask_resource_server.tokens.checks import LEEWAY
 from flask_resource_server.tokens.keys import read_key_file
-from shared.resource_server import init_app
-from shared.settings import ResourceServerSettings
 from tests.conftest import KeyPair, bearer, get_token, log_in, open_auth
-from tests.forger import Forger
+from tests.forger import COURSES, ISSUER, Forger
 from tests.servers import wait_for
 from tests.token_rows import REFUSED, now
 
@@ -31,11 +31,15 @@ def public_file(key_pair: KeyPair, tmp_path: Path) -> Path:
     return path
 
 
+def protect(app: Flask, public_file: Path, **settings: Any) -> None:
+    ResourceServer(app, issuer=ISSUER, resource=COURSES, public_key_file=public_file, **settings)
+
+
 @pytest.fixture
 def client(public_file: Path) -> FlaskClient:
     """A service whose view spoils the claims that it is given."""
     app = Flask("service")
-    init_app(app, ResourceServerSettings(jwt_public_key_file=public_file))
+    protect(app, public_file)
 
     @app.get("/")
     @jwt_required()
@@ -48,7 +52,7 @@ def client(public_file: Path) -> FlaskClient:
 
 
 def cache_of(client: FlaskClient) -> TokenCache:
-    cache: TokenCache = client.application.extensions["flask-jwt-extended"]._verifier._cache
+    cache: TokenCache = client.application.extensions["flask_resource_server"].verifier._cache
     return cache
 
 
@@ -102,7 +106,7 @@ def test_forged_tokens_push_no_good_one_out(full: list[str], client: FlaskClient
 
 def test_view_that_changes_its_claims_changes_no_other_request(public_file: Path, forger: Forger) -> None:
     app = Flask("service")
-    init_app(app, ResourceServerSettings(jwt_public_key_file=public_file, status_claim="ignored"))
+    protect(app, public_file, status_claim="ignored")
     seen = []
 
     @app.get("/")
@@ -122,14 +126,15 @@ def test_view_that_changes_its_claims_changes_no_other_request(public_file: Path
 def test_cache_is_safe_for_threads(public_file: Path, forger: Forger) -> None:
     """Tokens that expire are dropped while others are added to a cache that is full."""
     keys = {kid: published.key for kid, published in read_key_file(public_file).items()}
-    cache, end = TokenCache(keys), time.monotonic() + 2
+    issuer = TrustedIssuer(ISSUER, frozenset([COURSES]), keys, lambda _: False)
+    cache, end = TokenCache(), time.monotonic() + 2
     interval = sys.getswitchinterval()
 
     def add(number: int) -> int:
         added = 0
         while time.monotonic() < end:
             name = f"{number} {added}"
-            cache.add(name, "{}", forger.kid, 0, time.time() + (1e-5 if added % 2 else 60))
+            cache.add(name, "{}", issuer, forger.kid, 0, time.time() + (1e-5 if added % 2 else 60))
             cache.get(name)
             added += 1
         return added

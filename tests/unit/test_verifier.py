@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from flask_resource_server.tokens.verifier import Verifier
+from flask_resource_server.tokens import TrustedIssuer, Verifier
 from tests.forger import COURSES, ISSUER, Forger
 
 
@@ -32,6 +32,7 @@ class KeysOnDemand(Mapping[str, RSAPublicKey]):
 def test_key_is_looked_up_even_if_it_is_not_known_yet(forger: Forger) -> None:
     keys = KeysOnDemand(forger.kid, forger.key.public_key())
 
-    claims = Verifier(ISSUER, [COURSES], keys, lambda _: False).verify(forger.sign())
+    issuer = TrustedIssuer(ISSUER, frozenset([COURSES]), keys, lambda _: False)
+    claims = Verifier(issuer).verify(forger.sign())
 
     assert claims["sub"] == forger.subject
