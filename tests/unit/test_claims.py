@@ -122,9 +122,9 @@ def test_claims_cannot_be_set() -> None:
 
 
 def test_repr_shows_subject_and_client_alone() -> None:
-    claims = VerifiedClaims(make_claims(email="a@example.com", sub="\x1b[2J"), RFC9068)
+    claims = VerifiedClaims(make_claims(email="a@example.com", sub="\x1b[2J\u00e9"), RFC9068)
 
-    assert repr(claims) == str(claims) == r"<VerifiedClaims subject='\x1b[2J' client_id='client'>"
+    assert repr(claims) == str(claims) == r"<VerifiedClaims subject='\x1b[2J\xe9' client_id='client'>"
 
 
 def test_making_claims_does_not_depend_on_how_many_there_are() -> None:

@@ -32,7 +32,7 @@ class Example:
     claims: Claims
     lifetime: int
     reasons: list[str]  # of the checks that it fails under RFC9068
-    properties: tuple[str, str | None, set[str]]  # client, token ID and scopes
+    properties: tuple[str, str | None, frozenset[str] | set[str]]  # client, token ID and scopes
     id_token: Claims  # what differs in the same issuer's ID token, requested without a nonce
 
 
@@ -324,6 +324,17 @@ def test_every_profile_can_be_named_in_lower_case() -> None:
 def test_default_profile_is_rfc_9068() -> None:
     assert Expected({}).profile is RFC9068
     assert replace(RFC9068, values_if_present={}) == Profile()
+
+
+@pytest.mark.parametrize("profile", [RFC9068, KEYCLOAK], ids=["RFC 9068", "Keycloak"])
+def test_type_of_a_refresh_token_is_refused_where_the_profile_says_so(
+    profile: Profile, forger: Forger
+) -> None:
+    faults = failed_checks(
+        make_token(forger, KEYCLOAK_EXAMPLE, type="refresh"), forger, KEYCLOAK_EXAMPLE, profile
+    )
+
+    assert ("scope_claim" in faults) == (profile is RFC9068)
 
 
 def test_one_setting_of_a_profile_can_be_changed(forger: Forger) -> None:
