@@ -19,8 +19,8 @@ _UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")  # what RFC 6750 section 3 keeps out 
 class BearerError(HTTPException):
     """A request that is refused: a status, an error code, and a sentence for the client's developer."""
 
-    code = 401
-    error = "invalid_token"
+    code: int | None = None  # a handler for this class is one for all that have a code
+    error = ""
     description = ""
     is_challenge = True  # it carries WWW-Authenticate
 
@@ -52,6 +52,7 @@ class BearerError(HTTPException):
 class Unauthorized(BearerError):
     """No token came; the challenge has no error code then (RFC 6750 section 3.1)."""
 
+    code = 401
     error = "unauthorized"
     description = "Send an access token in the header Authorization: Bearer."
 
@@ -64,6 +65,8 @@ class Unauthorized(BearerError):
 class InvalidToken(BearerError):
     """A token came that is not accepted; the client is not told why."""
 
+    code = 401
+    error = "invalid_token"
     description = "The access token is malformed, expired, revoked or not meant for this service."
 
 

@@ -121,7 +121,7 @@ def test_importing_does_nothing() -> None:
         "    if event in {'socket.connect', 'sqlite3.connect'}: raise SystemExit(event)\n"
         "    if event == 'open' and 'pem' in str(arguments[0]): raise SystemExit(str(arguments))\n"
         "sys.addaudithook(audit)\n"
-        "import auth_app, course_app, shared.resource_server\n"
+        "import auth_app, course_app, flask_resource_server, shared.service\n"
         "sys.exit(threading.active_count() - 1)\n"
     )
 

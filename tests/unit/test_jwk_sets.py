@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from flask_resource_server.tokens.key_set import parse_key_set
-from flask_resource_server.tokens.keys import UnusableKey, public_jwk
+from flask_resource_server.tokens.keys import UnusableKey, public_jwk, thumbprint
 from tests.conftest import KeyPair
 from tests.forger import encode
 
@@ -80,10 +80,13 @@ def test_bad_key_is_skipped_and_named(
     key_pair: KeyPair,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
+
     assert convert(good, change(other, bad)) == {key_pair.kid}
 
     ((level, line),) = [(at, text) for name, at, text in caplog.record_tuples if name == LOGGER]
-    assert level == logging.WARNING
+    is_for_others = said.startswith(("is not for", "is not an RSA key"))
+    assert level == (logging.INFO if is_for_others else logging.WARNING)
     assert line.startswith(f"skipped 1 of the 2 keys in the set: keys[1] {said}")
 
 
@@ -141,3 +144,29 @@ def test_set_that_has_not_changed_is_logged_once(
         convert(good, {"kty": "RSA", "kid": "logged once"})
 
     assert len([name for name, *_ in caplog.record_tuples if name == LOGGER]) == 1
+
+
+def test_kid_of_the_set_names_the_key(good: dict[str, Any], other: dict[str, Any]) -> None:
+    assert convert({**good, "kid": "2026-11"}, {**other, "kid": "2026-12"}) == {"2026-11", "2026-12"}
+
+
+@pytest.mark.parametrize("kid", [{}, {"kid": ""}, {"kid": 7}, {"kid": None}], ids=str)
+def test_key_without_a_kid_is_named_by_its_thumbprint(
+    kid: dict[str, Any], good: dict[str, Any], key_pair: KeyPair
+) -> None:
+    assert convert({**good, **kid}) == {key_pair.kid}
+
+
+def test_second_key_of_a_kid_is_skipped(
+    good: dict[str, Any], other: dict[str, Any], key_pair: KeyPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = parse_key_set(json.dumps({"keys": [{**good, "kid": "a"}, {**other, "kid": "a"}]}).encode()).keys
+
+    assert {kid: thumbprint(published.key) for kid, published in keys.items()} == {"a": key_pair.kid}
+    assert "keys[1] has the kid of another key in the set" in caplog.text
+
+
+def test_copy_says_what_the_set_said(good: dict[str, Any], other: dict[str, Any]) -> None:
+    fetched = parse_key_set(json.dumps({"keys": [{**good, "kid": "a"}, other]}).encode())
+
+    assert parse_key_set(fetched.content).keys == fetched.keys
