@@ -8,7 +8,6 @@ from typing import Generic, Protocol, TypeVar
 
 from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetching import TIMEOUT
-from shared.logs import format_time
 
 _LONGEST_PAUSE = 3600  # seconds between two fetches, whatever an issuer or a setting says
 
@@ -184,7 +183,11 @@ class Renewal(Generic[D]):
     def _what_remains(self, attempt: Attempt) -> str:
         if self._document is None:
             return "there is no copy to continue with: requests with a token are answered 503"
-        since = format_time(attempt.good_at) if attempt.good_at else "an unknown time"
+        since = (
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(attempt.good_at))
+            if attempt.good_at
+            else "an unknown time"
+        )
         return f"continuing with the copy from {since}"
 
     def _share(self) -> None:
