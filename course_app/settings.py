@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from flask_resource_server.tokens import Issuer
+from flask_resource_server.tokens.public_keys import open_keys
 from shared.settings import Settings, Url
 
 
@@ -44,12 +45,14 @@ class CourseSettings(Settings):
 
     @property
     def trusted_issuer(self) -> Issuer:
-        """Return whose tokens are accepted: by a key set, by PEM text, or by a PEM file."""
-        is_local = not self.jwks_url
+        """Return whose tokens are accepted: by a key set, by PEM text, or by a PEM file.
+
+        Raises `ConfigurationError`.
+        """
+        keys = open_keys(self.jwt_public_key, self.jwt_public_key_file, "JWT_PUBLIC_KEY")
         return Issuer(
             self.issuer,
-            public_key=self.jwt_public_key,
-            public_key_file=self.jwt_public_key_file if is_local and not self.jwt_public_key else None,
+            public_keys=None if self.jwks_url else keys,
             jwks_url=self.jwks_url,
             jwks_refresh=self.jwks_refresh,
             jwks_cooldown=self.jwks_cooldown,

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, current_app, jsonify
 from werkzeug import Response as AnyResponse
 from werkzeug.exceptions import BadRequestKeyError, HTTPException, SecurityError, default_exceptions
 
 from flask_resource_server.errors import BearerError, Unauthorized, format_challenge
+from flask_resource_server.exceptions import ConfigurationError
 
 
 class ApiError(Exception):
@@ -82,11 +83,18 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ApiError, respond)
     app.register_error_handler(BearerError, lambda error: error.get_response())
     app.register_error_handler(HTTPException, _respond_to_http_error)
+    app.register_error_handler(ConfigurationError, _respond_to_unfit_keys)
 
 
 def respond(error: ApiError) -> Response:
     """Make the response to a refusal."""
     return _make_response(error.status, error.error, error.description, error.headers.items())
+
+
+def _respond_to_unfit_keys(error: ConfigurationError) -> Response:
+    """Answer 503: keys are read when they are first needed, and again until they are good."""
+    current_app.logger.error("%s", error)
+    return respond(Unavailable())
 
 
 def describe_status(status: int) -> tuple[str, str]:

@@ -153,6 +153,8 @@ class DiskCopy:
 
     def _open_lock(self) -> int | None:
         opened: list[int] = []
+        if not self.path.parent.exists():
+            self._try(self.path.parent.mkdir)
         self._try(lambda: opened.append(os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o644)))
         return opened[0] if opened else None
 

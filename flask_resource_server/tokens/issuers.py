@@ -17,7 +17,7 @@ from flask_resource_server.tokens.profiles import PROFILES, RFC9068, Profile
 from flask_resource_server.tokens.public_keys import FetchedKeys, KeySetSource, PublicKeys, open_keys
 from flask_resource_server.tokens.status_lists import ListAddress, Revocations
 
-_KEY_SOURCES = ("public_key", "public_key_file", "jwks_url")
+_KEY_SOURCES = ("public_key", "public_key_file", "public_keys", "jwks_url")
 
 # Tells from its claims whether a token that is good in every other respect was revoked.
 IsRevoked = Callable[[Mapping[str, Any]], bool]
@@ -55,9 +55,10 @@ class Issuer:
     # What must be in `aud`; the service's own URL unless given.
     audience: str | Iterable[str] | None = None
     profile: str | Profile = "rfc9068"
-    # One of these three, instead of discovery:
+    # One of these four, instead of discovery:
     public_key: str | None = None  # PEM text
     public_key_file: str | Path | None = None  # a PEM file, followed when it changes
+    public_keys: PublicKeys | None = None  # keys from anywhere else, by a class of your own
     jwks_url: str | None = None
     jwks_refresh: float = 60  # seconds from one fetch of the keys to the next
     jwks_cooldown: float = 10  # seconds without one, whatever keys tokens name
@@ -76,7 +77,7 @@ class Issuer:
         for name in ("jwks_url", "status_lists_url"):
             if (url := getattr(self, name)) is not None:
                 check_url(name.upper(), url, may_have_query=True)
-        sources = [name.upper() for name in _KEY_SOURCES if getattr(self, name)]
+        sources = [name.upper() for name in _KEY_SOURCES if getattr(self, name) is not None]
         if len(sources) > 1:
             raise ConfigurationError(f"{' and '.join(sources)} are both set: keep one of them")
         _check_choice("STATUS_CLAIM", self.status_claim, ("optional", "required", "ignored"))
@@ -116,6 +117,8 @@ class Issuer:
         )
 
     def _open_keys(self, discovery: Discovery) -> PublicKeys:
+        if self.public_keys is not None:
+            return self.public_keys
         if self.public_key or self.public_key_file:
             file = Path(self.public_key_file) if self.public_key_file else None
             return open_keys(self.public_key, file, "PUBLIC_KEY")

@@ -310,7 +310,8 @@ def test_url_is_the_only_source(name: str, monkeypatch: pytest.MonkeyPatch, caps
 
 
 def remove_folder(folder: Path) -> None:
-    shutil.rmtree(folder)
+    """Remove it and the one that it is in, for a missing folder alone is made again."""
+    shutil.rmtree(folder.parent)
 
 
 def replace_folder(folder: Path) -> None:
@@ -331,8 +332,8 @@ def test_service_works_without_a_folder_for_copies(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     issuer.publish(jwk(key_pair), jwk(other_key_pair))
-    copies = tmp_path / "copies"
-    copies.mkdir()
+    copies = tmp_path / "service" / "copies"
+    copies.mkdir(parents=True)
     settings = {"copies": copies, "jwks_refresh": 1, "jwks_cooldown": 1}
     with open_mirroring(issuer, tmp_path, **settings) as course:
         if moment == "while running":
@@ -352,10 +353,10 @@ def test_service_works_without_a_folder_for_copies(
 
 def test_copy_is_made_again_once_there_is_a_folder(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
     issuer.publish(jwk(key_pair))
-    copy = copy_path(tmp_path / "later", "keys")
+    copy = copy_path(tmp_path / "later" / "copies", "keys")
     with open_mirroring(issuer, tmp_path, copies=copy.parent, jwks_refresh=1, jwks_cooldown=1) as course:
         assert read(course, key_pair) == 200
-        copy.parent.mkdir()
+        copy.parent.parent.mkdir()
 
         wait_for(copy.exists)
 

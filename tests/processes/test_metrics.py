@@ -100,7 +100,7 @@ REFUSALS: dict[str, Callable[[Forger], str | None]] = {
     "claims": lambda forger: forger.sign(jti=""),
     "scope": lambda forger: forger.sign(scope=""),
     "revoked": lambda forger: forger.sign(status="?"),
-    "status unknown": lambda forger: forger.sign(status={"status_list": {"idx": 1, "uri": f"{LISTS}/1"}}),
+    "undetermined": lambda forger: forger.sign(status={"status_list": {"idx": 1, "uri": f"{LISTS}/1"}}),
 }
 
 

@@ -458,7 +458,7 @@ def test_list_of_a_revoked_key_holds_no_other_back(
         wait_for(lambda: [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401])
 
 
-@pytest.mark.parametrize("copy", ["missing", "file"])
+@pytest.mark.parametrize("copy", ["missing/copies", "file"])
 def test_revocation_is_honoured_without_a_folder_for_copies(
     copy: str,
     issuer: Issuer,
