@@ -5,8 +5,6 @@ import importlib.metadata
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -59,27 +57,6 @@ def asked_for(url: str) -> str:
     return f"GET {url}" if scheme == "http" else f"CONNECT {rest.partition('/')[0]}"
 
 
-@contextmanager
-def record_request() -> Iterator[tuple[str, list[BaseHTTPRequestHandler]]]:
-    """Serve one request; yield the URL, and what comes."""
-    requests: list[BaseHTTPRequestHandler] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            requests.append(self)
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.handle_request)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", requests
-        thread.join()
-
-
 @pytest.mark.parametrize("is_installed", [True, False])
 def test_fetch_names_the_kit_and_its_version(is_installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
@@ -89,19 +66,19 @@ def test_fetch_names_the_kit_and_its_version(is_installed: bool, monkeypatch: py
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     fetching._user_agent.cache_clear()
-    with record_request() as (url, requests):
-        fetch(url)
+    with serve_issuer() as issuer:
+        fetch(issuer.url)
     fetching._user_agent.cache_clear()
 
     expected = "flask-resource-server/1.2.3" if is_installed else "flask-resource-server"
-    assert requests[0].headers["User-Agent"] == expected
+    assert issuer.received[0]["User-Agent"] == expected
 
 
 def test_query_of_a_url_is_sent() -> None:
-    with record_request() as (url, requests):
-        fetch(f"{url}/keys?tenant=a%20b")
+    with serve_issuer() as issuer:
+        fetch(f"{issuer.url}?tenant=a%20b")
 
-    assert requests[0].path == "/keys?tenant=a%20b"
+    assert issuer.requests == ["/jwks.json?tenant=a%20b"]
 
 
 def test_documents_that_the_last_round_did_not_ask_for_are_forgotten() -> None:
@@ -182,12 +159,12 @@ def test_credentials_in_the_url_are_for_the_proxy(issuer: Issuer, proxy: Proxy) 
     assert proxy.authorizations == [f"Basic {base64.b64encode(b'us@er:p:w/').decode()}"]
 
 
-def test_server_is_not_sent_the_credentials_of_the_proxy() -> None:
-    """Not by the client, that is: a proxy removes the header."""
-    with serve_proxy() as proxy, record_request() as (url, requests):
-        fetch(url, f"http://user:{SECRET}@{proxy.address}")
+@pytest.mark.parametrize("issuer", ["https"], indirect=True)
+def test_server_at_the_end_of_a_tunnel_is_not_sent_the_credentials(issuer: Issuer, proxy: Proxy) -> None:
+    fetch(issuer.url, f"http://user:{SECRET}@{proxy.address}")
 
-    assert requests[0].headers["Proxy-Authorization"] is None
+    assert issuer.received[0]["User-Agent"], "the headers are those of the request"
+    assert "Proxy-Authorization" not in issuer.received[0]
 
 
 @pytest.mark.parametrize(
