@@ -51,6 +51,8 @@ class Forger:
     kid: str
     subject: str = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
     session: str | None = None
+    issuer: str = ISSUER
+    resource: str = COURSES
 
     def sign(
         self, header: dict[str, Any] | None = None, signer: Signer | None = None, /, **changes: Any
@@ -58,9 +60,9 @@ class Forger:
         """Return a token that is good but for `header` (JOSE members), `signer` and `changes` (claims)."""
         now = int(time.time())
         claims = {
-            "iss": ISSUER,
+            "iss": self.issuer,
             "sub": self.subject,
-            "aud": [ISSUER, COURSES],
+            "aud": [self.issuer, self.resource],
             "client_id": "first-party",
             "scope": "courses:read",
             "iat": now,

@@ -26,6 +26,7 @@ class Issuer:
     """Serves whatever a test puts there, and counts."""
 
     status: int = 200
+    missing: int | None = None  # the status of addresses without a page, where it is another one
     body: bytes = b""
     pages: dict[str, bytes] = field(default_factory=dict)  # by path, where it is not `body`
     headers: dict[str, str] = field(default_factory=dict)
@@ -52,7 +53,8 @@ def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
             issuer.received.append(self.headers)
             issuer.conditions.append(self.headers["If-None-Match"])
             issuer.answers.wait(60)
-            self.send_response(issuer.status)
+            is_missing = issuer.missing and self.path not in issuer.pages
+            self.send_response((is_missing and issuer.missing) or issuer.status)
             for name, value in issuer.headers.items():
                 self.send_header(name, value)
             with contextlib.suppress(OSError):  # the client has gone

@@ -242,6 +242,11 @@ def wait_until_ready(server: Server, seconds: float = 2 * PATIENCE) -> None:
         try:
             with urllib.request.urlopen(f"{server.url}/readyz", timeout=PATIENCE):
                 return
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code < 500:  # a service that has no such address answers too
+                    return
         except OSError:
-            time.sleep(0.05)
+            pass
+        time.sleep(0.05)
     raise AssertionError(f"not ready: {server.log.read_text()}")

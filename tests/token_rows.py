@@ -14,8 +14,6 @@ from flask_resource_server.tokens.jws import decode_base64url
 from flask_resource_server.tokens.keys import public_jwk
 from tests.forger import (
     ABSENT,
-    COURSES,
-    ISSUER,
     SHA384_DIGEST,
     SHA512_DIGEST,
     Forger,
@@ -115,7 +113,7 @@ ACCEPTED: dict[str, Make] = {
     ),
     "jku, not looked at": header(jku="http://127.0.0.1:1/jwks.json"),
     "x5u and x5c, not looked at": header(x5u="http://127.0.0.1:1/x", x5c=["AAAA"]),
-    "aud is one text": lambda genuine, _: genuine.sign(aud=COURSES),
+    "aud is one text": lambda genuine, _: genuine.sign(aud=genuine.resource),
     "exp with a fraction": times(exp=900.5),
     "exp within the leeway": times(iat=-60, exp=-(LEEWAY // 2)),
     "iat within the leeway": times(iat=LEEWAY // 2, exp=60),
@@ -265,23 +263,25 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
         "signed with the key in its jwk": lambda _, attacker: attacker.sign(
             {"jwk": public_jwk(attacker.key.public_key())}
         ),
-        "signed with the key at its jku": lambda _, attacker: attacker.sign({"jku": f"{ISSUER}/jwks.json"}),
+        "signed with the key at its jku": lambda _, attacker: attacker.sign(
+            {"jku": f"{attacker.issuer}/jwks.json"}
+        ),
     },
     "iss": {
         "iss missing": claims(iss=ABSENT),
         "iss null": claims(iss=None),
         "iss another": claims(iss="http://127.0.0.1:9999"),
-        "iss with a slash more": claims(iss=ISSUER + "/"),
-        "iss a list": claims(iss=[ISSUER]),
+        "iss with a slash more": lambda genuine, _: genuine.sign(iss=genuine.issuer + "/"),
+        "iss a list": lambda genuine, _: genuine.sign(iss=[genuine.issuer]),
     },
     "aud": {
         "aud missing": claims(aud=ABSENT),
         "aud null": claims(aud=None),
         "aud empty": claims(aud=[]),
         "aud another": claims(aud=["http://127.0.0.1:9999"]),
-        "aud longer": claims(aud=[f"{ISSUER}/x", f"{COURSES}/x"]),
-        "aud an object": claims(aud={ISSUER: 1, COURSES: 1}),
-        "aud with a number": claims(aud=[ISSUER, COURSES, 1]),
+        "aud longer": lambda genuine, _: genuine.sign(aud=[f"{genuine.issuer}/x", f"{genuine.resource}/x"]),
+        "aud an object": lambda genuine, _: genuine.sign(aud={genuine.issuer: 1, genuine.resource: 1}),
+        "aud with a number": lambda genuine, _: genuine.sign(aud=[genuine.issuer, genuine.resource, 1]),
     },
     "times": {
         "exp missing": claims(exp=ABSENT),

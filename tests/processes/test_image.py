@@ -45,11 +45,15 @@ def run(container: str, *command: str) -> str:
 def test_image_of_a_resource_server_has_no_code_that_signs(containers: dict[str, str]) -> None:
     assert run(containers["course"], "ls", "/app").split() == [
         "course_app",
+        "flask_resource_server",
         "gunicorn.conf.py",
         "keys",
         "shared",
         "wsgi_course.py",
     ]
+    kit = run(containers["course"], "ls", "/app/flask_resource_server").split()
+    assert "extension.py" in kit
+    assert "testing.py" not in kit
     look = "import importlib.util as u; print(u.find_spec('auth_app'))"
     assert run(containers["course"], "python", "-c", look) == "None"
 

@@ -1,11 +1,13 @@
 """The rules of the house: who may import whom, and who may sign."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import flask_resource_server
 from tests.servers import ROOT
 
 FILES = sorted(
@@ -15,7 +17,7 @@ FILES = sorted(
 )
 
 FORBIDDEN_IMPORTS = {
-    "flask_resource_server": {"auth_app", "course_app"},
+    "flask_resource_server": {"auth_app", "course_app", "shared"},
     "shared": {"auth_app", "course_app"},
     "auth_app": {"course_app"},
     "course_app": {"auth_app"},
@@ -26,14 +28,14 @@ SIGNING_NAMES = {
     "create_access_token": set(),
     "create_refresh_token": set(),
     "from_jwk": set(),
-    "generate_private_key": {"auth_app/key_life.py"},
+    "generate_private_key": {"auth_app/key_life.py", "flask_resource_server/testing.py"},
     "jwt.encode": {"auth_app/access_tokens.py"},
     "load_der_private_key": set(),
     "load_pem_private_key": {"auth_app/signing_key.py"},
     "load_ssh_private_key": set(),
     "prepare_key": set(),
     "RSAPrivateNumbers": set(),
-    "sign": set(),
+    "sign": {"flask_resource_server/testing.py"},
     "sign_jwt": {"auth_app/access_tokens.py", "auth_app/status_lists.py"},
 }
 
@@ -67,6 +69,68 @@ def names(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_run_one_way(path: Path) -> None:
     assert not imports(path) & FORBIDDEN_IMPORTS[path.parts[0]]
+
+
+# The layers of the kit from low to high, by how their modules' names begin, and what else each may import.
+LAYERS = {
+    "flask_resource_server.exceptions": set(),
+    "flask_resource_server.documents": set(),
+    "flask_resource_server.tokens": {"cryptography"},
+    "flask_resource_server": {"blinker", "click", "cryptography", "flask", "flask_jwt_extended", "werkzeug"},
+    "flask_resource_server.pytest_plugin": {"flask", "pytest"},
+}
+
+
+def layer_of(module: str) -> int:
+    """Return the number of the layer that a module is in: the longest name that its own begins with."""
+    return max(
+        (len(layer), number) for number, layer in enumerate(LAYERS) if f"{module}.".startswith(f"{layer}.")
+    )[1]
+
+
+def modules_imported(path: Path) -> set[str]:
+    tree = ast.walk(ast.parse((ROOT / path).read_text()))
+    return {str(node.module) for node in tree if isinstance(node, ast.ImportFrom)}
+
+
+KIT = [path for path in FILES if path.parts[0] == "flask_resource_server"]
+
+
+@pytest.mark.parametrize("path", KIT, ids=str)
+def test_layers_of_the_kit_import_one_way(path: Path) -> None:
+    layer = layer_of(".".join(path.with_suffix("").parts))
+    others = imports(path) - set(sys.stdlib_module_names) - {"flask_resource_server"}
+    own = {module for module in modules_imported(path) if module.startswith("flask_resource_server")}
+
+    assert others <= list(LAYERS.values())[layer]
+    if path.name != "__init__.py":
+        assert not {module for module in own if layer_of(module) > layer}
+
+
+def test_nothing_imports_what_makes_tokens_for_tests() -> None:
+    testing = {"flask_resource_server.testing", "flask_resource_server.pytest_plugin"}
+    importers = {str(path) for path in FILES if modules_imported(path) & testing}
+
+    assert importers == {"flask_resource_server/pytest_plugin.py"}
+
+
+def test_verifying_imports_no_framework() -> None:
+    code = (
+        "import sys, flask_resource_server.tokens\n"
+        "sys.exit(str({'flask', 'werkzeug', 'flask_jwt_extended', 'jwt', 'click'} & set(sys.modules) or ''))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert process.stderr.strip() == ""
+
+
+def test_every_public_name_of_the_kit_is_there() -> None:
+    for name in flask_resource_server.__all__:
+        assert getattr(flask_resource_server, name).__doc__, name
+    with pytest.raises(AttributeError):
+        _ = flask_resource_server.nothing
 
 
 def test_only_one_module_of_shared_knows_databases() -> None:
@@ -113,8 +177,6 @@ def test_entry_point_makes_the_application_and_nothing_more(application: str) ->
 
 def test_importing_does_nothing() -> None:
     """No file is opened for writing, no connection and no thread is made by an import."""
-    import subprocess
-
     code = (
         "import sys, threading\n"
         "def audit(event, arguments):\n"

@@ -1,8 +1,5 @@
-"""Further services: a new one in the lines of the README, and an application that was there before."""
+"""An application that was there before keeps what it had when the kit is added."""
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import flask
@@ -13,74 +10,9 @@ from flask_jwt_extended import jwt_required
 from werkzeug.exceptions import NotFound
 
 from flask_resource_server import ResourceServer
-from tests.conftest import KeyPair, bearer, get_token, open_auth
+from tests.conftest import KeyPair, bearer
 from tests.forger import COURSES, ISSUER, Forger
-from tests.servers import ROOT, Server, call, listen, serve
-from tests.token_rows import ACCEPTED, REFUSED, Make
-
-(NEW,) = re.findall(
-    r"```python\n(from flask import Flask\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-)
-
-
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory, key_pair: KeyPair) -> Iterator[Server]:
-    """The third service of the README under gunicorn, by the name that the tokens of these tests are for."""
-    folder = tmp_path_factory.mktemp("reports")
-    (folder / "reports.py").write_text(NEW)
-    environment = {
-        "FLASK_OAUTH_ISSUER": ISSUER,
-        "FLASK_OAUTH_RESOURCE": COURSES,
-        "FLASK_OAUTH_PUBLIC_KEY_FILE": str(key_pair.public_file),
-        "FLASK_OAUTH_STATUS_CLAIM": "ignored",  # no issuer is there to ask
-    }
-    with listen() as listener, serve("reports", listener, environment, folder) as server:
-        yield server
-
-
-def test_third_service_has_ten_lines_at_most() -> None:
-    assert 1 <= len([line for line in NEW.splitlines() if line.strip()]) <= 10
-
-
-@pytest.mark.parametrize("make", ACCEPTED.values(), ids=ACCEPTED)
-def test_good_token_is_accepted(make: Make, reports: Server, forger: Forger, attacker: Forger) -> None:
-    answer = call(f"{reports.url}/reports", make(forger, attacker))
-
-    assert answer == (200, {"reports": [], "reader": forger.subject})
-
-
-@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
-def test_bad_token_is_refused(make: Make, reports: Server, forger: Forger, attacker: Forger) -> None:
-    status, answer = call(f"{reports.url}/reports", make(forger, attacker) or "malformed")
-
-    assert (status, answer["error"]) == (401, "invalid_token")
-
-
-def test_token_without_the_scope_is_forbidden(reports: Server, forger: Forger) -> None:
-    status, answer = call(f"{reports.url}/reports", forger.sign(scope="courses:write"))
-
-    assert (status, answer["error"]) == (403, "insufficient_scope")
-
-
-def test_it_says_who_issues_its_tokens(reports: Server) -> None:
-    assert call(f"{reports.url}/.well-known/oauth-protected-resource") == (
-        200,
-        {
-            "resource": COURSES,
-            "authorization_servers": [ISSUER],
-            "scopes_supported": ["courses:read"],
-            "bearer_methods_supported": ["header"],
-        },
-    )
-
-
-def test_issuer_makes_tokens_for_it_once_it_is_named(
-    key_pair: KeyPair, reports: Server, tmp_path: Path
-) -> None:
-    resources = ("http://127.0.0.1:9999", COURSES)
-    with open_auth(f"sqlite:///{tmp_path}/auth.db", key_pair, resources=resources) as auth:
-        assert call(f"{reports.url}/reports", get_token(auth))[0] == 200
-        assert call(f"{reports.url}/reports", get_token(auth, resource=resources[0]))[0] == 401
+from tests.token_rows import REFUSED
 
 
 @pytest.fixture

@@ -1,0 +1,21 @@
+"""Offer a pytest fixture that makes tokens, to whoever names this module in `pytest_plugins`."""
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+
+from flask_resource_server.testing import TokenIssuer
+
+
+@pytest.fixture(scope="session")
+def token_issuer() -> TokenIssuer:
+    """Return an issuer whose key is made once for all tests."""
+    return TokenIssuer()
+
+
+@pytest.fixture
+def tokens(app: Flask, token_issuer: TokenIssuer) -> Iterator[TokenIssuer]:
+    """Yield the issuer that `app`, a fixture of your own, trusts during the test."""
+    with token_issuer.trusted_by(app):
+        yield token_issuer
