@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Issuer:
     pace: float = 0  # seconds from one byte to the next
     answers: threading.Event = field(default_factory=threading.Event)  # while it is clear, requests hang
     requests: list[str] = field(default_factory=list)
+    received: list[Message] = field(default_factory=list)  # the headers of each
     conditions: list[str | None] = field(default_factory=list)  # If-None-Match of each
     url: str = ""
 
@@ -48,6 +50,7 @@ def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.requests.append(self.path)
+            issuer.received.append(self.headers)
             issuer.conditions.append(self.headers["If-None-Match"])
             issuer.answers.wait(60)
             is_missing = issuer.missing and self.path not in issuer.pages

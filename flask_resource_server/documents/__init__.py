@@ -1,1 +1,1 @@
-"""Keep documents from files and from the network current; knows neither tokens nor Flask."""
+"""Keep documents from files and URLs up to date. Knows neither tokens nor Flask."""

@@ -1,8 +1,8 @@
-"""Keep a document that the issuer publishes current, and go on with the last good one while it cannot be had.
+"""Keep a document that an issuer publishes up to date, and continue with the last good one if a fetch fails.
 
-Each process has the document in memory, and a thread that renews it (renewal.py): from the copy on
-disk when another process of the host has fetched it, else from the issuer. A request waits for that thread
-only if it needs something that the document lacks, and then one at a time.
+Each process keeps the document in memory. A background thread renews it (renewal.py), from the copy on disk
+if another process of the host has fetched it, otherwise from the issuer. A request waits for that thread only
+if it needs something that the document lacks, and only one request waits at a time.
 """
 
 import time
@@ -14,10 +14,11 @@ from flask_resource_server.documents.renewal import D, Renewal, Source
 
 
 class FetchedCopy(Generic[D]):
-    """The newest document of a source, safe for threads and forks.
+    """The newest document of a source. Safe to share between threads and across forks.
 
-    Within `cooldown` seconds of the start of an attempt by any process of the host, no request causes another
-    one. Nothing is read and no thread starts before the first use, and a fork starts afresh.
+    For `cooldown` seconds after any process of the host has started a fetch, no request causes another one;
+    with a `NoDiskCopy`, this process alone counts. Nothing is read and no thread starts before the first use,
+    and a forked process starts from scratch.
     """
 
     def __init__(self, source: Source[D], disk: DiskCopy | NoDiskCopy, *, cooldown: float) -> None:
@@ -25,19 +26,19 @@ class FetchedCopy(Generic[D]):
 
     @property
     def document(self) -> D | None:
-        """Return the newest document that is known, None if there never was one. It costs a system call."""
+        """Return the newest known document, None if there has never been one. This costs one system call."""
         return self._process.get().document()
 
     def look_again(self) -> bool:
-        """Renew the document if that may help, and tell whether it is known to be current.
+        """Renew the document if that may help; return whether it is known to be current.
 
-        Call it for something that the document lacks. One caller at a time waits, at most `TIMEOUT` seconds;
-        the others return at once. All wait for the very first attempt, if there is no document before.
+        Call this for something that the document lacks. One caller at a time waits, for at most `TIMEOUT`
+        seconds; the others return at once. All callers wait for the first fetch if there is no document yet.
         """
         return self._process.get().look_again()
 
     def check(self) -> str | None:
-        """Return why the current state is unknown, None if it is known; wait for a first attempt."""
+        """Return why the last fetch failed, None if it did not; may wait for the first one."""
         renewal = self._process.get()
         if renewal.document() is None or not renewal.has_looked:
             renewal.look_again()
@@ -45,6 +46,6 @@ class FetchedCopy(Generic[D]):
 
     @property
     def age(self) -> float | None:
-        """Return the seconds since the document was last known to be current."""
+        """Return the seconds since the document was last known to be current, None if that is unknown."""
         good_at = self._process.get().newest_attempt().good_at
         return None if good_at is None else time.time() - good_at

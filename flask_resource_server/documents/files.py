@@ -1,16 +1,18 @@
-"""Replace files in one step, and follow files that others replace."""
+"""Replace files atomically, and reload files that others replace."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from flask_resource_server.documents.locks import HAS_PROCESS_LOCKS
+from flask_resource_server.documents.locks import lock as lock  # callers expect it here
 from flask_resource_server.documents.processes import PerProcess
 from flask_resource_server.exceptions import ConfigurationError
 
@@ -20,10 +22,10 @@ _logger = logging.getLogger(__name__)
 
 
 class FollowedFile(Generic[T]):
-    """What a file holds: read when it is first needed, and again whenever the file changes.
+    """A value read from a file when it is first needed, and reloaded whenever the file changes.
 
-    `read` makes the value of a path and raises `ConfigurationError` if it cannot. The last good value then
-    stays in use, and `problem` says what is wrong. Safe for threads and forks.
+    `read` turns the path into the value, and raises `ConfigurationError` if it cannot: the last good value
+    then stays in use, and `problem` says what is wrong. Safe to share between threads and across forks.
     """
 
     def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
@@ -37,9 +39,9 @@ class FollowedFile(Generic[T]):
 
     @property
     def value(self) -> T:
-        """Return the last good value. An unchanged file costs one system call.
+        """Return the last good value. While the file does not change, this costs one system call.
 
-        Raises the `ConfigurationError` of `read` if there never was a good one.
+        Raises the `ConfigurationError` of `read` if the file has never been good.
         """
         self._follow()
         if self._value is None:
@@ -49,19 +51,19 @@ class FollowedFile(Generic[T]):
 
     @property
     def problem(self) -> str | None:
-        """Return what is wrong with the file as it is now."""
+        """Return what is wrong with the current file, None if it is good."""
         self._follow()
         return str(self._problem) if self._problem else None
 
     def _follow(self) -> None:
         if self._is_due(file_version(self._path)):
-            with self._lock.get():  # lest an older reading replace a newer one
+            with self._lock.get():  # so that an older value cannot replace a newer one
                 self._read_anew(file_version(self._path))
 
     def _is_due(self, version: tuple[int, ...] | None) -> bool:
-        """Tell whether to read the file: when it has changed, and once a second while it is not good.
+        """Return whether to read the file: when it has changed, and once a second while it is not good.
 
-        What is wrong may lie elsewhere, as with a folder that may not be entered.
+        The cause may not be in the file itself, as when a parent folder cannot be entered.
         """
         if self._value is None and self._problem is None:
             return True
@@ -69,7 +71,7 @@ class FollowedFile(Generic[T]):
         return version != self._version or is_retry
 
     def _read_anew(self, version: tuple[int, ...] | None) -> None:
-        """Read the file; `version` was taken before, so that a change in between is seen the next time."""
+        """Read the file. `version` was taken before, so that a change in between is noticed next time."""
         if not self._is_due(version):  # another thread has read it
             return
         is_first = self._value is None and self._problem is None
@@ -81,35 +83,34 @@ class FollowedFile(Generic[T]):
         self._version, self._read_at = version, time.monotonic()
         if self._problem:
             if self._value is not None and str(self._problem) != str(known_problem):
-                _logger.warning("%s. The last good version of it stays in use until then.", self._problem)
+                _logger.warning("%s; continuing with the last good version", self._problem)
         elif not is_first:
-            _logger.warning("%s changed and was read again", self._path)
+            _logger.warning("%s has changed and was read again", self._path)
 
 
 def file_version(path: Path) -> tuple[int, ...] | None:
-    """Return what changes whenever a file does; None where there is none."""
+    """Return a value that changes whenever the file does; None if there is no file."""
     try:
         status = path.stat()
     except OSError:
         return None
-    # ctime, which a new mode changes too: that alone may mend a file that could not be read.
-    return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size
+    # A new mode changes ctime as well, and may be all that makes a file readable. On Windows, ctime is
+    # when the file was created.
+    return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
 
 
 def replace_file(path: Path, content: bytes, mode: int, *, like: Path | None = None) -> None:
-    """Let `path` hold `content` all at once, whatever happens meanwhile.
+    """Replace the content of a file atomically, even if this process is killed or the power fails.
 
-    Owner, group and mode are those of the file `like` where there is one, else ours and `mode`. Only one
-    process may do this to a path at a time. Raises `OSError`.
+    Owner, group and mode are those of the file `like`, or of the file itself; if neither exists, our own and
+    `mode`. Callers hold a lock, so that only one process at a time replaces a path. Raises `OSError`.
     """
-    draft = path.with_name(f".{path.name}.draft")
-    draft.unlink(missing_ok=True)  # of one who was killed
+    draft = _draft_of(path)
+    draft.unlink(missing_ok=True)  # left by a process that was killed
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             with contextlib.suppress(FileNotFoundError):
-                model = (like or path).stat()
-                os.fchown(file.fileno(), model.st_uid, model.st_gid)
-                os.fchmod(file.fileno(), stat.S_IMODE(model.st_mode))
+                _copy_permissions((like or path).stat(), file.fileno())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -119,21 +120,26 @@ def replace_file(path: Path, content: bytes, mode: int, *, like: Path | None = N
     sync_folder(path.parent)
 
 
+def _draft_of(path: Path) -> Path:
+    # A fixed name, so that the next writer removes what a killed one left. Without locks, writers may meet.
+    unique = "" if HAS_PROCESS_LOCKS else f".{uuid.uuid4().hex}"
+    return path.with_name(f".{path.name}{unique}.draft")
+
+
+def _copy_permissions(model: os.stat_result, descriptor: int) -> None:
+    """Copy owner, group and mode, as far as the platform has them: Windows does not."""
+    if hasattr(os, "fchown"):
+        os.fchown(descriptor, model.st_uid, model.st_gid)
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, stat.S_IMODE(model.st_mode))
+
+
 def sync_folder(folder: Path) -> None:
-    """Let the names in a folder survive a loss of power."""
+    """Make sure that the names in a folder survive a power failure. Windows cannot, and skips this."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Let one process at a time do what changes a folder, or what a file stands for. Raises `OSError`."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Keep what must not cross a fork apart: threads, locks, and what they guard."""
+"""Keep threads, locks and what they guard from crossing a fork."""
 
 import os
 from collections.abc import Callable
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 class PerProcess(Generic[T]):
-    """A value that each process makes for itself when it first needs it.
+    """A value that each process creates when it first needs it. Thread-safe.
 
-    A child of a fork has none of its parent's threads, and a lock that another thread held at the fork is
-    never released there. So a child makes the value anew, and never looks at its parent's.
+    A forked process has none of its parent's threads, and a lock that one of them held at the fork is never
+    released there. So the child creates a value of its own, and never touches its parent's.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -22,5 +22,5 @@ class PerProcess(Generic[T]):
         """Return the value of this process."""
         process = os.getpid()
         found = self._values.get(process)
-        # Threads may make it at the same moment; `setdefault` gives all of them the same one, without a lock.
+        # Two threads may create it at the same moment: `setdefault` returns the same one to both.
         return self._values.setdefault(process, self._make()) if found is None else found

@@ -1,4 +1,4 @@
-"""Renew a fetched document in one process, by a thread of its own, and share it with the others on disk."""
+"""Renew a fetched document in a background thread of each process, and share it with the others on disk."""
 
 import logging
 import threading
@@ -15,18 +15,18 @@ _logger = logging.getLogger(__name__)
 
 
 class Document(Protocol):
-    """What is fetched, in the form that requests use."""
+    """A fetched document, in the form that requests use."""
 
     @property
     def content(self) -> bytes:
-        """Return what the copy on disk is to hold."""
+        """Return what to write to the copy on disk."""
 
 
 D = TypeVar("D", bound=Document)
 
 
 class Source(Protocol[D]):
-    """Where a document comes from. `fetch` and `parse` raise if it is not good."""
+    """Where a document comes from. `fetch` and `parse` raise if it cannot be used."""
 
     url: str
 
@@ -34,10 +34,10 @@ class Source(Protocol[D]):
         """Return the document as the issuer publishes it now."""
 
     def parse(self, content: bytes) -> D:
-        """Return the document that a copy on disk holds."""
+        """Return the document in the content of a copy on disk."""
 
     def merge(self, new: D, known: D | None) -> D:
-        """Return the document to use, now that `new` came when `known` was in use."""
+        """Return the document to use after `new` was fetched or read while `known` was in use."""
 
     def refresh(self, document: D) -> float:
         """Return the seconds from one fetch to the next."""
@@ -50,23 +50,25 @@ class Renewal(Generic[D]):
         self._source = source
         self._disk = disk
         self._cooldown = cooldown
-        self._changing = threading.Lock()  # what the next four hold
+        self._changing = threading.Lock()  # guards the next four
         self._document: D | None = None
-        self._version: tuple[int, ...] | None = None  # of the copy that was read
-        self._tried_version: tuple[int, ...] | None = None  # the same, or of one that could not be parsed
+        self._version: tuple[int, ...] | None = None  # of the copy that was read last
+        self._tried_version: tuple[int, ...] | None = (
+            None  # the same, or that of a copy that could not be parsed
+        )
         self._retry_at = 0.0
         self._own_attempt = NO_ATTEMPT
-        self._own_start = float("-inf")  # of it, on the monotonic clock
-        self._waiting = threading.Lock()  # held by the one request that waits
-        self._rounds = threading.Condition()  # of the thread; holds the next four
+        self._own_start = float("-inf")  # when it started, on the monotonic clock
+        self._waiting = threading.Lock()  # held by the one request that may wait
+        self._rounds = threading.Condition()  # of the thread; guards the next four
         self._is_started = False
-        self._is_busy = True  # the first round begins with the thread
+        self._is_busy = True  # the first round starts with the thread
         self._is_asked = False
         self._finished = 0
 
     @property
     def has_looked(self) -> bool:
-        """Tell whether the first round is over."""
+        """Return whether the first round has ended."""
         return self._finished > 0
 
     def document(self) -> D | None:
@@ -77,7 +79,7 @@ class Renewal(Generic[D]):
         return self._document
 
     def look_again(self) -> bool:
-        """Do what `FetchedCopy.look_again` says."""
+        """Renew the document if that may help; see `FetchedCopy.look_again`."""
         self._start()
         self._read_copy(again=not self._is_current())
         if self._is_current():
@@ -111,13 +113,15 @@ class Renewal(Generic[D]):
                 return
             try:
                 threading.Thread(target=self._run, name=f"renewal of {self._source.url}", daemon=True).start()
-            except RuntimeError as error:  # there are too many threads: the next request tries again
-                _logger.warning("cannot start to fetch %s: %s", self._source.url, error)
+            except RuntimeError as error:  # too many threads: the next request tries again
+                _logger.warning(
+                    "cannot start a thread to fetch %s: %s: %s", self._source.url, type(error).__name__, error
+                )
             else:
                 self._is_started = True
 
     def _wait_for_round(self) -> bool:
-        """Wait until the thread has looked, and tell whether it found the document to be current."""
+        """Wait for the end of a round; return whether the document is known to be current since."""
         with self._rounds:
             if not self._is_started:
                 return False
@@ -137,7 +141,7 @@ class Renewal(Generic[D]):
             try:
                 self._renew(self._cooldown if is_asked else self._interval())
                 pause = min(max(1, self._interval() - self._seconds_since_attempt()), _LONGEST_PAUSE)
-            except BaseException:  # if the thread ended, a removed key would be accepted for ever
+            except BaseException:  # without the thread, a removed key would be accepted forever
                 _logger.exception("cannot renew the copy of %s", self._source.url)
             with self._rounds:
                 self._is_busy = False
@@ -150,7 +154,7 @@ class Renewal(Generic[D]):
         return self._cooldown if self._document is None else self._source.refresh(self._document)
 
     def _renew(self, interval: float) -> None:
-        """Make an attempt, unless one of another process in the last `interval` seconds will do."""
+        """Make an attempt, unless one of another process in the last `interval` seconds is enough."""
         with self._disk.lock(2 * TIMEOUT) as is_locked:
             self._read_copy()
             newest = self.newest_attempt()
@@ -166,7 +170,7 @@ class Renewal(Generic[D]):
                 self._share()
 
     def _attempt(self, attempt: Attempt) -> Attempt:
-        """Fetch the document, and return the attempt with its outcome."""
+        """Fetch the document; return the attempt with its outcome."""
         try:
             fetched = self._source.fetch()
             with self._changing:
@@ -182,30 +186,28 @@ class Renewal(Generic[D]):
 
     def _what_remains(self, attempt: Attempt) -> str:
         if self._document is None:
-            return "there is no copy to continue with: requests with a token are answered 503"
-        since = (
-            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(attempt.good_at))
-            if attempt.good_at
-            else "an unknown time"
-        )
+            return "there is no copy to continue with: requests that need it are answered with status 503"
+        if attempt.good_at is None:
+            return "continuing with the copy from an unknown time"
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(attempt.good_at))
         return f"continuing with the copy from {since}"
 
     def _share(self) -> None:
-        """Give the other processes what came of the attempt."""
+        """Write the document and the outcome of the attempt to disk, for the other processes."""
         with self._changing:
             has_news = self._own_attempt.is_good or self._disk.version() is None
             if self._document is not None and has_news:
                 if not self._disk.write(self._document.content):
-                    self._disk.forget_attempt()  # the others have to fetch for themselves
+                    self._disk.forget_attempt()  # the other processes have to fetch for themselves
                     return
                 self._version = self._tried_version = self._disk.version()
         self._disk.record(self._own_attempt)
 
     def _read_copy(self, *, again: bool = False) -> None:
-        """Take over the copy on disk if another process has changed it.
+        """Load the copy from disk if another process has changed it.
 
-        With `again` also if it has not changed, for a key that verifies it may have come since. While another
-        thread does this, what is known has to do.
+        With `again`, load it even if it has not changed: a key that verifies it may have arrived since. If
+        another thread is doing this and there is a document already, return at once.
         """
         if not self._changing.acquire(timeout=TIMEOUT if self._document is None else 0):
             return
@@ -215,12 +217,12 @@ class Renewal(Generic[D]):
             is_new = version != self._tried_version
             if version is not None and is_due and (is_new or time.monotonic() >= self._retry_at):
                 self._tried_version, self._retry_at = version, time.monotonic() + 1
-                if self._take_over(self._disk.read(), is_new=is_new):
+                if self._load(self._disk.read(), is_new=is_new):
                     self._version = version
         finally:
             self._changing.release()
 
-    def _take_over(self, content: bytes | None, *, is_new: bool) -> bool:
+    def _load(self, content: bytes | None, *, is_new: bool) -> bool:
         if content is None:
             return False
         try:
@@ -228,7 +230,7 @@ class Renewal(Generic[D]):
         except Exception as error:
             if is_new:
                 _logger.warning(
-                    "cannot use the copy %s: %s: %s", self._disk.path, type(error).__name__, error
+                    "cannot use the copy in %s: %s: %s", self._disk.path, type(error).__name__, error
                 )
             return False
         return True

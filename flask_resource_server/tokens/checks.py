@@ -51,7 +51,7 @@ class Check:
 
 # Advice where a token looks like another kind of token, or like an access token of another kind of issuer.
 _OTHER_TOKEN = (
-    "send an access token, not an ID token or a refresh token; if it is one, set OAUTH_PROFILE to the "
+    "send an access token, not an ID token or a refresh token; if it is one, set PROFILE to the "
     f"profile of its issuer ({', '.join(PROFILES)})"
 )
 
@@ -107,7 +107,7 @@ def _check_issuer(token: UnverifiedJws, expected: Expected) -> str | None:
     issuer = token.claims.get("iss")
     if issuer == expected.issuer:
         return None
-    return f"it is {issuer!a}: set OAUTH_ISSUER to that, to the character, if this service trusts that issuer"
+    return f"it is {issuer!a}: set ISSUER to that, to the character, if this service trusts that issuer"
 
 
 def _check_audience(token: UnverifiedJws, expected: Expected) -> str | None:
@@ -117,7 +117,7 @@ def _check_audience(token: UnverifiedJws, expected: Expected) -> str | None:
     if is_list and not expected.audiences.isdisjoint(listed):
         return None
     return (
-        f"it is {audience!a}: OAUTH_RESOURCE must be the name by which the issuer knows this service, "
+        f"it is {audience!a}: RESOURCE must be the name by which the issuer knows this service, "
         "and the client must request a token for it"
     )
 
@@ -150,7 +150,7 @@ def _check_lifetime(token: UnverifiedJws, expected: Expected) -> str | None:
         return None
     return (
         f"it is valid for {lifetime:.0f}: configure the issuer to issue shorter-lived access tokens, or set "
-        "OAUTH_PROFILE to a profile that allows more"
+        "PROFILE to a profile that allows more"
     )
 
 
@@ -172,7 +172,7 @@ def _check_scope(token: UnverifiedJws, expected: Expected) -> str | None:
     claims, profile = token.claims, expected.profile
     name = profile.scope_claim
     if name in claims and not profile.is_scope(claims[name]):
-        return f"{name} is {_show(claims, name)}: set OAUTH_PROFILE to the profile of this token's issuer"
+        return f"{name} is {_show(claims, name)}: set PROFILE to the profile of this token's issuer"
     for name, value in profile.values_if_present.items():
         if name in claims and claims[name] != value:
             return f"{name} is {_show(claims, name)}: {_OTHER_TOKEN}"

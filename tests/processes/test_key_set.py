@@ -348,7 +348,7 @@ def test_service_works_without_a_folder_for_copies(
         assert course.get("/readyz").json == {"status": "ok"}
     lines = [message for _, _, message in caplog.record_tuples if "cannot write" in message]
     assert len(lines) == 1
-    assert "let COPIES name a file in a folder that this service may write" in lines[0]
+    assert "make the path in COPIES writable for this service" in lines[0]
 
 
 def test_copy_is_made_again_once_there_is_a_folder(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ def explain_here(course: FlaskClient, token: str) -> Result:
         ({"iat": now(3600), "exp": now(4000)}, "set the clock of this host"),
         (
             {"aud": ["http://a"]},
-            "it is ['http://a']: OAUTH_RESOURCE must be the name by which the issuer knows this service",
+            "it is ['http://a']: RESOURCE must be the name by which the issuer knows this service",
         ),
-        ({"iss": "http://b"}, "it is 'http://b': set OAUTH_ISSUER to that"),
+        ({"iss": "http://b"}, "it is 'http://b': set ISSUER to that"),
         ({"exp": now(90_000)}, "FAIL  it is valid for 3600 seconds at most\n      it is valid for "),
         ({"sub": ""}, "sub is '': send an access token"),
         ({"iss": "\x1b[2J\u202e"}, r"it is '\x1b[2J\u202e'"),

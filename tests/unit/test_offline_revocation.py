@@ -480,4 +480,4 @@ def test_revocation_is_honoured_without_a_folder_for_copies(
         assert course.get("/readyz").get_json()["status"] == "ok"
     # Other lines are of threads that earlier tests have left behind.
     lines = [line for _, _, line in caplog.record_tuples if str(tmp_path) in line]
-    assert sum("let COPIES name a" in line for line in lines) == 1
+    assert sum("make the path in COPIES writable" in line for line in lines) == 1

@@ -192,7 +192,7 @@ def test_id_token_is_refused_even_if_its_audience_is_the_service(name: str, forg
 def test_id_token_is_refused_under_the_profile_of_any_issuer(name: str, profile: str, forger: Forger) -> None:
     example = EXAMPLES[name]
 
-    # OAUTH_PROFILE may be wrong, and must not turn an ID token into an access token.
+    # PROFILE may be wrong, and must not turn an ID token into an access token.
     token = make_token(forger, example, **example.id_token)
 
     assert "claims" in failed_checks(token, forger, example, PROFILES[profile])
@@ -391,11 +391,11 @@ def test_checks_are_described_as_the_profile_has_them(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "setting"),
     [
-        ({"iss": "http://b"}, "OAUTH_ISSUER"),
-        ({"aud": ["http://a"]}, "OAUTH_RESOURCE"),
-        ({"exp": now(90_000)}, "OAUTH_PROFILE"),
-        ({"client_id": ABSENT, "azp": "x"}, "OAUTH_PROFILE"),
-        ({"scope": ["courses:read"]}, "OAUTH_PROFILE"),
+        ({"iss": "http://b"}, "ISSUER"),
+        ({"aud": ["http://a"]}, "RESOURCE"),
+        ({"exp": now(90_000)}, "PROFILE"),
+        ({"client_id": ABSENT, "azp": "x"}, "PROFILE"),
+        ({"scope": ["courses:read"]}, "PROFILE"),
     ],
     ids=["issuer", "audience", "lifetime", "client", "scope"],
 )
