@@ -15,7 +15,8 @@ from flask_resource_server.exceptions import ConfigurationError
 from flask_resource_server.tokens.discovery import Discovery
 from flask_resource_server.tokens.profiles import PROFILES, RFC9068, Profile
 from flask_resource_server.tokens.public_keys import FetchedKeys, KeySetSource, PublicKeys, open_keys
-from flask_resource_server.tokens.status_lists import ListAddress, Revocations
+from flask_resource_server.tokens.revocations import Revocations
+from flask_resource_server.tokens.status_lists import ListAddress
 
 _KEY_SOURCES = ("public_key", "public_key_file", "public_keys", "jwks_url")
 
