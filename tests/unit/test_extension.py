@@ -339,3 +339,15 @@ def test_view_of_another_application_says_what_is_missing() -> None:
 
     with pytest.raises(RuntimeError, match=r"call ResourceServer\(app\)"):
         app.test_client().get("/")
+
+
+@pytest.mark.parametrize(
+    ("issuer", "lines"),
+    [("https://auth.example.com", 0), ("http://127.0.0.1:8081", 0), ("http://auth.internal:8081", 1)],
+)
+def test_issuer_without_tls_is_warned_of(
+    issuer: str, lines: int, make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
+) -> None:
+    make_app(issuer=issuer, public_key_file=None)
+
+    assert caplog.text.count("without TLS") == lines
