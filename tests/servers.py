@@ -24,6 +24,7 @@ from tests.secrets import find_secrets, remember
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 60  # seconds: what a busy machine may need for what takes one second on a quiet one
+STOP_LIMIT = 15  # seconds: stopping takes 0.5 to 2.3 s, and took up to 25 s when signals were lost
 GUNICORN = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
 
 
