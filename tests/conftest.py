@@ -33,7 +33,7 @@ from shared.contract import Contract, path_of
 from tests.databases import drop_filled_databases, fill_database, make_databases, serve_postgresql
 from tests.forger import Forger
 from tests.secrets import LogWatch, find_secrets, remember
-from tests.servers import Pair, serve_pair
+from tests.servers import Pair, listen, serve_pair
 
 SETTINGS = {name.upper() for kind in (AuthSettings, CourseSettings) for name in kind.model_fields}
 
@@ -197,7 +197,8 @@ def course(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[Flask
 def pair(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Both services under gunicorn: on free ports, or for pictures on those of the README."""
     ports = (8081, 8082) if request.config.getoption("--screenshots") else (0, 0)
-    with serve_pair(tmp_path_factory.mktemp("pair"), ports) as running:
+    listeners = (listen(ports[0]), listen(ports[1]))
+    with serve_pair(tmp_path_factory.mktemp("pair"), listeners) as running:
         yield running
 
 

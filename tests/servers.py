@@ -24,6 +24,7 @@ from tests.secrets import find_secrets, remember
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 60  # seconds: what a busy machine may need for what takes one second on a quiet one
+STOP_LIMIT = 15  # seconds: stopping takes 0.5 to 2.3 s, and took up to 25 s when signals were lost
 GUNICORN = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
 
 
@@ -140,13 +141,14 @@ class Pair:
 @contextmanager
 def serve_pair(
     folder: Path,
-    ports: tuple[int, int] = (0, 0),
+    listeners: tuple[socket.socket, socket.socket] | None = None,
     auth_settings: dict[str, str] | None = None,
     course_settings: dict[str, str] | None = None,
 ) -> Iterator[Pair]:
     """Put keys, databases and demo data below a folder, and serve both applications until the block ends."""
     auth_folder, course_folder = folder / "auth", folder / "course"
-    with listen(ports[0]) as auth_listener, listen(ports[1]) as course_listener:
+    auth_listener, course_listener = listeners or (listen(), listen())
+    with auth_listener, course_listener:
         auth_environment = {
             "ISSUER": url_of(auth_listener),
             "RESOURCES": url_of(course_listener),

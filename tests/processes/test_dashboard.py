@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.drawing import draw_dashboard
-from tests.servers import ROOT, Pair, call, find_port, serve_pair, wait_for
+from tests.servers import ROOT, Pair, call, find_port, listen, serve_pair, wait_for
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
@@ -77,7 +77,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         "JWKS_URL": f"http://127.0.0.1:{port}/.well-known/jwks.json",
     }
     with contextlib.ExitStack() as stack:
-        pair = stack.enter_context(serve_pair(folder, (port, 0), course_settings=settings))
+        pair = stack.enter_context(serve_pair(folder, (listen(port), listen()), course_settings=settings))
         targets = {name: getattr(pair, name).url.removeprefix("http://") for name in ("auth", "course")}
         (folder / "prometheus.yml").write_text(CONFIGURATION.format(**targets, rules=ALERTS))
         log = stack.enter_context((folder / "prometheus.log").open("wb"))

@@ -1,33 +1,21 @@
 """The reverse proxy's configuration does what it says, with a real nginx before real services."""
 
 import contextlib
-import http.client
 import json
 import resource
 import select
-import shutil
-import signal
-import socket
-import ssl
-import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 
-from tests.certificates import make_certificate
-from tests.servers import ROOT, Pair, find_port, serve_pair, wait_for
+from tests.nginx import LOCALHOST, NAMES, NGINX, Proxy, serve_paths, serve_proxy
+from tests.servers import ROOT, wait_for
 
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
-NAMES = {"auth": "auth.example.com", "course": "course.example.com"}
-HOST = "example.com"  # of both, in nginx-paths.conf
 CONNECTIONS = 10_000
-LOGIN = "username=student1&password=password123"
 SECRET = "hunter2-hunter2"
 QUERY = f"username=student1&password={SECRET}"
 MALFORMED = {
@@ -42,87 +30,6 @@ MALFORMED = {
     ),
     "transfer coding": f"POST /token?{QUERY} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {SECRET}\r\n\r\n",
 }
-
-
-@dataclass
-class Proxy:
-    """An nginx before a pair of services, and what a client needs to trust it."""
-
-    port: int
-    pair: Pair
-    trust: ssl.SSLContext
-    log: Path
-
-    def open(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
-
-    def ask(
-        self, name: str, method: str, path: str, body: str | None = None, **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Send a request by TLS to a service or a host name, and return status, headers and body."""
-        connection = http.client.HTTPConnection(NAMES.get(name, name), timeout=60)
-        connection.sock = self.trust.wrap_socket(self.open(), server_hostname=NAMES.get(name, name))
-        with contextlib.closing(connection):
-            given = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
-            connection.request(method, path, body, given | headers)
-            answer = connection.getresponse()
-            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-
-    def send(self, request: bytes) -> bytes:
-        """Send bytes by TLS to auth_app, and return what comes back."""
-        with self.open() as raw, self.trust.wrap_socket(raw, server_hostname=NAMES["auth"]) as connection:
-            connection.sendall(request)
-            return connection.recv(10_000)
-
-    def log_in(self) -> str:
-        status, _, body = self.ask("auth", "POST", "/token", LOGIN)
-        assert status == 200, body
-        token: str = json.loads(body)["access_token"]
-        return token
-
-
-@contextlib.contextmanager
-def serve_proxy(folder: Path, name: str = "nginx.conf", **settings: str) -> Iterator[Proxy]:
-    """Serve both services, and an nginx with a file of `deploy` before them, until the block ends."""
-    assert NGINX
-    make_certificate(folder, *map(x509.DNSName, [*NAMES.values(), HOST]))
-    port = find_port()
-    settings |= {"TRUSTED_PROXIES": "1"}
-    with serve_pair(folder, auth_settings=settings, course_settings=settings) as pair:
-        configuration = (ROOT / "deploy" / name).read_text()
-        for old, new in {
-            "auth:8081": pair.auth.url.removeprefix("http://"),
-            "course:8082": pair.course.url.removeprefix("http://"),
-            "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
-            "client_header_timeout 10s": "client_header_timeout 3s",
-            "/etc/nginx/tls": str(folder),
-            "/tmp/nginx": f"{folder}/nginx",  # noqa: S108
-        }.items():
-            assert old in configuration
-            configuration = configuration.replace(old, new)
-        (folder / "nginx.conf").write_text(configuration)
-        log = folder / "nginx.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [NGINX, "-c", str(folder / "nginx.conf"), "-p", str(folder), "-g", "daemon off;"],
-                stdout=output,
-                stderr=output,
-            )
-        running = Proxy(port, pair, ssl.create_default_context(cafile=folder / "certificate.pem"), log)
-
-        def answers() -> bool:
-            assert process.poll() is None, log.read_text()
-            with contextlib.suppress(OSError):
-                running.open().close()
-                return True
-            return False
-
-        try:
-            wait_for(answers)
-            yield running
-        finally:
-            process.send_signal(signal.SIGQUIT)
-            process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -240,44 +147,61 @@ def test_no_secret_is_in_any_log(tmp_path: Path) -> None:
     assert all(len(line["request_id"]) == 32 for line in lines)
 
 
-def test_both_services_work_under_one_host_name(tmp_path: Path) -> None:
-    auth, course = f"https://{HOST}/auth", f"https://{HOST}/courses-api"
-    issuer = {"ISSUER": auth, "RESOURCES": course, "RESOURCE": course, "STATUS_CLAIM": "ignored"}
-    with serve_proxy(tmp_path, "nginx-paths.conf", **issuer) as proxy:
-        status, headers, body = proxy.ask(HOST, "POST", "/auth/token", LOGIN)
-        assert status == 200, body
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    with serve_paths(tmp_path_factory.mktemp("paths")) as running:
+        yield running
+
+
+def test_both_services_work_under_one_host_name(paths: Proxy) -> None:
+    auth, course = f"{paths.url}/auth", f"{paths.url}/courses-api"
+    token = {"Authorization": f"Bearer {paths.log_in(LOCALHOST, '/auth')}"}
+
+    seen: list[int] = []
+    page = "/courses-api/courses?limit=1"
+    while page:
+        status, headers, body = paths.ask(LOCALHOST, "GET", page, **token)
+        assert status == 200, page
         assert headers["strict-transport-security"] == "max-age=31536000"
-        token = {"Authorization": f"Bearer {json.loads(body)['access_token']}"}
+        answer = json.loads(body)
+        seen += [found["id"] for found in answer["courses"]]
+        page = answer["next"]
+    assert len(seen) == len(set(seen)) > 1
 
-        seen: list[int] = []
-        page = "/courses-api/courses?limit=1"
-        while page:
-            status, _, body = proxy.ask(HOST, "GET", page, **token)
-            assert status == 200, page
-            answer = json.loads(body)
-            seen += [found["id"] for found in answer["courses"]]
-            page = answer["next"]
-        assert len(seen) == len(set(seen)) > 1
+    for path, member, url in [
+        ("/.well-known/oauth-authorization-server/auth", "issuer", auth),
+        ("/auth/.well-known/oauth-authorization-server", "issuer", auth),
+        ("/.well-known/oauth-protected-resource/auth", "resource", auth),
+        ("/.well-known/oauth-protected-resource/courses-api", "resource", course),
+        ("/courses-api/.well-known/oauth-protected-resource", "resource", course),
+    ]:
+        status, _, body = paths.ask(LOCALHOST, "GET", path)
+        assert (status, json.loads(body)[member]) == (200, url), path
 
-        for path, member, url in [
-            ("/.well-known/oauth-authorization-server/auth", "issuer", auth),
-            ("/auth/.well-known/oauth-authorization-server", "issuer", auth),
-            ("/.well-known/oauth-protected-resource/auth", "resource", auth),
-            ("/.well-known/oauth-protected-resource/courses-api", "resource", course),
-            ("/courses-api/.well-known/oauth-protected-resource", "resource", course),
-        ]:
-            status, _, body = proxy.ask(HOST, "GET", path)
-            assert (status, json.loads(body)[member]) == (200, url), path
+    for prefix in ("/auth", "/courses-api"):
+        assert paths.ask(LOCALHOST, "GET", f"{prefix}/")[1]["location"] == f"{prefix}/docs"
+        document = json.loads(paths.ask(LOCALHOST, "GET", f"{prefix}/openapi.json")[2])
+        assert document["servers"] == [{"url": prefix}]
+        assert paths.ask(LOCALHOST, "GET", f"{prefix}/readyz")[0] == 404
+        assert paths.ask(LOCALHOST, "GET", f"{prefix}/metrics")[0] == 404
+    headers = paths.ask(LOCALHOST, "GET", "/courses-api/courses")[1]
+    metadata = f"{paths.url}/.well-known/oauth-protected-resource/courses-api"
+    assert headers["www-authenticate"] == f'Bearer resource_metadata="{metadata}"'
 
-        for prefix in ("/auth", "/courses-api"):
-            assert proxy.ask(HOST, "GET", f"{prefix}/")[1]["location"] == f"{prefix}/docs"
-            document = json.loads(proxy.ask(HOST, "GET", f"{prefix}/openapi.json")[2])
-            assert document["servers"] == [{"url": prefix}]
-            assert proxy.ask(HOST, "GET", f"{prefix}/readyz")[0] == 404
-            assert proxy.ask(HOST, "GET", f"{prefix}/metrics")[0] == 404
-        headers = proxy.ask(HOST, "GET", "/courses-api/courses")[1]
-        metadata = f"https://{HOST}/.well-known/oauth-protected-resource/courses-api"
-        assert headers["www-authenticate"] == f'Bearer resource_metadata="{metadata}"'
+
+def test_revoked_token_is_refused_under_a_prefix(paths: Proxy) -> None:
+    revoked, other = (paths.log_in(LOCALHOST, "/auth") for _ in range(2))
+
+    def use(token: str) -> int:
+        return paths.ask(LOCALHOST, "GET", "/courses-api/courses", Authorization=f"Bearer {token}")[0]
+
+    assert (use(revoked), use(other)) == (200, 200)
+
+    assert paths.ask(LOCALHOST, "POST", "/auth/revoke", f"token={revoked}")[0] == 200
+
+    wait_for(lambda: use(revoked) == 401)
+    assert use(other) == 200
+    assert '"path":"/auth/.well-known/status-list/1","status":200' in paths.log.read_text()
 
 
 def test_client_does_not_say_what_the_prefix_is(proxy: Proxy) -> None:

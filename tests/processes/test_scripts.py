@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from flask_resource_server.tokens.checks import CHECKS
-from tests.servers import ROOT, Server, call, listen, url_of, wait_until_ready
+from tests.servers import ROOT, STOP_LIMIT, Server, call, listen, url_of, wait_until_ready
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -106,7 +106,7 @@ def running(
             time.sleep(0.05)
         yield services[0], services[1]
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=STOP_LIMIT) == 0
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import GUNICORN, ROOT, environment_for, listen, url_of, wait_for
+from tests.servers import GUNICORN, ROOT, STOP_LIMIT, environment_for, listen, url_of, wait_for
 
 # Like the project's configuration, but each of the first workers gets a signal at the moment it is made.
 CONFIGURATION = f"""
 import os, signal
 exec(open({str(ROOT / "gunicorn.conf.py")!r}).read())
 workers = 8
+graceful_timeout = 60  # so that a worker that loses a signal cannot stop within the limit
 """
 MOMENTS = {
     "after the fork": """
@@ -63,6 +64,7 @@ def app(environ, start):
                 before, frozen = json.load(response)
         finally:
             process.terminate()
+            process.wait(timeout=STOP_LIMIT)
     assert frozen > before * 0.9
 
 
@@ -87,4 +89,4 @@ def test_worker_that_is_signalled_while_it_boots_stops(name: str, moment: str, t
         wait_for(lambda: (tmp_path / "log").read_text().count(booted) >= 16)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
+        process.wait(timeout=STOP_LIMIT)
