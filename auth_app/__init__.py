@@ -29,6 +29,9 @@ from shared.logs import init_logs
 from shared.settings import load_settings
 from shared.startup import add_check, refusal
 
+# What scripts of other origins may use. Introspection is not among them: it needs a client's secret.
+API_PATHS = (r"/token$", r"/revoke$", r"/users(/.*)?$")
+
 
 def create_app(settings: AuthSettings | None = None) -> Flask:
     """Make the application; settings come from the environment unless given.
@@ -66,7 +69,7 @@ def _add_keys(app: Flask, settings: AuthSettings) -> None:
         "database": lambda: database.db.session.scalar(select(User.id).limit(1)),
     }
     ages = {("signing_key_age_seconds", "Since the key that signs was put in place."): signing_key.age}
-    service.install_defaults(app, settings, checks=checks, ages=ages)
+    service.install_defaults(app, settings, checks=checks, ages=ages, api_paths=API_PATHS)
     issuer = TrustedIssuer(settings.issuer, frozenset([settings.issuer]), public_keys, is_revoked)
     ResourceServer(current_scopes=remaining_scopes).protect(app, Verifier(issuer), settings.issuer)
     add_check(app, public_keys.check_startup)

@@ -8,20 +8,16 @@ from pydantic_settings import NoDecode
 
 from flask_resource_server.tokens.checks import MAXIMUM_LIFETIME
 from flask_resource_server.tokens.status_list import MAXIMUM_BYTES
-from shared.settings import Settings, Url
+from shared.settings import Settings, Url, split_words
 
 # OWASP's equivalent choices for argon2id, weakest memory last: passes, and the KiB that they need.
 ARGON2_MINIMA = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
 
 
-def _split(value: object) -> object:
-    return value.replace(",", " ").split() if isinstance(value, str) else value
-
-
 class AuthSettings(Settings):
     """What the authorization server knows."""
 
-    resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_split)] = ("http://127.0.0.1:8082",)
+    resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(split_words)] = ("http://127.0.0.1:8082",)
     jwt_private_key: SecretStr | None = None
     jwt_private_key_file: Path = Path("keys/private_key.pem")
     revoked_keys_file: Path = Field(

@@ -12,6 +12,9 @@ from shared.logs import init_logs
 from shared.settings import load_settings
 from shared.startup import add_check, refusal
 
+# What scripts of other origins may use.
+API_PATHS = (r"/courses(/.*)?$", r"/me/courses$")
+
 
 def create_app(settings: CourseSettings | None = None) -> Flask:
     """Make the application; settings come from the environment unless given.
@@ -29,7 +32,9 @@ def create_app(settings: CourseSettings | None = None) -> Flask:
             ("keys_age_seconds", "Since the key set was up to date."): tokens.ages["keys"],
             ("status_lists_age_seconds", "Since the lists were up to date."): tokens.ages["status_lists"],
         }
-        service.install_defaults(app, settings, checks={**tokens.checks, **checks}, ages=ages)
+        service.install_defaults(
+            app, settings, checks={**tokens.checks, **checks}, ages=ages, api_paths=API_PATHS
+        )
         add_check(app, tokens.check_startup)
         cli.init_app(app)
         courses.init_app(app)

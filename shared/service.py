@@ -1,16 +1,27 @@
 """Give a service what both of ours have: metrics, request IDs, errors, headers, docs, health."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
-from shared import bodies, contract, docs, errors, headers, health, metrics, proxies, request_id
+from shared import bodies, contract, cors, docs, errors, headers, health, metrics, proxies, request_id
 from shared.settings import Settings
 
 
-def install_defaults(app: Flask, settings: Settings, *, checks: health.Checks, ages: metrics.Ages) -> None:
-    """Install them in `app`; with an openapi.yml, the docs page too."""
+def install_defaults(
+    app: Flask,
+    settings: Settings,
+    *,
+    checks: health.Checks,
+    ages: metrics.Ages,
+    api_paths: Sequence[str] = (),
+) -> None:
+    """Install them in `app`; with an openapi.yml, the docs page too.
+
+    `api_paths` are regular expressions: what scripts of the origins in the settings may use.
+    """
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False  # members keep the order in which the documents show them
     metrics.init_app(app, settings, ages)
@@ -23,3 +34,4 @@ def install_defaults(app: Flask, settings: Settings, *, checks: health.Checks, a
         docs.init_app(app)
     health.init_app(app, checks)
     proxies.init_app(app, settings.trusted_proxies)
+    cors.init_app(app, settings.cors_origins, api_paths)

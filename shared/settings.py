@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from flask_resource_server.exceptions import ConfigurationError
 
@@ -22,8 +22,22 @@ def _check_url(url: str) -> str:
     return url
 
 
+def _check_origin(origin: str) -> str:
+    parts = urlsplit(_check_url(origin))
+    if parts.path or origin != origin.lower():
+        raise ValueError("give origins as browsers send them, such as https://app.example.com")
+    return origin
+
+
+def split_words(value: object) -> object:
+    """Split text at commas and spaces, for settings that are lists."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
 # An issuer or a resource server. Compared character by character (RFC 8414 section 3.3, RFC 8707 section 2).
 Url = Annotated[str, AfterValidator(_check_url)]
+# Scheme, host and port of a web page, as in the header Origin (RFC 6454 section 6.1).
+Origin = Annotated[str, AfterValidator(_check_origin)]
 
 
 class Settings(BaseSettings):
@@ -38,6 +52,9 @@ class Settings(BaseSettings):
     jwt_public_key_file: Path = Path("keys/public_key.pem")
     trusted_proxies: int = Field(
         default=0, ge=0, description="Whose X-Forwarded-For and X-Forwarded-Prefix are trusted."
+    )
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split_words)] = Field(
+        default=(), description="The origins of web applications whose scripts may use the API."
     )
     metrics: Literal["on", "off"] = "on"
     metrics_port: int | None = Field(default=None, gt=0, lt=65536, description="The only one with /metrics.")

@@ -1,29 +1,13 @@
 """The walk of the README in a real browser: log in at one docs page, read courses on the other."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page
 
 from tests.browser.docs_page import log_in, read_courses
-from tests.conftest import find_browser
 from tests.nginx import NGINX, serve_paths
 from tests.servers import Pair
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=find_browser(),
-            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        # The certificate of a test's nginx is signed by itself.
-        page = browser.new_page(viewport={"width": 1000, "height": 1300}, ignore_https_errors=True)
-        page.set_default_timeout(20_000)
-        yield page
-        browser.close()
 
 
 @pytest.fixture

@@ -1,0 +1,74 @@
+"""A web application of another origin uses both services from a real browser."""
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page
+
+from tests.servers import Pair, find_port, serve_pair
+
+# Log in, refresh, read courses, and read an error: what a single-page application does.
+SCRIPT = """async ([auth, course]) => {
+  const post = form => fetch(`${auth}/token`, {method: "POST", body: new URLSearchParams(form)});
+  const login = await post({grant_type: "password", username: "student1", password: "password123"});
+  const {refresh_token} = await login.json();
+  const refresh = await post({grant_type: "refresh_token", refresh_token});
+  const {access_token} = await refresh.json();
+  const courses = await fetch(`${course}/courses`, {headers: {Authorization: `Bearer ${access_token}`}});
+  const refused = await fetch(`${course}/courses`, {headers: {Authorization: "Bearer x.y.z"}});
+  return {
+    statuses: [login.status, refresh.status, courses.status, refused.status],
+    title: (await courses.json()).courses[0].title,
+    tag: courses.headers.get("ETag"),
+    challenge: refused.headers.get("WWW-Authenticate"),
+  };
+}"""
+READ_KEYS = "async url => (await (await fetch(`${url}/.well-known/jwks.json`)).json()).keys.length"
+
+
+@contextmanager
+def serve_page(folder: Path, port: int = 0) -> Iterator[str]:
+    """Serve an empty page, and yield its origin."""
+    (folder / "index.html").write_text("<!doctype html><title>app</title>")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def run(page: Page, origin: str, pair: Pair) -> dict[str, Any]:
+    page.goto(origin)
+    result: dict[str, Any] = page.evaluate(SCRIPT, [pair.auth.url, pair.course.url])
+    return result
+
+
+def test_script_logs_in_refreshes_and_reads_courses(page: Page, tmp_path: Path) -> None:
+    port = find_port()
+    setting = {"CORS_ORIGINS": f"http://127.0.0.1:{port}"}
+    with (
+        serve_pair(tmp_path / "pair", None, setting, setting) as pair,
+        serve_page(tmp_path, port) as origin,
+    ):
+        result = run(page, origin, pair)
+
+        assert result["statuses"] == [200, 200, 200, 401]
+        assert result["title"] == "Public-key cryptography"
+        assert result["tag"]
+        assert result["challenge"].startswith('Bearer error="invalid_token"')
+
+
+def test_script_of_an_origin_that_is_not_listed_reads_public_documents_alone(
+    page: Page, pair: Pair, tmp_path: Path
+) -> None:
+    with serve_page(tmp_path) as origin:
+        page.goto(origin)
+
+        assert page.evaluate(READ_KEYS, pair.auth.url) == 1
+        blocked = page.evaluate(f"({SCRIPT})(['{pair.auth.url}', '{pair.course.url}']).catch(e => e.message)")
+        assert blocked == "Failed to fetch"
