@@ -61,7 +61,7 @@ def make_flask() -> Flask:
 
 def make_smorest() -> Flask:
     app = Flask("theirs")
-    app.config.update(API_TITLE="Theirs", API_VERSION="1", OPENAPI_VERSION="3.0.3")
+    app.config.update(API_TITLE="Theirs", API_VERSION="1", OPENAPI_VERSION="3.0.3", OPENAPI_URL_PREFIX="/")
     api = flask_smorest.Api(app)
     blueprint = flask_smorest.Blueprint("things", __name__)
 
@@ -128,7 +128,7 @@ def make_restful() -> Flask:
 
 def make_restx() -> Flask:
     app = Flask("theirs")
-    api = flask_restx.Api(app)
+    api = flask_restx.Api(app, doc="/docs")
 
     @api.route("/class")
     class Whole(Bare, flask_restx.Resource):
@@ -187,3 +187,22 @@ def test_scopes_of_each_method_are_published(name: str, protect: Protect) -> Non
     protect(client.application)
 
     assert published_scopes(client) == ["courses:read", "courses:write"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("flask-smorest", "/openapi.json"),
+        ("APIFlask", "/openapi.json"),
+        ("Flask-RESTX", "/swagger.json"),
+    ],
+)
+def test_contract_that_a_framework_writes_is_as_before(name: str, path: str, protect: Protect) -> None:
+    """What the kit adds to the application is not part of its API."""
+    client, untouched = (open_client(FRAMEWORKS[name][0], testing=True) for _ in range(2))
+    protect(client.application)
+
+    contract = client.get(path).json
+
+    assert contract
+    assert contract == untouched.get(path).json
