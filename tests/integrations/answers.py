@@ -17,7 +17,7 @@ def check_view(client: FlaskClient, path: str, forger: Forger, attacker: Forger)
     check_refusal(client.get(path, headers=bearer(attacker.sign())), 401, 'Bearer error="invalid_token"')
     check_refusal(client.get(path, headers=bearer("x")), 401, 'Bearer error="invalid_token"')
     poor = client.get(path, headers=bearer(forger.sign(scope="other")))
-    check_refusal(poor, 403, 'Bearer error="insufficient_scope", scope="courses:read"')
+    check_refusal(poor, 403, 'Bearer error="insufficient_scope", scope="courses:read')
 
 
 def check_unavailable(client: FlaskClient, path: str, forger: Forger) -> None:

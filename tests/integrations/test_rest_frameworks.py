@@ -42,7 +42,7 @@ class Bare:
         return {"reader": current_subject()}
 
 
-DECORATORS = [require_scope("courses:read"), jwt_required()]  # the last is the outermost
+DECORATORS = [require_scope("courses:read", "of-class", mode="any"), jwt_required()]  # the last is outermost
 
 
 def make_flask() -> Flask:
@@ -115,7 +115,9 @@ def make_restful() -> Flask:
         method_decorators = DECORATORS
 
     class ByMethod(Bare, flask_restful.Resource):
-        method_decorators: ClassVar = {"get": DECORATORS}
+        method_decorators: ClassVar = {
+            "get": [require_scope("courses:read", "of-dict", mode="any"), jwt_required()]
+        }
 
     class Methods(Decorated, flask_restful.Resource):
         pass
@@ -186,7 +188,8 @@ def test_scopes_of_each_method_are_published(name: str, protect: Protect) -> Non
     client = open_client(FRAMEWORKS[name][0], testing=True)
     protect(client.application)
 
-    assert published_scopes(client) == ["courses:read", "courses:write"]
+    of_dict = ["of-dict"] if name == "Flask-RESTful" else []
+    assert published_scopes(client) == ["courses:read", "courses:write", "of-class", *of_dict]
 
 
 @pytest.mark.parametrize(
