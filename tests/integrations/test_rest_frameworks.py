@@ -1,7 +1,7 @@
 """Frameworks on top of Flask answer 401, 403 and 503, each in its own form, and never 500."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import apiflask
 import flask_restful
@@ -15,8 +15,9 @@ from flask.views import MethodView
 from flask_jwt_extended import jwt_required
 
 from flask_resource_server import current_subject, require_scope
+from tests.conftest import bearer
 from tests.forger import Forger
-from tests.integrations.answers import check_unavailable, check_view, published_scopes
+from tests.integrations.answers import check_refusal, check_unavailable, check_view, published_scopes
 from tests.integrations.conftest import Protect
 
 Reader = dict[str, str | None]
@@ -209,3 +210,20 @@ def test_contract_that_a_framework_writes_is_as_before(name: str, path: str, pro
 
     assert contract
     assert contract == untouched.get(path).json
+
+
+@pytest.mark.parametrize("framework", [flask_restful, flask_restx])
+@pytest.mark.parametrize("options", [{"refresh": True}, {"fresh": True}, {"locations": ["query_string"]}])
+def test_what_flask_jwt_extended_refuses_is_answered_401(
+    framework: Any, options: dict[str, Any], testing: bool, protect: Protect, forger: Forger
+) -> None:
+    app = Flask("theirs")
+    app.testing = testing
+
+    class Thing(Bare, framework.Resource):
+        method_decorators: ClassVar = [jwt_required(**options)]
+
+    framework.Api(app).add_resource(Thing, "/thing")
+    protect(app)
+
+    check_refusal(app.test_client().get("/thing", headers=bearer(forger.sign())), 401, "Bearer ")

@@ -1,4 +1,4 @@
-"""The kit under the servers that people run, as strangers run them: keys and revocations arrive after forks."""
+"""The kit under the servers that people run: keys and revocations arrive in workers that were forked."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def origin(issuer: Issuer) -> str:
 
 
 def publish(issuer: Issuer, *pairs: KeyPair, revoked: int | None = None) -> None:
-    """Publish metadata, keys, and a list of 64 tokens, signed with the first key; one may have been revoked."""
+    """Publish metadata, keys, and a list of 64 tokens, signed with the first key; one may be revoked."""
     url = origin(issuer)
     uri, bits = f"{url}/lists/1", bytearray(8)
     if revoked is not None:
