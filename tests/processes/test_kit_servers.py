@@ -19,7 +19,7 @@ from tests.conftest import KeyPair
 from tests.forger import COURSES, Forger
 from tests.issuers import Issuer, serve_issuer
 from tests.servers import PATIENCE, ROOT, environment_for, find_port, wait_for
-from tests.unit.test_offline_revocation import pack
+from tests.unit.test_status_list import pack
 from tests.unit.test_status_list import sign as sign_list
 
 # Somebody's service, which knows its issuer's URL and its own. WARM is a token that it verifies before the
@@ -49,7 +49,9 @@ if token := os.environ.get("WARM"):
 
 BIN = Path(sys.executable).parent
 GUNICORN = "{bin}/gunicorn --workers 2 --bind 127.0.0.1:{port} service:app"
-# Without --enable-threads, no Python thread runs in a worker of uWSGI between two requests: see the test below.
+# uWSGI 2.0.30 and later enable threads in any case. Before (seen with 2.0.26), a worker without this option
+# runs no Python thread between two requests: nothing is fetched while it is idle, and for several requests
+# after that a removed key or a revoked token is still accepted.
 UWSGI = "{bin}/uwsgi --http-socket 127.0.0.1:{port} --master --processes 2 --die-on-term --module service:app"
 SERVERS = {
     "gunicorn": GUNICORN,
