@@ -17,7 +17,7 @@ class InvalidClient(ApiError):
 
 
 class InvalidGrant(ApiError):
-    """The user is not known by this name and password, or is disabled: which of them is not told.
+    """The user is not known by this name and password, or is disabled: the answer does not say which.
 
     A refresh token is refused by the same code (RFC 6749 section 5.2).
     """

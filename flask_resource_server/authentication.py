@@ -59,6 +59,7 @@ def authenticate() -> VerifiedClaims:
         return claims
     token = read_bearer_token(request)
     if token is None:
+        current_server()  # raises if there is none: a view would be closed for ever, and nobody told why
         refuse("missing", Unauthorized())
     return accept(token)
 

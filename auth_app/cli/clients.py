@@ -6,7 +6,7 @@ import math
 import click
 from sqlalchemy import select
 
-from auth_app.cli.console import Group, as_json, found, show
+from auth_app.cli.console import Group, as_json, require, show
 from auth_app.client_registry import add_client, change_client, find_client, remove_client, replace_secret
 from auth_app.current import current_settings
 from auth_app.database import db
@@ -103,7 +103,7 @@ def remove(client_id: str) -> None:
 
 
 def _find(client_id: str) -> Client:
-    client: Client = found(find_client(client_id), f"client {client_id}")
+    client: Client = require(find_client(client_id), f"client {client_id}")
     return client
 
 

@@ -41,7 +41,7 @@ class Group(AppGroup):
             ) from None
 
 
-def found(thing: Any, description: str) -> Any:
+def require(thing: Any, description: str) -> Any:
     """Return a thing that was looked for; ends the command where there is none."""
     if thing is None:
         raise click.ClickException(f"there is no {description}")

@@ -8,7 +8,7 @@ import click
 from sqlalchemy import ColumnElement, func, select
 
 from auth_app.accounts import find_user
-from auth_app.cli.console import Group, as_json, found, show
+from auth_app.cli.console import Group, as_json, require, show
 from auth_app.database import db
 from auth_app.models import Session
 from auth_app.session_ends import end_all_sessions, end_session, end_user_sessions, set_pending_bits
@@ -26,7 +26,7 @@ def list_(username: str | None, as_json: bool) -> None:
     """List the live sessions, oldest first."""
     live = select(Session).where(LIVE)
     if username:
-        live = live.where(Session.user_id == found(find_user(username), f"user {username}").id)
+        live = live.where(Session.user_id == require(find_user(username), f"user {username}").id)
     sessions = db.session.scalars(live.order_by(Session.created_at, Session.id), {"now": int(time.time())})
     show(map(_row, sessions), COLUMNS, as_json)
 
@@ -41,14 +41,14 @@ def revoke(session_id: uuid.UUID | None, username: str | None, is_all: bool) -> 
         raise click.UsageError("Give either a session's ID, --user or --all.")
     now = {"now": int(time.time())}
     if session_id:
-        session = found(
+        session = require(
             db.session.scalar(select(Session).where(Session.id == session_id, LIVE), now),
             f"live session {session_id}",
         )
         end_session(session.id, user=session.user_id, client=session.client_id)
         count = 1
     elif username:
-        user = found(find_user(username), f"user {username}")
+        user = require(find_user(username), f"user {username}")
         count = _count(Session.user_id == user.id)
         end_user_sessions(user)
     else:

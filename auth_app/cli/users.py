@@ -6,7 +6,7 @@ import click
 from sqlalchemy import select
 
 from auth_app.accounts import add_user, change_user, create_user, delete_user, find_user, reset_password
-from auth_app.cli.console import Group, as_json, found, read_secret, show
+from auth_app.cli.console import Group, as_json, read_secret, require, show
 from auth_app.database import db
 from auth_app.models import User
 from auth_app.passwords import is_password_hash
@@ -107,7 +107,7 @@ def _commit() -> None:
 
 
 def _find(username: str) -> User:
-    user: User = found(find_user(username), f"user {username}")
+    user: User = require(find_user(username), f"user {username}")
     return user
 
 

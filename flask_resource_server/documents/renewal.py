@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetching import TIMEOUT
 
+_FIRST_RETRY = 2  # seconds between attempts as long as none has succeeded, and nothing can be verified
 _LONGEST_PAUSE = 3600  # seconds between two fetches, whatever an issuer or a setting says
 
 _logger = logging.getLogger(__name__)
@@ -151,7 +152,9 @@ class Renewal(Generic[D]):
                 self._is_asked, self._is_busy = False, True
 
     def _interval(self) -> float:
-        return self._cooldown if self._document is None else self._source.refresh(self._document)
+        if self._document is None:
+            return min(self._cooldown, _FIRST_RETRY)
+        return self._source.refresh(self._document)
 
     def _renew(self, interval: float) -> None:
         """Make an attempt, unless one of another process in the last `interval` seconds is enough."""

@@ -1,6 +1,7 @@
 """Name the authorization servers whose access tokens are accepted, and how each of them is trusted."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,10 @@ from flask_resource_server.exceptions import ConfigurationError
 from flask_resource_server.tokens.discovery import Discovery
 from flask_resource_server.tokens.profiles import PROFILES, RFC9068, Profile
 from flask_resource_server.tokens.public_keys import FetchedKeys, KeySetSource, PublicKeys, open_keys
-from flask_resource_server.tokens.status_lists import ListAddress, Revocations
+from flask_resource_server.tokens.revocations import Revocations
+from flask_resource_server.tokens.status_lists import ListAddress
+
+_logger = logging.getLogger(__name__)
 
 _KEY_SOURCES = ("public_key", "public_key_file", "public_keys", "jwks_url")
 
@@ -122,6 +126,7 @@ class Issuer:
         if self.public_key or self.public_key_file:
             file = Path(self.public_key_file) if self.public_key_file else None
             return open_keys(self.public_key, file, "PUBLIC_KEY")
+        _warn_without_tls(self.jwks_url or self.url)
         source = KeySetSource(self.jwks_url or discovery, self.jwks_refresh, proxy=self.proxy)
         copy = self._copy("keys")
         return FetchedKeys(FetchedCopy(source, copy, cooldown=self.jwks_cooldown))
@@ -132,6 +137,14 @@ class Issuer:
             return NoDiskCopy()
         digest = hashlib.sha256(self.url.encode()).hexdigest()[:12]
         return DiskCopy(Path(self.copies) / f"{urlsplit(self.url).hostname}-{digest}.{name}.json", "COPIES")
+
+
+def _warn_without_tls(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
+        _logger.warning(
+            "keys are fetched from %s without TLS: whoever can change them on the way can issue tokens", url
+        )
 
 
 def check_url(

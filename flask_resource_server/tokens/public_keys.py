@@ -96,20 +96,20 @@ class FollowedKeys(PublicKeys):
 class KeySetSource:
     """A JWK Set at a URL, or where the issuer's metadata says that it is."""
 
-    def __init__(self, place: str | Discovery, refresh: float, proxy: str | None = None) -> None:
-        self._place = place
-        self.url = place if isinstance(place, str) else f"the jwks_uri of {place.url}"
+    def __init__(self, address: str | Discovery, refresh: float, proxy: str | None = None) -> None:
+        self._address = address
+        self.url = address if isinstance(address, str) else f"the jwks_uri of {address.url}"
         self._refresh = refresh
         self._fetcher = Fetcher("application/json", MAXIMUM_SIZE, proxy=proxy)
 
     def fetch(self) -> KeySet:
         """Return the set as the issuer publishes it now. Raises."""
-        if isinstance(self._place, str):
-            return parse_key_set(self._fetcher.fetch(self._place))
+        if isinstance(self._address, str):
+            return parse_key_set(self._fetcher.fetch(self._address))
         try:
-            return parse_key_set(self._fetcher.fetch(self._place.metadata().jwks_uri))
+            return parse_key_set(self._fetcher.fetch(self._address.metadata().jwks_uri))
         except FetchError:
-            self._place.look_again()  # for the next attempt: the set may have moved
+            self._address.look_again()  # for the next attempt: the set may have moved
             raise
 
     def parse(self, content: bytes) -> KeySet:

@@ -67,7 +67,7 @@ def is_path_of_list(path: str) -> bool:
 
 
 def read_reference(claims: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the list that a token refers to, and its place in it (section 6.2). Raises `ValueError`."""
+    """Return the list that a token refers to, and its index in it (section 6.2). Raises `ValueError`."""
     try:
         reference = claims["status"]["status_list"]
         uri, index = reference["uri"], reference["idx"]

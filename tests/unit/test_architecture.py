@@ -161,6 +161,43 @@ def test_shared_has_no_word_of_a_domain() -> None:
         )
 
 
+# What may end the process: a command, and what the entry points call.
+EXITS = {"flask_resource_server/explain_token.py", "shared/startup.py"}
+
+
+def test_only_commands_and_entry_points_exit() -> None:
+    exiting = {str(path) for path in FILES if names(path) & {"sys.exit", "SystemExit", "os._exit", "exit"}}
+
+    assert {path for path in exiting if not path.startswith("auth_app/cli/")} == EXITS
+
+
+def test_no_file_is_long() -> None:
+    lengths = {str(path): len((ROOT / path).read_text().splitlines()) for path in FILES}
+
+    assert {path: length for path, length in lengths.items() if length > 260} == {}
+
+
+def test_importing_registers_nothing() -> None:
+    """Neither metrics nor handlers of signals, of logs, or of the end of the process."""
+    code = (
+        "import atexit, logging, sys, threading\n"
+        "from prometheus_client import REGISTRY\n"
+        "from flask import signals\n"
+        "def state():\n"
+        "    receivers = [len(s.receivers) for s in vars(signals).values() if hasattr(s, 'receivers')]\n"
+        "    root = logging.getLogger()\n"
+        "    return [len(root.handlers), threading.active_count(), atexit._ncallbacks(), receivers]\n"
+        "before, collectors = state(), set(REGISTRY._collector_to_names)\n"
+        "import flask_resource_server\n"
+        "[getattr(flask_resource_server, name) for name in flask_resource_server.__all__]\n"
+        "import flask_resource_server.testing\n"
+        "assert state() == before, (before, state())\n"
+        "assert set(REGISTRY._collector_to_names) == collectors\n"
+    )
+
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
 def test_only_settings_read_the_environment() -> None:
     for path in FILES:
         if path.name != "settings.py":

@@ -176,7 +176,7 @@ def test_document_is_kept_in_memory_without_a_folder_for_copies(caplog: pytest.L
 def test_folder_that_cannot_be_written_is_logged_once_with_the_setting_that_names_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    disk = DiskCopy(tmp_path / "missing" / "copy", "MY_COPIES")
+    disk = DiskCopy(tmp_path / "missing" / "copies" / "copy", "MY_COPIES")
     copy: FetchedCopy[Text] = FetchedCopy(Source(lambda: b"new"), disk, cooldown=0)
 
     assert copy.look_again()

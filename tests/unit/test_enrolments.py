@@ -1,6 +1,7 @@
 """Seats in courses: taken and left by those who sit on them, and never more than there are."""
 
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -8,109 +9,122 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.conftest import bearer, both_databases
-from tests.forger import Forger
+from flask_resource_server.testing import TokenIssuer
+from tests.conftest import both_databases
 
 pytestmark = both_databases
 
-SCOPES = "courses:read courses:write enrolments:write"
+SCOPES = ["courses:read", "courses:write", "enrolments:write"]
 TOGETHER = 20
 
 
-def headers(forger: Forger, subject: object = "a-student") -> dict[str, str]:
-    return bearer(forger.sign(sub=str(subject), scope=SCOPES))
+@pytest.fixture(scope="module")
+def issuer() -> TokenIssuer:
+    return TokenIssuer()
 
 
-def add(course: FlaskClient, forger: Forger, capacity: int | None = None) -> str:
+@pytest.fixture
+def tokens(course: FlaskClient, issuer: TokenIssuer) -> Iterator[TokenIssuer]:
+    with issuer.trusted_by(course.application):
+        yield issuer
+
+
+def headers(tokens: TokenIssuer, subject: object = "a-student") -> dict[str, str]:
+    return tokens.headers(subject=str(subject), scopes=SCOPES)
+
+
+def add(course: FlaskClient, tokens: TokenIssuer, capacity: int | None = None) -> str:
     body = {"title": "Compilers", "capacity": capacity}
-    address: str = course.post("/courses", headers=headers(forger, "t"), json=body).headers["Location"]
+    address: str = course.post("/courses", headers=headers(tokens, "t"), json=body).headers["Location"]
     return address
 
 
-def own(course: FlaskClient, forger: Forger, subject: object = "a-student") -> list[int]:
-    answer: Any = course.get("/me/courses", headers=headers(forger, subject)).json
+def own(course: FlaskClient, tokens: TokenIssuer, subject: object = "a-student") -> list[int]:
+    answer: Any = course.get("/me/courses", headers=headers(tokens, subject)).json
     return [found["id"] for found in answer["courses"]]
 
 
-def test_seat_is_taken_and_left_for_the_subject_of_the_token(course: FlaskClient, forger: Forger) -> None:
+def test_seat_is_taken_and_left_for_the_subject_of_the_token(
+    course: FlaskClient, tokens: TokenIssuer
+) -> None:
     for _ in range(2):
-        assert course.put("/courses/2/enrolment", headers=headers(forger)).status_code == 204
-        assert own(course, forger) == [2]
-        assert own(course, forger, "somebody else") == []
+        assert course.put("/courses/2/enrolment", headers=headers(tokens)).status_code == 204
+        assert own(course, tokens) == [2]
+        assert own(course, tokens, "somebody else") == []
 
     for _ in range(2):
-        assert course.delete("/courses/2/enrolment", headers=headers(forger)).status_code == 204
-        assert own(course, forger) == []
+        assert course.delete("/courses/2/enrolment", headers=headers(tokens)).status_code == 204
+        assert own(course, tokens) == []
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 @pytest.mark.parametrize("course_id", ["7", "0", "x", "999999999"])
 def test_there_is_no_seat_in_a_course_that_is_not_there(
-    course_id: str, method: str, course: FlaskClient, forger: Forger
+    course_id: str, method: str, course: FlaskClient, tokens: TokenIssuer
 ) -> None:
-    response = course.open(f"/courses/{course_id}/enrolment", method=method, headers=headers(forger))
+    response = course.open(f"/courses/{course_id}/enrolment", method=method, headers=headers(tokens))
 
     assert response.status_code == 404
 
 
-def test_nobody_is_enrolled_by_a_parameter(course: FlaskClient, forger: Forger) -> None:
+def test_nobody_is_enrolled_by_a_parameter(course: FlaskClient, tokens: TokenIssuer) -> None:
     response = course.put(
-        "/courses/2/enrolment?subject=victim", headers=headers(forger), json={"subject": "victim"}
+        "/courses/2/enrolment?subject=victim", headers=headers(tokens), json={"subject": "victim"}
     )
 
     assert response.status_code == 204
-    assert own(course, forger, "victim") == []
-    assert own(course, forger) == [2]
+    assert own(course, tokens, "victim") == []
+    assert own(course, tokens) == [2]
 
 
-def test_own_courses_come_in_pages(course: FlaskClient, forger: Forger) -> None:
+def test_own_courses_come_in_pages(course: FlaskClient, tokens: TokenIssuer) -> None:
     for number in (5, 1, 3):
-        course.put(f"/courses/{number}/enrolment", headers=headers(forger))
+        course.put(f"/courses/{number}/enrolment", headers=headers(tokens))
 
-    first: Any = course.get("/me/courses?limit=2", headers=headers(forger)).json
-    second: Any = course.get(first["next"], headers=headers(forger)).json
+    first: Any = course.get("/me/courses?limit=2", headers=headers(tokens)).json
+    second: Any = course.get(first["next"], headers=headers(tokens)).json
 
     assert [found["id"] for found in first["courses"]] == [1, 3]
     assert [found["id"] for found in second["courses"]] == [5]
     assert second["next"] is None
 
 
-def test_full_course_takes_nobody_until_somebody_leaves(course: FlaskClient, forger: Forger) -> None:
-    address = add(course, forger, capacity=1) + "/enrolment"
-    assert course.put(address, headers=headers(forger, "a")).status_code == 204
+def test_full_course_takes_nobody_until_somebody_leaves(course: FlaskClient, tokens: TokenIssuer) -> None:
+    address = add(course, tokens, capacity=1) + "/enrolment"
+    assert course.put(address, headers=headers(tokens, "a")).status_code == 204
 
-    refused = course.put(address, headers=headers(forger, "b"))
+    refused = course.put(address, headers=headers(tokens, "b"))
 
     assert (refused.status_code, refused.json and refused.json["error"]) == (409, "course_full")
-    assert course.put(address, headers=headers(forger, "a")).status_code == 204, "who has a seat keeps it"
-    assert course.delete(address, headers=headers(forger, "b")).status_code == 204
-    assert course.put(address, headers=headers(forger, "b")).status_code == 409, "and frees no other's"
-    assert course.delete(address, headers=headers(forger, "a")).status_code == 204
-    assert course.put(address, headers=headers(forger, "b")).status_code == 204
+    assert course.put(address, headers=headers(tokens, "a")).status_code == 204, "who has a seat keeps it"
+    assert course.delete(address, headers=headers(tokens, "b")).status_code == 204
+    assert course.put(address, headers=headers(tokens, "b")).status_code == 409, "and frees no other's"
+    assert course.delete(address, headers=headers(tokens, "a")).status_code == 204
+    assert course.put(address, headers=headers(tokens, "b")).status_code == 204
 
 
-def test_capacity_stays_above_the_seats_that_are_taken(course: FlaskClient, forger: Forger) -> None:
-    address = add(course, forger, capacity=5)
+def test_capacity_stays_above_the_seats_that_are_taken(course: FlaskClient, tokens: TokenIssuer) -> None:
+    address = add(course, tokens, capacity=5)
     for subject in range(3):
-        course.put(f"{address}/enrolment", headers=headers(forger, subject))
-    change = headers(forger, "t") | {"If-Match": "*"}
+        course.put(f"{address}/enrolment", headers=headers(tokens, subject))
+    change = headers(tokens, "t") | {"If-Match": "*"}
 
     refused = course.patch(address, headers=change, json={"capacity": 2})
 
     assert (refused.status_code, refused.json and refused.json["error"]) == (409, "capacity_too_small")
     assert course.patch(address, headers=change, json={"capacity": 3}).status_code == 200
-    assert course.put(f"{address}/enrolment", headers=headers(forger, "late")).status_code == 409
+    assert course.put(f"{address}/enrolment", headers=headers(tokens, "late")).status_code == 409
 
 
-def test_deleted_course_leaves_no_seats(course: FlaskClient, forger: Forger) -> None:
-    address = add(course, forger)
-    course.put(f"{address}/enrolment", headers=headers(forger))
+def test_deleted_course_leaves_no_seats(course: FlaskClient, tokens: TokenIssuer) -> None:
+    address = add(course, tokens)
+    course.put(f"{address}/enrolment", headers=headers(tokens))
 
-    assert course.delete(address, headers=headers(forger, "t") | {"If-Match": "*"}).status_code == 204
+    assert course.delete(address, headers=headers(tokens, "t") | {"If-Match": "*"}).status_code == 204
 
-    assert own(course, forger) == []
-    again = add(course, forger)
-    assert own(course, forger) == [], f"even where {again} has the ID of the deleted one"
+    assert own(course, tokens) == []
+    again = add(course, tokens)
+    assert own(course, tokens) == [], f"even where {again} has the ID of the deleted one"
 
 
 def send_together(course: FlaskClient, *requests: dict[str, Any]) -> Counter[int]:
@@ -131,31 +145,31 @@ def enrol(address: str, token: dict[str, str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("capacity", [1, 7])
 def test_of_all_who_come_together_only_as_many_get_in_as_fit(
-    capacity: int, course: FlaskClient, forger: Forger
+    capacity: int, course: FlaskClient, tokens: TokenIssuer
 ) -> None:
-    address = add(course, forger, capacity=capacity) + "/enrolment"
-    tokens = [headers(forger, subject) for subject in range(TOGETHER)]
+    address = add(course, tokens, capacity=capacity) + "/enrolment"
+    together = [headers(tokens, subject) for subject in range(TOGETHER)]
 
-    statuses = send_together(course, *(enrol(address, token) for token in tokens))
+    statuses = send_together(course, *(enrol(address, token) for token in together))
 
     assert statuses == {204: capacity, 409: TOGETHER - capacity}
-    assert sum(bool(own(course, forger, subject)) for subject in range(TOGETHER)) == capacity
+    assert sum(bool(own(course, tokens, subject)) for subject in range(TOGETHER)) == capacity
 
 
-def test_one_who_comes_many_times_at_once_gets_one_seat(course: FlaskClient, forger: Forger) -> None:
-    address = add(course, forger, capacity=2) + "/enrolment"
+def test_one_who_comes_many_times_at_once_gets_one_seat(course: FlaskClient, tokens: TokenIssuer) -> None:
+    address = add(course, tokens, capacity=2) + "/enrolment"
 
-    statuses = send_together(course, *[enrol(address, headers(forger))] * TOGETHER)
+    statuses = send_together(course, *[enrol(address, headers(tokens))] * TOGETHER)
 
     assert statuses == {204: TOGETHER}
-    assert course.put(address, headers=headers(forger, "b")).status_code == 204
-    assert course.put(address, headers=headers(forger, "c")).status_code == 409
+    assert course.put(address, headers=headers(tokens, "b")).status_code == 204
+    assert course.put(address, headers=headers(tokens, "c")).status_code == 409
 
 
-def test_of_many_changes_at_once_one_succeeds(course: FlaskClient, forger: Forger) -> None:
-    address = add(course, forger)
-    tag = course.get(address, headers=headers(forger, "t")).headers["ETag"]
-    change = {"path": address, "method": "PATCH", "headers": headers(forger, "t") | {"If-Match": tag}}
+def test_of_many_changes_at_once_one_succeeds(course: FlaskClient, tokens: TokenIssuer) -> None:
+    address = add(course, tokens)
+    tag = course.get(address, headers=headers(tokens, "t")).headers["ETag"]
+    change = {"path": address, "method": "PATCH", "headers": headers(tokens, "t") | {"If-Match": tag}}
 
     statuses = send_together(course, *(change | {"json": {"title": str(n)}} for n in range(TOGETHER)))
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 LISTS = f"{ISSUER}/.well-known/status-list"
 UNKNOWN = {
     "error": "temporarily_unavailable",
-    "error_description": "The service cannot tell now whether the access token was revoked. Try again later.",
+    "error_description": "The service cannot verify access tokens at the moment. Try again later.",
 }
 
 

@@ -64,7 +64,7 @@ def test_token_is_accepted(app: Flask, tokens: TokenIssuer) -> None:
         (401, {"subject": ""}),
         (401, {"expires_in": 4000}),
     ],
-    ids=str,
+    ids=["no scope", "another scope", "expired", "audience", "issuer", "no ID", "no subject", "lifetime"],
 )
 def test_token_with_a_fault_is_refused(
     status: int, token: dict[str, object], app: Flask, tokens: TokenIssuer

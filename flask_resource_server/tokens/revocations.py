@@ -1,0 +1,100 @@
+"""Find out which tokens were revoked, from the status lists of their issuer.
+
+The lists are fetched in the background: a request costs a look at one bit.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from flask_resource_server.documents.disk_copy import DiskCopy, NoDiskCopy
+from flask_resource_server.documents.fetched_copy import FetchedCopy
+from flask_resource_server.exceptions import Degraded, Undetermined
+from flask_resource_server.tokens.public_keys import PublicKeys
+from flask_resource_server.tokens.status_list import VALID, StatusList, read_reference
+from flask_resource_server.tokens.status_lists import ListAddress, StatusListsSource
+
+COOLDOWN = 1  # seconds: only a token that the issuer has signed can cause a fetch
+
+_UNKNOWN = "whether the token was revoked is not known: its status list could not be fetched"
+
+
+class Revocations:
+    """Tells which tokens were revoked, by the status lists of their issuer."""
+
+    def __init__(
+        self,
+        address: ListAddress,
+        public_keys: PublicKeys,
+        disk: DiskCopy | NoDiskCopy,
+        *,
+        status_claim: str,
+        stale_status_lists: str,
+        proxy: str | None = None,
+    ) -> None:
+        self._address = address
+        self._public_keys = public_keys
+        self._status_claim = status_claim
+        self._accepts_stale_lists = stale_status_lists == "accept"
+        source = StatusListsSource(address, public_keys, proxy)
+        self._copy = FetchedCopy(source, disk, cooldown=COOLDOWN)
+
+    def is_revoked(self, claims: Mapping[str, Any]) -> bool:
+        """Tell from its claims whether a token that is otherwise good was revoked.
+
+        Raises `Undetermined` where that cannot be known, unless the settings accept such a token: a 401 would
+        tell the client to throw it away.
+        """
+        if self._status_claim == "ignored":
+            return False
+        if "status" not in claims:  # a client's own token, or an issuer that keeps no lists
+            return self._status_claim == "required"
+        try:
+            uri, index = read_reference(claims)
+            status_list = self._find(uri)
+            if status_list and status_list[index] != VALID:  # even if stale: a revocation is not taken back
+                return True
+        except (ValueError, IndexError):
+            return True
+        if (status_list is None or status_list.is_stale) and not self._accepts_stale_lists:
+            raise Undetermined(_UNKNOWN)
+        return False
+
+    def check(self) -> dict[str, object]:
+        """Return the seconds since the lists were current.
+
+        Raises `Degraded` while they may not be, and `Undetermined` while tokens are refused for that.
+        """
+        if self._status_claim == "ignored":
+            return {}
+        problem, age, document = self._copy.check(), self.age, self._copy.document
+        details = {} if age is None else {"status_lists_age": round(age)}
+        if document is None or document.left_out or document.is_stale:
+            problem = problem or "the status lists are not known, or have expired"
+            if not self._accepts_stale_lists:
+                raise Undetermined(problem)
+        if problem:
+            raise Degraded(problem, **details)
+        return {**details}
+
+    @property
+    def age(self) -> float | None:
+        """Return the seconds since the lists were current."""
+        return self._copy.age
+
+    def _find(self, uri: str) -> StatusList | None:
+        """Return a list as it is known by now. Raises `ValueError` for one that is not the issuer's."""
+        found = self._look_up(uri)
+        if found:
+            return found
+        with suppress(Undetermined):  # without the metadata it may be one
+            if not self._address.names(uri):
+                raise ValueError("the address in a token is compared, and never followed")
+        self._copy.look_again()
+        return self._look_up(uri)
+
+    def _look_up(self, uri: str) -> StatusList | None:
+        document = self._copy.document
+        signed = document.lists.get(uri) if document else None
+        # What a key has signed that was revoked meanwhile may be anybody's.
+        return signed.parsed if signed and self._public_keys.knows(signed.parsed.kid) else None

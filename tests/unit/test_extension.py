@@ -1,0 +1,353 @@
+"""The kit as a Flask extension: its settings, and what it gives to views."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask_jwt_extended import jwt_required
+
+from flask_resource_server import (
+    ConfigurationError,
+    Forbidden,
+    InsufficientScope,
+    InvalidToken,
+    ResourceServer,
+    VerifiedClaims,
+    authenticate,
+    current_scopes,
+    current_subject,
+    current_token,
+    require_scope,
+    token_accepted,
+    token_refused,
+)
+from flask_resource_server.tokens.profiles import KEYCLOAK
+from tests.conftest import KeyPair, bearer
+from tests.forger import COURSES, ISSUER, Forger
+
+
+def show_good() -> str:
+    return "good"
+
+
+READ = {"scope": "courses:read"}
+BOTH = {"scope": "courses:read courses:write"}
+
+
+@pytest.fixture
+def make_app(key_pair: KeyPair) -> Callable[..., Flask]:
+    def make(**settings: Any) -> Flask:
+        app = Flask("service")
+        defaults = {"issuer": ISSUER, "resource": COURSES, "public_key_file": key_pair.public_file}
+        ResourceServer(app, **{**defaults, **settings})
+        return app
+
+    return make
+
+
+def answer(app: Flask, view: Callable[..., Any], token: str | None) -> Any:
+    """Return the answer of a view to a request with a token, or without."""
+    app.add_url_rule("/view", "view", view)
+    return app.test_client().get("/view", headers=bearer(token) if token else {})
+
+
+SCOPES: dict[str, tuple[tuple[str, ...], str, str, int]] = {
+    "it": (("courses:read",), "all", "courses:read", 200),
+    "another": (("courses:read",), "all", "courses:write", 403),
+    "a longer one": (("courses:read",), "all", "courses:reads", 403),
+    "all": (("courses:read", "courses:write"), "all", "courses:write courses:read", 200),
+    "one of all": (("courses:read", "courses:write"), "all", "courses:read", 403),
+    "one of any": (("courses:read", "courses:write"), "any", "courses:write x", 200),
+    "none of any": (("courses:read", "courses:write"), "any", "x", 403),
+    "none wanted": ((), "all", "", 200),
+    "none wanted of any": ((), "any", "", 200),
+}
+
+
+@pytest.mark.parametrize(("wanted", "mode", "scope", "status"), SCOPES.values(), ids=SCOPES)
+@pytest.mark.parametrize("is_guarded", [False, True], ids=["alone", "under jwt_required"])
+def test_scopes_that_a_view_asks_for(
+    wanted: tuple[str, ...],
+    mode: Any,
+    scope: str,
+    status: int,
+    is_guarded: bool,
+    make_app: Callable[..., Flask],
+    forger: Forger,
+) -> None:
+    view = require_scope(*wanted, mode=mode)(lambda: "good")
+    app = make_app()
+
+    response = answer(app, jwt_required()(view) if is_guarded else view, forger.sign(scope=scope))
+
+    assert response.status_code == status
+    if status == 403:
+        assert f'scope="{" ".join(wanted)}"' in response.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("arguments", [{"mode": "some"}, {"mode": None}], ids=str)
+def test_mode_that_does_not_exist_is_refused_at_once(arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="mode"):
+        require_scope("a", **arguments)
+
+
+def test_decorator_without_parentheses_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="give scopes as strings"):
+        require_scope(lambda: "view")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("guard", [require_scope(), jwt_required()], ids=["require_scope", "jwt_required"])
+def test_request_without_a_token(guard: Callable[..., Any], make_app: Callable[..., Flask]) -> None:
+    response = answer(make_app(), guard(lambda: "secret"), None)
+
+    metadata = f"{COURSES}/.well-known/oauth-protected-resource"
+    assert (response.status_code, response.json["error"]) == (401, "unauthorized")
+    assert response.headers["WWW-Authenticate"] == f'Bearer resource_metadata="{metadata}"'
+
+
+def test_optional_token(make_app: Callable[..., Flask], forger: Forger) -> None:
+    app = make_app()
+
+    @jwt_required(optional=True)
+    def show() -> dict[str, Any]:
+        token = current_token()
+        return {
+            "subject": current_subject(),
+            "client": token and token.client_id,
+            "scopes": [*current_scopes()],
+        }
+
+    nobody, somebody = answer(app, show, None), app.test_client().get("/view", headers=bearer(forger.sign()))
+
+    assert nobody.json == {"subject": None, "client": None, "scopes": []}
+    assert somebody.json == {
+        "subject": forger.subject,
+        "client": "first-party",
+        "scopes": ["courses:read"],
+    }
+    assert app.test_client().get("/view", headers=bearer("x.y.z")).status_code == 401
+
+
+def test_token_of_one_request_is_not_that_of_the_next(make_app: Callable[..., Flask], forger: Forger) -> None:
+    """Also if both are made in one application context, as tests and scripts do."""
+    app = make_app()
+    app.add_url_rule("/guarded", "guarded", require_scope()(show_good))
+    app.add_url_rule("/open", "open", lambda: {"subject": current_subject()})
+    client = app.test_client()
+
+    with app.app_context():
+        assert client.get("/guarded", headers=bearer(forger.sign())).status_code == 200
+        assert client.get("/open").json == {"subject": None}
+        assert client.get("/guarded").status_code == 401
+        assert current_subject() is None
+
+
+def test_client_cannot_say_that_its_token_was_accepted(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    app.add_url_rule("/", "view", jwt_required()(lambda: "secret"))
+    forged = {
+        "flask_resource_server.accepted": "1",
+        "Flask-Resource-Server.Accepted": "1",
+        "Checked-Bearer-Token": "Bearer a.b.c",
+    }
+
+    assert app.test_client().get("/", headers=forged).status_code == 401
+
+
+CHECKS: dict[str, tuple[Exception, int, str]] = {
+    "401": (InvalidToken("Your tenant was closed."), 401, "invalid_token"),
+    "403": (Forbidden("Your tenant was closed."), 403, "forbidden"),
+    "scope": (InsufficientScope("tenant:open"), 403, "insufficient_scope"),
+}
+
+
+@pytest.mark.parametrize(("refusal", "status", "error"), CHECKS.values(), ids=CHECKS)
+@pytest.mark.parametrize("guard", [require_scope(), jwt_required()], ids=["require_scope", "jwt_required"])
+def test_own_check_on_claims(
+    guard: Callable[..., Any],
+    refusal: Exception,
+    status: int,
+    error: str,
+    make_app: Callable[..., Flask],
+    forger: Forger,
+) -> None:
+    def check(claims: VerifiedClaims) -> None:
+        if claims.get("tenant") != "open":
+            raise refusal
+
+    app = make_app(check_claims=check)
+
+    refused = answer(app, guard(lambda: "good"), forger.sign(tenant="closed"))
+    accepted = app.test_client().get("/view", headers=bearer(forger.sign(tenant="open")))
+
+    assert (refused.status_code, refused.json["error"]) == (status, error)
+    assert accepted.text == "good"
+
+
+def test_scopes_by_what_the_holder_may_do_now(make_app: Callable[..., Flask], forger: Forger) -> None:
+    app = make_app(current_scopes=lambda claims: claims.scopes - {"courses:write"})
+    view = require_scope("courses:write")(lambda: "good")
+
+    assert answer(app, view, forger.sign(**BOTH)).status_code == 403
+
+
+def test_claims_can_be_read_and_not_changed(make_app: Callable[..., Flask], forger: Forger) -> None:
+    app = make_app()
+    seen: list[VerifiedClaims] = []
+
+    @require_scope()
+    def show() -> str:
+        seen.append(authenticate())
+        return "good"
+
+    answer(app, show, forger.sign(tenant={"id": 1}))
+
+    (token,) = seen
+    assert token["tenant"] == {"id": 1}
+    with pytest.raises(TypeError):
+        token["tenant"]["id"] = 2
+    with pytest.raises(TypeError):
+        token["tenant"] = 2  # type: ignore[index]
+
+
+def test_signals_announce_what_became_of_tokens(make_app: Callable[..., Flask], forger: Forger) -> None:
+    app = make_app()
+    accepted, refused = list[Any](), list[Any]()
+
+    def accept(sender: Flask, claims: VerifiedClaims) -> None:
+        accepted.append((sender, claims.subject))
+
+    def refuse(sender: Flask, reason: str) -> None:
+        refused.append((sender, reason))
+
+    with token_accepted.connected_to(accept, app), token_refused.connected_to(refuse, app):
+        answer(app, jwt_required()(require_scope("courses:read")(lambda: "good")), forger.sign(**READ))
+        for token in (None, "x.y.z", forger.sign(scope=""), forger.sign(iss="http://b")):
+            app.test_client().get("/view", headers=bearer(token) if token else {})
+
+    assert accepted == [(app, forger.subject)] * 2, "once for each request, also of two decorators"
+    assert refused == [(app, reason) for reason in ("missing", "form", "scope", "iss")]
+
+
+BAD_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
+    "no issuer": ({"issuer": None}, "OAUTH_ISSUER is not set: set it to the URL"),
+    "no resource": ({"resource": None}, "OAUTH_RESOURCE is not set: set it to this service's own URL"),
+    "issuer no URL": ({"issuer": "login"}, "ISSUER must be an absolute URL"),
+    "issuer a number": ({"issuer": 7}, "ISSUER must be an absolute URL"),
+    "issuer with a query": ({"issuer": "https://a/?b"}, "without credentials, query and fragment"),
+    "issuer with credentials": ({"issuer": "https://u:p@a"}, "without credentials"),
+    "issuer with an odd port": ({"issuer": "https://a:x"}, "ISSUER must be an absolute URL"),
+    "resource with a slash": ({"resource": "https://a/"}, "RESOURCE must not end with a slash"),
+    "an unknown name": ({"isuer": "https://a"}, "isuer: no such setting; there are"),
+    "two sources of keys": ({"jwks_url": "https://a"}, "PUBLIC_KEY_FILE and JWKS_URL are both set"),
+    "no such choice": ({"status_claim": "no"}, "STATUS_CLAIM is 'no': set it to one of optional, required"),
+    "no such profile": ({"profile": "lax"}, "PROFILE is 'lax': set it to one of rfc9068, keycloak"),
+    "a time of nothing": ({"jwks_refresh": 0}, "JWKS_REFRESH must be a number of seconds above 0"),
+    "a time in words": ({"jwks_cooldown": "10"}, "JWKS_COOLDOWN must be a number of seconds above 0"),
+    "both ways": ({"issuers": [{"url": "https://a"}]}, "are both set: put"),
+    "a private key": ({"public_key_file": None, "public_key": "-----BEGIN PRIVATE KEY-----"}, "private key"),
+}
+
+
+@pytest.mark.parametrize(("settings", "said"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_bad_settings_are_refused(
+    settings: dict[str, Any], said: str, make_app: Callable[..., Flask]
+) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        make_app(**settings)
+
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "issuers", [[], [{}], ["https://a"], [{"url": "https://a"}] * 2, [{"url": "https://a", "x": 1}]], ids=str
+)
+def test_bad_issuers_are_refused(issuers: list[Any]) -> None:
+    with pytest.raises(ConfigurationError, match="ISSUERS"):
+        ResourceServer(Flask("service"), resource=COURSES, issuers=issuers)
+
+
+def test_settings_stand_in_the_configuration(key_pair: KeyPair, forger: Forger) -> None:
+    app = Flask("service")
+    app.config.update(
+        OAUTH_ISSUER=ISSUER, OAUTH_RESOURCE=COURSES, OAUTH_PUBLIC_KEY_FILE=str(key_pair.public_file)
+    )
+    ResourceServer(app)
+
+    assert answer(app, require_scope()(show_good), forger.sign()).status_code == 200
+
+
+def test_misspelled_setting_is_refused(key_pair: KeyPair) -> None:
+    app = Flask("service")
+    app.config["OAUTH_STATUS_CLAIMS"] = "required"
+
+    with pytest.raises(ConfigurationError, match="OAUTH_STATUS_CLAIMS: no such setting"):
+        ResourceServer(app, issuer=ISSUER, resource=COURSES)
+
+
+def test_prefix_may_be_another(key_pair: KeyPair, forger: Forger) -> None:
+    app = Flask("service")
+    app.config.update(
+        OAUTH_CREDENTIALS="somebody else's",
+        API_ISSUER=ISSUER,
+        API_RESOURCE=COURSES,
+        API_PUBLIC_KEY_FILE=key_pair.public_file,
+    )
+    ResourceServer(app, config_prefix="API_")
+
+    assert answer(app, require_scope()(show_good), forger.sign()).status_code == 200
+
+
+def test_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ISSUER", "OAUTH_ISSUER", "RESOURCE", "OAUTH_RESOURCE"):
+        monkeypatch.setenv(name, "https://a")
+
+    with pytest.raises(ConfigurationError, match="OAUTH_RESOURCE is not set"):
+        ResourceServer(Flask("service"))
+
+
+def test_profile_may_be_a_changed_one(
+    key_pair: KeyPair, forger: Forger, make_app: Callable[..., Flask]
+) -> None:
+    app = make_app(profile=replace(KEYCLOAK, maximum_lifetime=86_400))
+    token = forger.sign({"typ": "JWT"}, typ="Bearer", azp="app")
+
+    assert answer(app, require_scope()(show_good), token).status_code == 200
+
+
+def test_second_init_app_is_refused(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+
+    with pytest.raises(RuntimeError, match="this application is a resource server already"):
+        ResourceServer(app, issuer=ISSUER, resource=COURSES)
+
+
+def test_one_object_serves_one_application(key_pair: KeyPair) -> None:
+    server = ResourceServer(issuer=ISSUER, resource=COURSES, public_key_file=key_pair.public_file)
+    server.init_app(Flask("one"))
+
+    with pytest.raises(RuntimeError, match="make one for each application"):
+        server.init_app(Flask("two"))
+
+
+def test_view_of_another_application_says_what_is_missing() -> None:
+    app = Flask("service")
+    app.testing = True
+    app.add_url_rule("/", "view", require_scope()(show_good))
+
+    with pytest.raises(RuntimeError, match=r"call ResourceServer\(app\)"):
+        app.test_client().get("/")
+
+
+@pytest.mark.parametrize(
+    ("issuer", "lines"),
+    [("https://auth.example.com", 0), ("http://127.0.0.1:8081", 0), ("http://auth.internal:8081", 1)],
+)
+def test_issuer_without_tls_is_warned_of(
+    issuer: str, lines: int, make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
+) -> None:
+    make_app(issuer=issuer, public_key_file=None)
+
+    assert caplog.text.count("without TLS") == lines
