@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 MALFORMED = "malformed"  # stands for a token that is none
 
 _SCHEME = "bearer"
+_BEARER = re.compile(r"(?:^|,)\s*bearer\b", re.IGNORECASE)  # among the challenges of a header
 _AFTER_SCHEME = re.compile(rf" +({WELL_FORMED.pattern})")
 # In the WSGI environment, where a client can put nothing under this name. `flask.g` would not do: it belongs
 # to the application's context, which may outlive a request.
 _ACCEPTED = "flask_resource_server.accepted"
 _REFUSED = "flask_resource_server.refused"
+_PENDING = "flask_resource_server.pending"  # the reason of a refusal that is not announced yet
 
 
 def current_server() -> "ResourceServer":
@@ -94,15 +96,28 @@ def announce(reason: str, error: BearerError) -> None:
     """Announce a refusal, and see that its answer gets the headers it must have."""
     if has_request_context():
         request.environ[_REFUSED] = error
+        request.environ.pop(_PENDING, None)
     token_refused.send(current_app._get_current_object(), reason=reason)  # type: ignore[attr-defined]
 
 
+def announce_if_answered(reason: str, error: BearerError) -> None:
+    """Do what `announce` does if the error becomes the answer: it may be caught, and the view called."""
+    request.environ[_REFUSED], request.environ[_PENDING] = error, reason
+
+
 def complete_response(response: Response) -> Response:
-    """Add the headers of a refusal, if the application has answered it with a page of its own."""
+    """Add the headers of a refusal, if the application has answered it with a page of its own.
+
+    A challenge of another scheme stays: an answer may have several (RFC 9110 section 11.6.1).
+    """
     error: BearerError | None = request.environ.get(_REFUSED)
     if error and response.status_code == error.code:
+        if reason := request.environ.pop(_PENDING, None):
+            announce(reason, error)
         for name, value in error.extra_headers.items():
-            response.headers.setdefault(name, value)
+            given = response.headers.getlist(name)
+            if not given or (name == "WWW-Authenticate" and not any(map(_BEARER.search, given))):
+                response.headers.add(name, value)
     return response
 
 

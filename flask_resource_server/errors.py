@@ -1,8 +1,9 @@
 """The errors of a resource server: what clients get instead of a view's answer (RFC 6750 section 3.1).
 
 They are Werkzeug's `HTTPException`s, so that every framework on top of Flask answers with the right status.
-An application that has an error page of its own for a status shows that; otherwise the body is JSON. The
-headers that RFC 6750 and RFC 9110 ask for are in the answer either way.
+Each is Werkzeug's own class of its status too: by that Flask finds an application's handler for 401. An
+application that has an error page of its own for a status shows that; otherwise the body is JSON. The headers
+that RFC 6750 and RFC 9110 ask for are in the answer either way.
 """
 
 import json
@@ -10,13 +11,12 @@ import re
 from typing import Any
 
 from flask import current_app
-from werkzeug import Response
-from werkzeug.exceptions import HTTPException
+from werkzeug import Response, exceptions
 
 _UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")  # what RFC 6750 section 3 keeps out of a challenge
 
 
-class BearerError(HTTPException):
+class BearerError(exceptions.HTTPException):
     """A request that is refused: a status, an error code, and a sentence for the client's developer."""
 
     code: int | None = None  # a handler for this class is one for all that have a code
@@ -49,7 +49,7 @@ class BearerError(HTTPException):
         return Response(self.get_body(), self.code, self.get_headers())
 
 
-class Unauthorized(BearerError):
+class Unauthorized(BearerError, exceptions.Unauthorized):
     """No token came; the challenge has no error code then (RFC 6750 section 3.1)."""
 
     code = 401
@@ -62,7 +62,7 @@ class Unauthorized(BearerError):
         return {}
 
 
-class InvalidToken(BearerError):
+class InvalidToken(BearerError, exceptions.Unauthorized):
     """A token came that is not accepted; the client is not told why."""
 
     code = 401
@@ -70,7 +70,7 @@ class InvalidToken(BearerError):
     description = "The access token is malformed, expired, revoked or not meant for this service."
 
 
-class InsufficientScope(BearerError):
+class InsufficientScope(BearerError, exceptions.Forbidden):
     """The token is good, but lacks a scope that the request needs."""
 
     code = 403
@@ -87,7 +87,7 @@ class InsufficientScope(BearerError):
         return {"error": self.error, "scope": " ".join(self.scopes)}
 
 
-class Forbidden(BearerError):
+class Forbidden(BearerError, exceptions.Forbidden):
     """The token is good, but the service's own rules refuse the request."""
 
     code = 403
@@ -96,7 +96,7 @@ class Forbidden(BearerError):
     is_challenge = False
 
 
-class TemporarilyUnavailable(BearerError):
+class TemporarilyUnavailable(BearerError, exceptions.ServiceUnavailable):
     """Whether the token is good cannot be determined now: the issuer's keys or status lists are not known."""
 
     code = 503

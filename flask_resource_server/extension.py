@@ -61,6 +61,9 @@ class ResourceServer:
                 "this ResourceServer has an application already: make one for each application"
             )
         self.verifier, self.resource = verifier, resource
+        # An `async def` that nobody awaits would refuse nothing.
+        self.check_claims = app.ensure_sync(self.check_claims)
+        self.current_scopes = app.ensure_sync(self.current_scopes)
         app.extensions["flask_resource_server"] = self
         app.after_request(authentication.complete_response)
         if not jwt_extended.is_taken(app):

@@ -1,6 +1,7 @@
 """Tell clients at `/.well-known/oauth-protected-resource` who issues tokens for this service (RFC 9728)."""
 
 from collections.abc import Sequence
+from itertools import chain
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app
@@ -16,7 +17,9 @@ def init_app(app: Flask, *, issuers: Sequence[str], resource: str) -> str:
     path = _WELL_KNOWN + parts.path
 
     def show_protected_resource() -> tuple[dict[str, object], dict[str, str]]:
-        scopes = {scope for view in current_app.view_functions.values() for scope in find_scopes(view)}
+        guards = current_app.before_request_funcs.values()
+        functions = chain(current_app.view_functions.values(), *guards)
+        scopes = {scope for function in functions for scope in find_scopes(function)}
         metadata: dict[str, object] = {
             "resource": resource,
             "authorization_servers": list(issuers),
@@ -25,6 +28,8 @@ def init_app(app: Flask, *, issuers: Sequence[str], resource: str) -> str:
         }
         return metadata, {"Cache-Control": "public, max-age=300"}
 
+    # APIFlask would put it into the application's contract otherwise.
+    show_protected_resource._spec = {"hide": True}  # type: ignore[attr-defined]
     app.add_url_rule(path, "oauth_protected_resource", show_protected_resource)
     if parts.path:  # and for whoever looks below the resource's own URL
         app.add_url_rule(_WELL_KNOWN, "oauth_protected_resource_root", show_protected_resource)

@@ -1,0 +1,1 @@
+"""The kit in other people's applications, with the real libraries."""
