@@ -1,0 +1,37 @@
+"""A service that calls another one for its user, with a token that the user has narrowed for that service."""
+
+import os
+
+import requests
+from flask import Flask, abort, request
+
+from flask_resource_server import ResourceServer, current_subject, require_scope
+
+COURSES = os.environ["COURSES_URL"]
+
+app = Flask(__name__)
+app.config.from_prefixed_env()  # FLASK_OAUTH_ISSUER, FLASK_OAUTH_RESOURCE
+ResourceServer(app)
+
+
+@app.get("/summary")
+@require_scope("courses:read")
+def summarize_courses() -> dict[str, object]:
+    """Return how many courses the caller sees. `Courses-Authorization` is passed on to the other service."""
+    answer = get_courses(request.headers.get("Courses-Authorization", ""))
+    return {"reader": current_subject(), "courses": len(answer["courses"])}
+
+
+def get_courses(authorization: str) -> dict[str, list[object]]:
+    """Return the first page of courses. Aborts with 400 or 503."""
+    try:
+        response = requests.get(f"{COURSES}/courses", headers={"Authorization": authorization}, timeout=5)
+    except requests.RequestException:
+        abort(503, "The courses cannot be had now.")
+    if response.status_code in {401, 403}:
+        # Not passed on as it is: the caller would discard the token for this service, which is good.
+        abort(400, "Courses-Authorization has no token that the course service accepts.")
+    if not response.ok:
+        abort(503, "The courses cannot be had now.")
+    courses: dict[str, list[object]] = response.json()
+    return courses
