@@ -140,7 +140,7 @@ class Renewal(Generic[D]):
         while True:
             pause = max(1, self._cooldown)
             try:
-                self._renew(self._cooldown if is_asked else self._interval())
+                self._renew(is_asked=is_asked)
                 pause = min(max(1, self._interval() - self._seconds_since_attempt()), _LONGEST_PAUSE)
             except BaseException:  # without the thread, a removed key would be accepted forever
                 _logger.exception("cannot renew the copy of %s", self._source.url)
@@ -156,10 +156,11 @@ class Renewal(Generic[D]):
             return min(self._cooldown, _FIRST_RETRY)
         return self._source.refresh(self._document)
 
-    def _renew(self, interval: float) -> None:
-        """Make an attempt, unless one of another process in the last `interval` seconds is enough."""
+    def _renew(self, *, is_asked: bool) -> None:
+        """Make an attempt, unless a recent one of another process is enough."""
         with self._disk.lock(2 * TIMEOUT) as is_locked:
             self._read_copy()
+            interval = self._cooldown if is_asked else self._interval()
             newest = self.newest_attempt()
             will_do = self._document is not None or not newest.is_good
             if will_do and self._seconds_since_attempt() < interval:

@@ -24,7 +24,9 @@ from tests.servers import (
     call,
     environment_for,
     find_port,
+    listen,
     serve_pair,
+    url_of,
     wait_until_ready,
 )
 
@@ -142,10 +144,9 @@ class Examples:
 def serve_examples(folder: Path) -> Iterator[Examples]:
     """Serve both services, and let tokens be for every example too, until the block ends."""
     urls = {name: f"http://127.0.0.1:{find_port()}" for name in PATHS}
-    course_port = find_port()
-    resources = " ".join([f"http://127.0.0.1:{course_port}", *urls.values()])
-    settings = {"RESOURCES": resources, "STATUS_LIST_TTL": "1"}
-    with serve_pair(folder / "pair", (0, course_port), auth_settings=settings) as pair, ExitStack() as stack:
+    listeners = listen(), listen()
+    settings = {"RESOURCES": " ".join([url_of(listeners[1]), *urls.values()]), "STATUS_LIST_TTL": "1"}
+    with serve_pair(folder / "pair", listeners, auth_settings=settings) as pair, ExitStack() as stack:
         yield Examples(pair, urls, folder, stack)
 
 
