@@ -88,11 +88,13 @@ def make_smorest() -> Flask:
 def make_apiflask() -> Flask:
     app = APIFlask("theirs")
 
-    class Whole(Bare, MethodView):
+    class Whole(Bare, MethodView):  # APIFlask looks for methods in the class itself
         decorators = DECORATORS
+        get = Bare.get
 
     class Methods(Decorated, MethodView):
-        pass
+        get = Decorated.get
+        delete = Decorated.delete
 
     app.add_url_rule("/class", view_func=Whole.as_view("whole"))
     app.add_url_rule("/methods", view_func=Methods.as_view("methods"))
