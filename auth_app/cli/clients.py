@@ -6,7 +6,7 @@ import math
 import click
 from sqlalchemy import select
 
-from auth_app.cli.console import Group, as_json, require, show
+from auth_app.cli.console import EachChoice, Group, as_json, require, show
 from auth_app.client_registry import add_client, change_client, find_client, remove_client, replace_secret
 from auth_app.current import current_settings
 from auth_app.database import db
@@ -20,14 +20,16 @@ group = Group("clients", help="Manage confidential clients: services that get to
 
 
 scope_option = click.option(
-    "--scope", "scopes", type=click.Choice(sorted(SCOPES)), multiple=True, help="May be given again."
+    "--scope", "scopes", type=EachChoice(sorted(SCOPES)), multiple=True, help="Once for each scope."
 )
 
 
 @group.command("add")
 @click.argument("client_id")
 @scope_option
-@click.option("--resource", "resources", multiple=True, help="Whom its tokens are for; all, if left out.")
+@click.option(
+    "--resource", "resources", multiple=True, help="Whom its tokens are for, once for each; all, if left out."
+)
 @as_json
 def add(client_id: str, scopes: tuple[str, ...], resources: tuple[str, ...], as_json: bool) -> None:
     """Add a client and print its secret, which cannot be shown again."""
@@ -41,7 +43,7 @@ def add(client_id: str, scopes: tuple[str, ...], resources: tuple[str, ...], as_
 @click.argument("client_id")
 @scope_option
 @click.option("--no-scope", is_flag=True, help="Take all scopes away.")
-@click.option("--resource", "resources", multiple=True, help="Whom its tokens are for; may be given again.")
+@click.option("--resource", "resources", multiple=True, help="Whom its tokens are for, once for each.")
 def set_(client_id: str, scopes: tuple[str, ...], no_scope: bool, resources: tuple[str, ...]) -> None:
     """Give a client these scopes and resources and no others. What is left out stays as it is."""
     if bool(scopes) + no_scope > 1 or not (scopes or no_scope or resources):
@@ -111,7 +113,8 @@ def _check_resources(resources: tuple[str, ...]) -> None:
     audience = current_settings().audience
     if unknown := set(resources) - set(audience):
         raise click.ClickException(
-            f"{min(unknown)} is not one of {' '.join(audience)}: add it to RESOURCES first"
+            f"{min(unknown)} is not one of {', '.join(audience)}: add it to RESOURCES first, and give "
+            "--resource once for each URL"
         )
 
 

@@ -44,8 +44,20 @@ class Group(AppGroup):
 def require(thing: Any, description: str) -> Any:
     """Return a thing that was looked for; ends the command where there is none."""
     if thing is None:
-        raise click.ClickException(f"there is no {description}")
+        kind = description.split()[0]
+        group = "sessions" if kind == "live" else f"{kind}s"
+        raise click.ClickException(f"There is no {description}: `{group} list` shows which there are.")
     return thing
+
+
+class EachChoice(click.Choice[str]):
+    """One of some values; an option that is given once for each of them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the value. Raises `click.BadParameter`."""
+        if param and isinstance(value, str) and len(value.replace(",", " ").split()) > 1:
+            self.fail(f"give {param.opts[0]} once for each value", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def read_secret(prompt: str) -> str:
@@ -72,6 +84,6 @@ def _spell(column: str, value: Any) -> str:
     if value is None:
         return "-"
     if column.endswith("_at"):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     spellings: dict[type, Callable[[Any], str]] = {list: " ".join, bool: lambda yes: "yes" if yes else "no"}
     return spellings.get(type(value), str)(value)

@@ -70,6 +70,10 @@ def revoke(kid: str) -> None:
     record_revocation(settings.revoked_keys_file, kid)
     audit.record("key_revoked", kid=kid)
     click.echo(f"revoked {kid}")
+    click.echo(
+        f"auth_app refuses it now, and services once they have fetched the key set, which they may keep for "
+        f"{settings.jwks_max_age} seconds; restart those that have their keys from a variable"
+    )
     if key_life.are_variables(settings):
         click.echo(f"if a variable holds it: {NEW_VARIABLES}")
     elif kid not in key_life.drop_revoked_keys(settings):

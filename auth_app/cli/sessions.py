@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, func, select
 
 from auth_app.accounts import find_user
 from auth_app.cli.console import Group, as_json, require, show
+from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Session
 from auth_app.session_ends import end_all_sessions, end_session, end_user_sessions, set_pending_bits
@@ -57,6 +58,9 @@ def revoke(session_id: uuid.UUID | None, username: str | None, is_all: bool) -> 
     db.session.commit()
     set_pending_bits(seconds=math.inf)
     click.echo(f"ended {count} session{'' if count == 1 else 's'}")
+    if count:
+        ttl = current_settings().status_list_ttl
+        click.echo(f"auth_app refuses their tokens now, and every service within {ttl} seconds")
 
 
 def _count(*which: ColumnElement[bool]) -> int:

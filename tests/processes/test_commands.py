@@ -30,6 +30,9 @@ from tests.servers import environment_for, run_flask
 GOOD_PASSWORD = "correct horse battery"
 
 
+ENDED = "ended {}\nauth_app refuses their tokens now, and every service within 30 seconds\n"
+
+
 def done(result: Result) -> str:
     assert result.exit_code == 0, result.output
     return result.stdout
@@ -145,14 +148,14 @@ def test_sessions_are_listed_and_revoked(auth: FlaskClient) -> None:
     assert {row["id"] for row in as_json(auth, "sessions", "list", "--user", "student1")} == set(ids)
     assert set(rows[0]) == {"id", "username", "client_id", "scope", "created_at", "expires_at"}
 
-    assert done(run_command(auth, "sessions", "revoke", ids[0])) == "ended 1 session\n"
-    assert done(run_command(auth, "sessions", "revoke", "--user", "student1")) == "ended 2 sessions\n"
+    assert done(run_command(auth, "sessions", "revoke", ids[0])) == ENDED.format("1 session")
+    assert done(run_command(auth, "sessions", "revoke", "--user", "student1")) == ENDED.format("2 sessions")
     assert done(run_command(auth, "sessions", "revoke", "--user", "student1")) == "ended 0 sessions\n"
 
     assert [row["username"] for row in as_json(auth, "sessions", "list")] == ["teacher1"]
     for answer, status in ((students[0], 401), (students[1], 401), (teacher, 200)):
         assert auth.get("/users/me", headers=bearer(answer["access_token"])).status_code == status
-    assert done(run_command(auth, "sessions", "revoke", "--all")) == "ended 1 session\n"
+    assert done(run_command(auth, "sessions", "revoke", "--all")) == ENDED.format("1 session")
 
 
 UUID = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
@@ -168,13 +171,20 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     "unknown role": (["users", "add", "ada", "--role", "king"], GOOD_PASSWORD, 2, "'king' is not one of"),
     "password as an argument": (["users", "add", "ada", GOOD_PASSWORD], "", 2, "unexpected extra argument"),
     **{
-        f"{command} of nobody": (["users", command, "nobody"], GOOD_PASSWORD, 1, "there is no user nobody")
+        f"{command} of nobody": (["users", command, "nobody"], GOOD_PASSWORD, 1, "There is no user nobody")
         for command in ("show", "set-password", "set-roles", "disable", "enable", "delete")
     },
     "unknown role to set": (["users", "set-roles", "student1", "king"], "", 2, "'king' is not one of"),
     "bad client ID": (["clients", "add", "Reports"], "", 1, "A client ID is"),
     "reserved client ID": (["clients", "add", "first-party"], "", 1, "reserved"),
     "client ID like a user's": (["clients", "add", "a" + UUID[1:]], "", 1, "reserved"),
+    "two scopes in one": (
+        ["clients", "add", "reports", "--scope", "courses:read courses:write"],
+        "",
+        2,
+        "give --scope once for each value",
+    ),
+    "two roles in one": (["users", "add", "ada", "--role", "student,teacher"], "", 2, "give --role once for"),
     "unknown scope": (["clients", "add", "reports", "--scope", "x"], "", 2, "'x' is not one of"),
     "unknown resource": (
         ["clients", "add", "reports", "--resource", "http://x"],
@@ -183,16 +193,16 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         "add it to RESOURCES",
     ),
     **{
-        f"client to {command}": (["clients", command, "nobody", *options], "", 1, "there is no client nobody")
+        f"client to {command}": (["clients", command, "nobody", *options], "", 1, "There is no client nobody")
         for command, *options in (["remove"], ["show"], ["set", "--no-scope"], ["set-secret"])
     },
     "nothing to set": (["clients", "set", "reports"], "", 2, "--scope or --no-scope, --resource, or both"),
     "scope and none": (["clients", "set", "x", "--no-scope", "--scope", "courses:read"], "", 2, "or both"),
     "unknown resource to set": (["clients", "set", "x", "--resource", "http://x"], "", 1, "add it to RES"),
     "negative overlap": (["clients", "set-secret", "x", "--overlap", "-1"], "", 2, "not in the range"),
-    "sessions of nobody": (["sessions", "list", "--user", "nobody"], "", 1, "there is no user nobody"),
-    "sessions to revoke of nobody": (["sessions", "revoke", "--user", "nobody"], "", 1, "there is no user"),
-    "no session": (["sessions", "revoke", UUID], "", 1, f"there is no live session {UUID}"),
+    "sessions of nobody": (["sessions", "list", "--user", "nobody"], "", 1, "There is no user nobody"),
+    "sessions to revoke of nobody": (["sessions", "revoke", "--user", "nobody"], "", 1, "There is no user"),
+    "no session": (["sessions", "revoke", UUID], "", 1, f"There is no live session {UUID}"),
     "bad session": (["sessions", "revoke", "x"], "", 2, "not a valid UUID"),
     "neither session nor user": (["sessions", "revoke"], "", 2, "either a session's ID, --user or --all"),
     "session and user": (

@@ -144,7 +144,7 @@ def test_deleted_user_is_found_nowhere(delete: Any, auth: FlaskClient, admin: di
     for username in ("student1", f"deleted:{user_id}"):
         for command in ("show", "enable", "set-password", "delete"):
             result = run_command(auth, "users", command, username, stdin=GOOD_PASSWORD)
-            assert f"there is no user {username}" in result.stderr
+            assert f"There is no user {username}" in result.stderr
         for password in (" ", "password123"):
             form = {"username": username, "password": password}
             assert auth.post("/token", data=form).status_code == 400
