@@ -204,6 +204,18 @@ def test_whole_path_is_compared(path: str, is_open: bool) -> None:
     assert words_of(response, "Vary") == ({"Origin"} if is_open else set())
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"), [(APP, 200), (OTHER_APP, 200), *((origin, 403) for origin in (*STRANGERS, None))]
+)
+def test_only_pages_in_the_settings_log_in_from_another_site(
+    origin: str | None, status: int, auth: FlaskClient
+) -> None:
+    form = {"username": "student1", "password": "password123"}
+    headers = {"Sec-Fetch-Site": "cross-site"} | ({} if origin is None else {"Origin": origin})
+
+    assert auth.post("/token", data=form, headers=headers).status_code == status
+
+
 PUBLIC = [
     ("auth", "/.well-known/jwks.json"),
     ("auth", "/.well-known/oauth-authorization-server"),
