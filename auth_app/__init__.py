@@ -30,7 +30,7 @@ from shared.settings import load_settings
 from shared.startup import add_check, refusal
 
 # What scripts of other origins may use. Introspection is not among them: it needs a client's secret.
-API_PATHS = (r"/token$", r"/revoke$", r"/users(/.*)?$")
+API_PATHS = ("/token", "/revoke", "/users(/.*)?")
 
 
 def create_app(settings: AuthSettings | None = None) -> Flask:

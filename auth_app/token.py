@@ -38,9 +38,7 @@ Answer = dict[str, object]
 @blueprint.post("/token")
 def issue_token() -> tuple[Answer, dict[str, str]]:
     """Answer a grant with an access token (RFC 6749 section 5.1)."""
-    # Only browsers send the header (Fetch Metadata), and no page can change it.
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise CrossSiteRequest
+    _refuse_other_sites()
     if request.args:  # RFC 6749 section 2.3.1: credentials in a URL end up in logs
         raise InvalidRequest("Send the parameters in the request body, not in the URL.")
     body = read_body()
@@ -54,6 +52,15 @@ def issue_token() -> tuple[Answer, dict[str, str]]:
     if grant == "password":
         LOGINS.labels("succeeded").inc()
     return answer, {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+def _refuse_other_sites() -> None:
+    """Raise `CrossSiteRequest` if a page of another site sends this, unless CORS_ORIGINS lists its origin."""
+    # Only browsers send these headers (Fetch Metadata, RFC 6454), and no page can change them.
+    if request.headers.get("Sec-Fetch-Site") != "cross-site":
+        return
+    if request.headers.get("Origin") not in current_settings().cors_origins:
+        raise CrossSiteRequest
 
 
 def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:

@@ -13,7 +13,7 @@ from shared.settings import load_settings
 from shared.startup import add_check, refusal
 
 # What scripts of other origins may use.
-API_PATHS = (r"/courses(/.*)?$", r"/me/courses$")
+API_PATHS = ("/courses(/.*)?", "/me/courses")
 
 
 def create_app(settings: CourseSettings | None = None) -> Flask:

@@ -20,7 +20,7 @@ def install_defaults(
 ) -> None:
     """Install them in `app`; with an openapi.yml, the docs page too.
 
-    `api_paths` are regular expressions: what scripts of the origins in the settings may use.
+    `api_paths` are regular expressions for whole paths: what scripts of CORS_ORIGINS may use.
     """
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False  # members keep the order in which the documents show them

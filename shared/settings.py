@@ -1,5 +1,6 @@
 """Read the settings of a service that accepts tokens from its environment."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
@@ -22,10 +23,21 @@ def _check_url(url: str) -> str:
     return url
 
 
+# A name or an IPv4 address, or an IPv6 address in brackets; no user, path or pattern fits.
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]*)?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
 def _check_origin(origin: str) -> str:
+    """Refuse what no browser sends as an Origin: it would allow nothing, and nobody would see why."""
+    if not _ORIGIN.fullmatch(origin):
+        raise ValueError(
+            "give each origin in full and in lower case, without path, wildcard and closing slash, "
+            "such as https://app.example.com or http://localhost:3000"
+        )
     parts = urlsplit(_check_url(origin))
-    if parts.path or origin != origin.lower():
-        raise ValueError("give origins as browsers send them, such as https://app.example.com")
+    if parts.port == _DEFAULT_PORTS[parts.scheme]:
+        raise ValueError("leave out the ports 443 of https and 80 of http: browsers do not send them")
     return origin
 
 

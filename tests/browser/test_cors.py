@@ -8,6 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page
 
 from tests.servers import Pair, find_port, serve_pair
@@ -32,13 +33,13 @@ READ_KEYS = "async url => (await (await fetch(`${url}/.well-known/jwks.json`)).j
 
 
 @contextmanager
-def serve_page(folder: Path, port: int = 0) -> Iterator[str]:
-    """Serve an empty page, and yield its origin."""
+def serve_page(folder: Path, port: int = 0, host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve an empty page, and yield its origin as spelled with `host`."""
     (folder / "index.html").write_text("<!doctype html><title>app</title>")
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{host}:{server.server_port}"
         server.shutdown()
 
 
@@ -48,12 +49,14 @@ def run(page: Page, origin: str, pair: Pair) -> dict[str, Any]:
     return result
 
 
-def test_script_logs_in_refreshes_and_reads_courses(page: Page, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["same site", "cross-site"])
+def test_script_logs_in_refreshes_and_reads_courses(host: str, page: Page, tmp_path: Path) -> None:
+    """Browsers take a host with several ports for one site, and say in Sec-Fetch-Site when there are two."""
     port = find_port()
-    setting = {"CORS_ORIGINS": f"http://127.0.0.1:{port}"}
+    setting = {"CORS_ORIGINS": f"http://{host}:{port}"}
     with (
         serve_pair(tmp_path / "pair", None, setting, setting) as pair,
-        serve_page(tmp_path, port) as origin,
+        serve_page(tmp_path, port, host) as origin,
     ):
         result = run(page, origin, pair)
 
