@@ -72,14 +72,12 @@ def accept(token: str) -> VerifiedClaims:
         server.check_claims(claims)
     except RefusedToken as error:
         refuse(error.reason, InvalidToken())
-    except Undetermined as error:
-        current_app.logger.warning("a token could not be verified: %s", error)
-        refuse("undetermined", TemporarilyUnavailable())
-    except ConfigurationError as error:  # keys are read when they are first needed, and until they are good
-        current_app.logger.error("%s", error)  # noqa: TRY400  # the message says what to do
+    except (Undetermined, ConfigurationError) as error:  # keys are read when needed, and until they are good
+        server.log_problem(str(error))
         refuse("undetermined", TemporarilyUnavailable())
     except BearerError as error:
         refuse("claims_check", error)
+    server.log_problem(None)
     if has_request_context():
         request.environ[_ACCEPTED] = server, claims
     token_accepted.send(current_app._get_current_object(), claims=claims)  # type: ignore[attr-defined]

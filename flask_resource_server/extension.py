@@ -1,5 +1,6 @@
 """The Flask extension: it makes an application a resource server (RFC 6750)."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ from flask_resource_server import authentication, explain_token, jwt_extended, p
 from flask_resource_server.settings import read_settings
 from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.verifier import Verifier
+
+_logger = logging.getLogger(__name__)
 
 CheckClaims = Callable[[VerifiedClaims], object]
 CurrentScopes = Callable[[VerifiedClaims], frozenset[str]]
@@ -44,6 +47,7 @@ class ResourceServer:
         self.current_scopes: CurrentScopes = current_scopes or (lambda claims: claims.scopes)
         self._prefix = config_prefix
         self._settings = settings
+        self._problem: str | None = None  # that was logged last
         if app is not None:
             self.init_app(app)
 
@@ -85,6 +89,13 @@ class ResourceServer:
     def ages(self) -> dict[str, Callable[[], float | None]]:
         """Return by name what tells the seconds since a fetched document was current, for metrics."""
         return _of_all(self.verifier, "ages")
+
+    def log_problem(self, problem: str | None) -> None:
+        """Log why tokens cannot be verified, once until that changes; None: they can be."""
+        if problem != self._problem:  # and not for each request, which anybody can send
+            self._problem = problem
+            if problem:
+                _logger.error("tokens cannot be verified: %s", problem)
 
     def check_startup(self) -> None:
         """Raise `ConfigurationError` if a key file is missing or unfit. Fetches nothing, starts no thread.

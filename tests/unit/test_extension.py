@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -351,3 +352,15 @@ def test_issuer_without_tls_is_warned_of(
     make_app(issuer=issuer, public_key_file=None)
 
     assert caplog.text.count("without TLS") == lines
+
+
+def test_problem_is_logged_once_and_not_for_each_request(
+    make_app: Callable[..., Flask], forger: Forger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(public_key_file=tmp_path / "absent.pem")
+
+    answers = [answer(app, require_scope()(show_good), forger.sign()).status_code]
+    answers += [app.test_client().get("/view", headers=bearer(forger.sign())).status_code for _ in range(5)]
+
+    assert answers == [503] * 6
+    assert caplog.text.count("tokens cannot be verified") == 1
