@@ -21,6 +21,7 @@ def init_app(app: Flask, server: "ResourceServer") -> None:
             is_accepted = _print_checks(server.verifier, sys.stdin.read().strip())
         except ConfigurationError as error:  # there are no keys, or unfit ones
             raise click.ClickException(str(error)) from None
+        click.echo(f"The token is {'accepted' if is_accepted else 'refused'}.")
         if not is_accepted:
             raise SystemExit(1)
 

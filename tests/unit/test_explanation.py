@@ -16,7 +16,9 @@ def test_good_token_is_explained_and_nothing_of_it_is_shown(course: FlaskClient,
     result = run_command(course, "explain-token", stdin=f"  {token}\n")
 
     assert result.exit_code == 0
-    assert [line[:6] for line in result.output.splitlines()] == ["pass  "] * (len(CHECKS) + 2)
+    *checks, verdict = result.output.splitlines()
+    assert [line[:6] for line in checks] == ["pass  "] * (len(CHECKS) + 2)
+    assert verdict == "The token is accepted."
     assert not any(part in result.output for part in token.split("."))
 
 
@@ -24,6 +26,7 @@ def explain_here(course: FlaskClient, token: str) -> Result:
     result = run_command(course, "explain-token", stdin=token)
     assert result.exit_code == 1
     assert token.rpartition(".")[2] not in result.output
+    assert result.output.endswith("\nThe token is refused.\n")
     assert sum(line.startswith("      ") for line in result.output.splitlines()) == 1, "the first failure"
     return result
 
