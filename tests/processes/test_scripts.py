@@ -276,7 +276,7 @@ def test_readme_names_every_setting_with_its_default() -> None:
         if hasattr(default, "get_secret_value"):
             default = default.get_secret_value()
         text = " ".join(default) if isinstance(default, tuple) else str(default)
-        assert rows[name.upper()].strip() == ("" if default is None else f"`{text}`")
+        assert rows[name.upper()].strip() == ("" if default in (None, ()) else f"`{text}`")
 
 
 def test_readme_names_every_role_with_its_scopes_and_every_demo_user() -> None:
