@@ -1,5 +1,6 @@
 """Find the access token of a request, and verify it once."""
 
+import logging
 import re
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -14,6 +15,8 @@ from flask_resource_server.tokens.verifier import RefusedToken
 
 if TYPE_CHECKING:
     from flask_resource_server.extension import ResourceServer
+
+_logger = logging.getLogger(__name__)
 
 MALFORMED = "malformed"  # stands for a token that is none
 
@@ -95,6 +98,7 @@ def announce(reason: str, error: BearerError) -> None:
     if has_request_context():
         request.environ[_REFUSED] = error
         request.environ.pop(_PENDING, None)
+    _logger.info("refused a request: %s", reason)
     token_refused.send(current_app._get_current_object(), reason=reason)  # type: ignore[attr-defined]
 
 

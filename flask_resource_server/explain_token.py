@@ -40,6 +40,6 @@ def _print_checks(verifier: Verifier, token: str) -> bool:
             is_accepted = is_accepted and is_good
     except Undetermined as error:
         click.echo("FAIL  the other checks can be made")
-        click.echo(f"      {error}. The log says why; STALE_STATUS_LISTS decides about old lists.")
+        click.echo(f"      {error}")
         return False
     return is_accepted

@@ -1,5 +1,6 @@
 """The Flask extension: it makes an application a resource server (RFC 6750)."""
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +21,8 @@ CurrentScopes = Callable[[VerifiedClaims], frozenset[str]]
 class ResourceServer:
     """Lets the views of an application accept the access tokens of an authorization server.
 
-    `ResourceServer(app)`, or `init_app(app)` in a factory; one object serves one application. Settings are
-    keyword arguments, or stand in `app.config` under `config_prefix`: see docs/kit.md.
+    `ResourceServer(app)`, or `init_app(app)` in a factory. Settings are keyword arguments, or stand in
+    `app.config` under `config_prefix`: see docs/kit.md.
 
     `check_claims` is the service's own check on a token that is good in every other respect: it raises
     `InvalidToken` (401), `Forbidden` or `InsufficientScope` (403). `current_scopes` says which scopes count,
@@ -51,19 +52,25 @@ class ResourceServer:
         if app is not None:
             self.init_app(app)
 
-    def init_app(self, app: Flask) -> None:
-        """Make `app` a resource server. Raises `ConfigurationError`, and `RuntimeError` the second time."""
-        settings = read_settings(app, self._prefix, self._settings)
-        self.protect(app, Verifier.trusting(*settings.issuers, resource=settings.resource), settings.resource)
+    def init_app(self, app: Flask) -> "ResourceServer":
+        """Make `app` a resource server, and return the object that serves it.
 
-    def protect(self, app: Flask, verifier: Verifier, resource: str) -> None:
+        That is this one for the first application, and a copy for each further one that a factory makes.
+        Raises `ConfigurationError`, and `RuntimeError` the second time for the same application.
+        """
+        settings = read_settings(app, self._prefix, self._settings)
+        verifier = Verifier.trusting(*settings.issuers, resource=settings.resource)
+        return self.protect(app, verifier, settings.resource)
+
+    def protect(self, app: Flask, verifier: Verifier, resource: str) -> "ResourceServer":
         """Do what `init_app` does, with a verifier of the application's own instead of settings."""
         if "flask_resource_server" in app.extensions:
             raise RuntimeError("this application is a resource server already: call init_app once")
         if hasattr(self, "verifier"):
-            raise RuntimeError(
-                "this ResourceServer has an application already: make one for each application"
-            )
+            further = copy.copy(self)
+            del further.verifier
+            return further.protect(app, verifier, resource)
+        self._problem = None
         self.verifier, self.resource = verifier, resource
         # An `async def` that nobody awaits would refuse nothing.
         self.check_claims = app.ensure_sync(self.check_claims)
@@ -75,6 +82,7 @@ class ResourceServer:
         issuers = [issuer.url for issuer in verifier.issuers]
         self.metadata_url = protected_resource.init_app(app, issuers=issuers, resource=resource)
         explain_token.init_app(app, self)
+        return self
 
     @property
     def checks(self) -> dict[str, Callable[[], object]]:

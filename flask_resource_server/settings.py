@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 from flask import Flask
@@ -42,10 +43,12 @@ def read_settings(app: Flask, prefix: str, given: Mapping[str, Any]) -> Settings
 
 
 def _check_names(values: Iterable[str], prefix: str) -> None:
-    unknown = [f"{prefix}{name.upper() if prefix else name}" for name in values if name not in _NAMES]
-    if unknown:
-        known = ", ".join(sorted(_NAMES))
-        raise ConfigurationError(f"{', '.join(unknown)}: no such setting; there are {known}")
+    for name in values:
+        if name not in _NAMES:
+            similar = get_close_matches(name, _NAMES, n=1) or sorted(_NAMES)
+            known = ", ".join(f"{prefix}{one.upper()}" if prefix else one for one in similar)
+            hint = f"did you mean {known}?" if len(similar) == 1 else f"there are {known}"
+            raise ConfigurationError(f"{prefix}{name.upper() if prefix else name}: no such setting; {hint}")
 
 
 def _read_issuers(values: dict[str, Any], prefix: str) -> list[Issuer]:

@@ -66,6 +66,8 @@ class TokenIssuer:
         `expires_in` is in seconds, negative for a token that has expired. Other `claims` are added, or
         replace those that every token has (`iss`, `aud`, `client_id`, `iat`, `jti`); `absent` leaves one out.
         """
+        if isinstance(scopes, str):
+            raise TypeError(f"scopes must be a list of strings, such as {scopes.split()}")
         now = int(time.time())
         payload = {
             "iss": self.url,

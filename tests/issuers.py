@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import socket
 import ssl
 import threading
 import time
@@ -19,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from flask_resource_server.tokens.keys import public_jwk, thumbprint
 from tests.forger import ISSUER
+
+_RESERVED: list[socket.socket] = []
 
 
 @dataclass
@@ -85,6 +88,15 @@ def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
             issuer.answers.set()
             server.shutdown()
         thread.join()
+    _reserve(server.server_port)
+
+
+def _reserve(port: int) -> None:
+    """Keep a port from being used again: services that a test has left behind still fetch from it."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", port))  # and does not listen: connections are refused
+    _RESERVED.append(reserved)
 
 
 def copy_path(folder: Path, document: str, issuer: str = ISSUER) -> Path:

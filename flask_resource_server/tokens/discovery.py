@@ -51,7 +51,10 @@ class MetadataSource:
                 refusal = error
             else:
                 return self._read(document, url)
-        raise refusal
+        raise UnusableMetadata(
+            f"neither {self.url} nor {self._others[0]} is there ({refusal}): set ISSUER to the URL of an "
+            "authorization server"
+        )
 
     def _read(self, document: dict[str, object], url: str) -> Metadata:
         if document.get("issuer") != self._issuer:  # RFC 8414 section 3.3

@@ -241,7 +241,7 @@ BAD_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "issuer with credentials": ({"issuer": "https://u:p@a"}, "without credentials"),
     "issuer with an odd port": ({"issuer": "https://a:x"}, "ISSUER must be an absolute URL"),
     "resource with a slash": ({"resource": "https://a/"}, "RESOURCE must not end with a slash"),
-    "an unknown name": ({"isuer": "https://a"}, "isuer: no such setting; there are"),
+    "an unknown name": ({"isuer": "https://a"}, "isuer: no such setting; did you mean issuer?"),
     "two sources of keys": ({"jwks_url": "https://a"}, "PUBLIC_KEY_FILE and JWKS_URL are both set"),
     "no such choice": ({"status_claim": "no"}, "STATUS_CLAIM is 'no': set it to one of optional, required"),
     "no such profile": ({"profile": "lax"}, "PROFILE is 'lax': set it to one of rfc9068, keycloak"),
@@ -284,7 +284,9 @@ def test_misspelled_setting_is_refused(key_pair: KeyPair) -> None:
     app = Flask("service")
     app.config["OAUTH_STATUS_CLAIMS"] = "required"
 
-    with pytest.raises(ConfigurationError, match="OAUTH_STATUS_CLAIMS: no such setting"):
+    with pytest.raises(
+        ConfigurationError, match=r"OAUTH_STATUS_CLAIMS: no such setting; did you mean OAUTH_STATUS_CLAIM\?"
+    ):
         ResourceServer(app, issuer=ISSUER, resource=COURSES)
 
 
@@ -325,12 +327,16 @@ def test_second_init_app_is_refused(make_app: Callable[..., Flask]) -> None:
         ResourceServer(app, issuer=ISSUER, resource=COURSES)
 
 
-def test_one_object_serves_one_application(key_pair: KeyPair) -> None:
-    server = ResourceServer(issuer=ISSUER, resource=COURSES, public_key_file=key_pair.public_file)
-    server.init_app(Flask("one"))
+def test_factory_makes_several_applications_with_one_object(key_pair: KeyPair, forger: Forger) -> None:
+    resource_server = ResourceServer(issuer=ISSUER, public_key_file=key_pair.public_file)
+    apps = [Flask("one"), Flask("two")]
+    for app, resource in zip(apps, (COURSES, f"{COURSES}/other"), strict=True):
+        app.config["OAUTH_RESOURCE"] = resource
+        assert resource_server.init_app(app) is app.extensions["flask_resource_server"]
 
-    with pytest.raises(RuntimeError, match="make one for each application"):
-        server.init_app(Flask("two"))
+    statuses = [answer(app, require_scope()(show_good), forger.sign()).status_code for app in apps]
+
+    assert statuses == [200, 401], "each is asked with its own URL"
 
 
 def test_view_of_another_application_says_what_is_missing() -> None:

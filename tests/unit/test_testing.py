@@ -72,6 +72,11 @@ def test_token_with_a_fault_is_refused(
     assert get(app, tokens.issue(**{"scopes": ["reports:read"], **token})) == status  # type: ignore[arg-type]
 
 
+def test_scopes_in_one_string_are_refused(tokens: TokenIssuer) -> None:
+    with pytest.raises(TypeError, match="scopes must be a list"):
+        tokens.headers(scopes="reports:read")
+
+
 def test_token_of_another_test_issuer_is_refused(app: Flask, tokens: TokenIssuer) -> None:
     other = TokenIssuer(audience=tokens.audience)
 
