@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from flask import Flask
 
 import flask_resource_server
@@ -14,12 +15,15 @@ from flask_resource_server.errors import BearerError
 from flask_resource_server.testing import TokenIssuer
 from flask_resource_server.tokens import Issuer
 from tests.servers import ROOT
+from tests.unit.test_extension import BAD_SETTINGS
 
 pytest_plugins = ["pytester"]
 
 DOCUMENT = (ROOT / "docs/kit.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 SERVICE, FACTORY, VIEWS, RULES, CONFTEST, TESTS, ISSUERS, SIGNALS, FASTAPI = BLOCKS
+
+OPERATORS = DOCUMENT.partition("## Errors that operators see")[2].partition("\n## ")[0]
 
 
 def run(block: str, name: str = "documented") -> types.ModuleType:
@@ -132,13 +136,9 @@ def test_properties_of_a_token_are_named() -> None:
 
 
 def test_messages_are_those_of_the_code() -> None:
-    table = DOCUMENT.partition("| Message | Cause and fix |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(.*?)` \| .* \|$", OPERATORS, re.MULTILINE)
     code = "".join(path.read_text() for path in (ROOT / "flask_resource_server").rglob("*.py"))
-    parts = [
-        part
-        for message in re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE)
-        for part in message.split("...")
-    ]
+    parts = [part for message in rows for part in message.split("...")]
     words = [word for part in parts for word in [part.strip(" ;,")] if len(word) > 3]
 
     assert len(words) > 8
@@ -147,6 +147,18 @@ def test_messages_are_those_of_the_code() -> None:
 
 
 def test_fastapi_service_runs() -> None:
-    fastapi = pytest.importorskip("fastapi")
+    assert isinstance(run(FASTAPI).app, FastAPI)
 
-    assert isinstance(run(FASTAPI).app, fastapi.FastAPI)
+
+@pytest.mark.parametrize(("settings", "_said"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_every_configuration_error_is_explained(settings: dict[str, Any], _said: str) -> None:
+    patterns = [
+        ".*".join(map(re.escape, message.split("...")))
+        for message in re.findall(r"^\| `(.*?)` \|", OPERATORS, re.MULTILINE)
+    ]
+    defaults = {"issuer": "https://a", "resource": "https://b", "public_key_file": "absent.pem"}
+
+    with pytest.raises(flask_resource_server.ConfigurationError) as refusal:
+        flask_resource_server.ResourceServer(Flask("service"), **{**defaults, **settings})
+
+    assert [pattern for pattern in patterns if re.search(pattern, str(refusal.value))]
