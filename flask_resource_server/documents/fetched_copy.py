@@ -45,6 +45,11 @@ class FetchedCopy(Generic[D]):
         return renewal.newest_attempt().problem
 
     @property
+    def problem(self) -> str | None:
+        """Return why the last attempt failed, None if it did not; never waits."""
+        return self._process.get().newest_attempt().problem
+
+    @property
     def age(self) -> float | None:
         """Return the seconds since the document was last known to be current, None if that is unknown."""
         good_at = self._process.get().newest_attempt().good_at

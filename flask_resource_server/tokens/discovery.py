@@ -111,7 +111,7 @@ class Discovery:
         if self._copy.document is None:
             self._copy.look_again()
         if (document := self._copy.document) is None:
-            raise Undetermined(f"the issuer's metadata is not known: {self._copy.check()}")
+            raise Undetermined(f"the issuer's metadata is not known: {self._copy.problem}")
         return document
 
     def look_again(self) -> None:
