@@ -138,7 +138,7 @@ class FetchedKeys(PublicKeys):
             self._copy.look_again()
             document = self._copy.document
         if document is None:
-            raise Undetermined(_UNKNOWN)
+            raise Undetermined(self._copy.problem or _UNKNOWN)
         return document.keys
 
     def look_again(self, kid: str) -> PublishedKey:
@@ -150,7 +150,7 @@ class FetchedKeys(PublicKeys):
         is_current = self._copy.look_again()
         published = self.read().get(kid)
         if published is None and not is_current:
-            raise Undetermined(_UNKNOWN)
+            raise Undetermined(self._copy.problem or _UNKNOWN)
         if published is None:
             raise KeyError(kid)
         return published

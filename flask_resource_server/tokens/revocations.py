@@ -57,7 +57,8 @@ class Revocations:
         except (ValueError, IndexError):
             return True
         if (status_list is None or status_list.is_stale) and not self._accepts_stale_lists:
-            raise Undetermined(_UNKNOWN)
+            problem = self._copy.problem or _UNKNOWN
+            raise Undetermined(f"{problem} (with STALE_STATUS_LISTS=accept it would be accepted)")
         return False
 
     def check(self) -> dict[str, object]:

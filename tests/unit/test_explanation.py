@@ -2,11 +2,15 @@
 
 import pytest
 from click.testing import Result
+from flask import Flask
 from flask.testing import FlaskClient
 
+from flask_resource_server import ResourceServer
+from flask_resource_server.testing import TokenIssuer
 from flask_resource_server.tokens.checks import CHECKS
 from tests.conftest import KeyPair, run_command
-from tests.forger import Forger
+from tests.forger import COURSES, Forger
+from tests.servers import listen, url_of
 from tests.token_rows import now
 
 
@@ -74,3 +78,16 @@ def test_anything_may_be_asked(text: str, course: FlaskClient) -> None:
     assert result.exit_code == 1
     assert "FAIL" in result.output
     assert isinstance(result.exception, SystemExit)
+
+
+def test_issuer_that_cannot_be_reached_is_named_with_the_cause() -> None:
+    with listen() as unused:
+        issuer = url_of(unused)
+    app = Flask("service")
+    ResourceServer(app, issuer=issuer, resource=COURSES)
+
+    result = app.test_cli_runner().invoke(args="explain-token", input=TokenIssuer(issuer, COURSES).issue())
+
+    assert result.exit_code == 1
+    assert f"cannot fetch {issuer}/.well-known/oauth-authorization-server: ConnectionRefused" in result.output
+    assert result.output.endswith("The token is refused.\n")
