@@ -88,15 +88,17 @@ def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
             issuer.answers.set()
             server.shutdown()
         thread.join()
-    _reserve(server.server_port)
+    reserve_port(server.server_port)
 
 
-def _reserve(port: int) -> None:
-    """Keep a port from being used again: services that a test has left behind still fetch from it."""
+def reserve_port(port: int = 0) -> int:
+    """Keep a port unused, and return it: services that a test leaves behind go on fetching from it."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", port))  # and does not listen: connections are refused
     _RESERVED.append(reserved)
+    reserved_port: int = reserved.getsockname()[1]
+    return reserved_port
 
 
 def copy_path(folder: Path, document: str, issuer: str = ISSUER) -> Path:

@@ -10,7 +10,7 @@ from flask_resource_server.testing import TokenIssuer
 from flask_resource_server.tokens.checks import CHECKS
 from tests.conftest import KeyPair, run_command
 from tests.forger import COURSES, Forger
-from tests.servers import listen, url_of
+from tests.issuers import reserve_port
 from tests.token_rows import now
 
 
@@ -81,8 +81,7 @@ def test_anything_may_be_asked(text: str, course: FlaskClient) -> None:
 
 
 def test_issuer_that_cannot_be_reached_is_named_with_the_cause() -> None:
-    with listen() as unused:
-        issuer = url_of(unused)
+    issuer = f"http://127.0.0.1:{reserve_port()}"
     app = Flask("service")
     ResourceServer(app, issuer=issuer, resource=COURSES)
 

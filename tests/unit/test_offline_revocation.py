@@ -309,7 +309,8 @@ def test_bad_index_leaves_the_last_good_lists_in_force(
 
         wait_for(lambda: course.get("/readyz").get_json()["status"] == "degraded")
         assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
-    assert set(issuer.requests) <= {"/lists", "/lists/1", "/lists/7"}
+    asked = {path for path in issuer.requests if path.startswith("/lists")}
+    assert asked <= {"/lists", "/lists/1", "/lists/7"}
 
 
 @pytest.mark.parametrize("kind", ["access token", "other key", "other list", "bomb", "no exp", "expired"])
