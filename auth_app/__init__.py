@@ -3,24 +3,15 @@
 from flask import Flask
 from sqlalchemy import select
 
-from auth_app import (
-    audit,
-    cli,
-    database,
-    introspection,
-    passwords,
-    revocation,
-    status_lists,
-    token,
-    users,
-    well_known,
-)
+from auth_app import audit, cli, database, users_api
+from auth_app.accounts import passwords
+from auth_app.accounts.permissions import remaining_scopes
+from auth_app.accounts.sessions import is_revoked
+from auth_app.keys.revoked_keys import RevokedKeys, UnrevokedKeys
+from auth_app.keys.signing_key import open_signing_key
 from auth_app.models import User
-from auth_app.permissions import remaining_scopes
-from auth_app.revoked_keys import RevokedKeys, UnrevokedKeys
-from auth_app.sessions import is_revoked
+from auth_app.oauth import introspect, revoke, status_lists, token, well_known
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import open_signing_key
 from flask_resource_server import ResourceServer
 from flask_resource_server.tokens import TrustedIssuer, Verifier
 from flask_resource_server.tokens.public_keys import open_keys
@@ -48,7 +39,7 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
         audit.init_app()
         cli.init_app(app)
         status_lists.init_app(app)
-        for module in (token, revocation, introspection, users):
+        for module in (token, revoke, introspect, users_api):
             app.register_blueprint(module.blueprint)
         well_known.init_app(app, settings.issuer)
         _add_keys(app, settings)

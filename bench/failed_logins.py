@@ -18,12 +18,12 @@ from sqlalchemy import delete, update
 from werkzeug.security import generate_password_hash
 
 from auth_app import create_app
-from auth_app.accounts import add_user
+from auth_app.accounts.throttle import PAIR_ALLOWANCE
+from auth_app.accounts.users import add_user
 from auth_app.database import db
-from auth_app.key_life import generate_key_pair
+from auth_app.keys.rotation import generate_key_pair
 from auth_app.models import LoginFailure, User
 from auth_app.settings import AuthSettings
-from auth_app.throttle import PAIR_ALLOWANCE
 
 ROUNDS = 100
 KINDS = {

@@ -20,7 +20,7 @@ from sqlalchemy import case, func, insert, null, select, update
 import auth_app
 import course_app
 from auth_app.database import db as auth_db
-from auth_app.key_life import generate_key_pair
+from auth_app.keys.rotation import generate_key_pair
 from auth_app.models import Session, StatusList, User
 from auth_app.settings import AuthSettings
 from course_app.database import db as course_db

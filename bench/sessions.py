@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 
 import auth_app
-from auth_app.key_life import generate_key_pair
+from auth_app.keys.rotation import generate_key_pair
 from auth_app.models import StatusList
 from auth_app.settings import AuthSettings
 from tests.databases import serve_postgresql

@@ -24,7 +24,7 @@ from werkzeug.test import TestResponse
 
 import auth_app
 import course_app
-from auth_app.key_life import generate_key_pair
+from auth_app.keys.rotation import generate_key_pair
 from auth_app.models import User
 from auth_app.settings import AuthSettings
 from course_app.settings import CourseSettings

@@ -6,13 +6,13 @@ import math
 import click
 from sqlalchemy import select
 
+from auth_app.accounts.clients import add_client, change_client, find_client, remove_client, replace_secret
+from auth_app.accounts.roles import SCOPES
+from auth_app.accounts.session_ends import set_pending_bits
 from auth_app.cli.console import EachChoice, Group, as_json, require, show
-from auth_app.client_registry import add_client, change_client, find_client, remove_client, replace_secret
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Client
-from auth_app.roles import SCOPES
-from auth_app.session_ends import set_pending_bits
 
 COLUMNS = ("id", "scopes", "resources")
 

@@ -3,9 +3,9 @@
 import click
 from flask.cli import with_appcontext
 
-from auth_app.accounts import add_user, find_user
+from auth_app.accounts.passwords import hash_password
+from auth_app.accounts.users import add_user, find_user
 from auth_app.database import db
-from auth_app.passwords import hash_password
 
 # Their passwords break the rules for new ones, so that nobody takes them for more than they are.
 DEMO_USERS = {

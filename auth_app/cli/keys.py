@@ -4,11 +4,12 @@ from typing import Any
 
 import click
 
-from auth_app import audit, key_life
+from auth_app import audit
 from auth_app.cli.console import Group, as_json, show
 from auth_app.current import current_settings
-from auth_app.revoked_keys import read_record, record_revocation
-from auth_app.signing_key import NEW_VARIABLES
+from auth_app.keys import rotation
+from auth_app.keys.revoked_keys import read_record, record_revocation
+from auth_app.keys.signing_key import NEW_VARIABLES
 
 COLUMNS = ("kid", "state", "since_at", "until_at")
 
@@ -32,7 +33,7 @@ def generate() -> None:
     """Write the first key pair to the files that the settings name."""
     settings = current_settings()
     revoked = read_record(settings.revoked_keys_file)
-    kid = key_life.generate_key_pair(settings.jwt_private_key_file, settings.jwt_public_key_file, revoked)
+    kid = rotation.generate_key_pair(settings.jwt_private_key_file, settings.jwt_public_key_file, revoked)
     audit.record("key_generated", kid=kid)
     click.echo(f"wrote {settings.jwt_private_key_file} (keep it secret) and {settings.jwt_public_key_file}")
 
@@ -41,7 +42,7 @@ def generate() -> None:
 @as_json
 def list_keys(as_json: bool) -> None:
     """Show the keys that the public key's file holds."""
-    rows = list(map(_row, key_life.list_keys(current_settings())))
+    rows = list(map(_row, rotation.list_keys(current_settings())))
     show(rows, COLUMNS, as_json)
 
 
@@ -49,11 +50,11 @@ def list_keys(as_json: bool) -> None:
 def rotate() -> None:
     """Take the next step of a rotation: publish a new key, or let it sign."""
     settings = current_settings()
-    state = key_life.rotate(settings)
-    kid = next(key.kid for key in key_life.list_keys(settings) if key.state == state)
-    audit.record("key_published" if state == key_life.NEXT else "key_activated", kid=kid)
-    if state == key_life.NEXT:
-        wait = settings.jwks_max_age + key_life.PROPAGATION
+    state = rotation.rotate(settings)
+    kid = next(key.kid for key in rotation.list_keys(settings) if key.state == state)
+    audit.record("key_published" if state == rotation.NEXT else "key_activated", kid=kid)
+    if state == rotation.NEXT:
+        wait = settings.jwks_max_age + rotation.PROPAGATION
         click.echo(f"published {kid}: in {wait} seconds every service knows it, run this again then")
     else:
         click.echo(f"{kid} signs now; what the old key signed is good until it expires")
@@ -74,14 +75,14 @@ def revoke(kid: str) -> None:
         f"auth_app refuses it now, and services once they have fetched the key set, which they may keep for "
         f"{settings.jwks_max_age} seconds; restart those that have their keys from a variable"
     )
-    if key_life.are_variables(settings):
+    if rotation.are_variables(settings):
         click.echo(f"if a variable holds it: {NEW_VARIABLES}")
-    elif kid not in key_life.drop_revoked_keys(settings):
+    elif kid not in rotation.drop_revoked_keys(settings):
         click.echo("no key file holds it; it is refused if it comes back")
 
 
-def _row(key: key_life.Key) -> dict[str, object]:
-    is_retiring = key.state == key_life.RETIRING
+def _row(key: rotation.Key) -> dict[str, object]:
+    is_retiring = key.state == rotation.RETIRING
     return {
         "kid": key.kid,
         "state": "revoked" if key.revoked_at else key.state,

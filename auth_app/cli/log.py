@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import click
 
-from auth_app.accounts import change_user, delete_user
+from auth_app.accounts.clients import change_client, find_client, remove_client
+from auth_app.accounts.session_ends import set_pending_bits
+from auth_app.accounts.users import change_user, delete_user
 from auth_app.cli.console import Group
-from auth_app.client_registry import change_client, find_client, remove_client
 from auth_app.database import db
 from auth_app.models import Client, User
-from auth_app.session_ends import set_pending_bits
 
 Event = dict[str, Any]
 

@@ -7,13 +7,13 @@ import uuid
 import click
 from sqlalchemy import ColumnElement, func, select
 
-from auth_app.accounts import find_user
+from auth_app.accounts.session_ends import end_all_sessions, end_session, end_user_sessions, set_pending_bits
+from auth_app.accounts.sessions import LIVE
+from auth_app.accounts.users import find_user
 from auth_app.cli.console import Group, as_json, require, show
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Session
-from auth_app.session_ends import end_all_sessions, end_session, end_user_sessions, set_pending_bits
-from auth_app.sessions import LIVE
 
 COLUMNS = ("id", "username", "client_id", "scope", "created_at", "expires_at")
 

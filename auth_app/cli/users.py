@@ -5,13 +5,13 @@ import math
 import click
 from sqlalchemy import select
 
-from auth_app.accounts import add_user, change_user, create_user, delete_user, find_user, reset_password
+from auth_app.accounts.passwords import is_password_hash
+from auth_app.accounts.roles import DEFAULT_ROLE, ROLES
+from auth_app.accounts.session_ends import set_pending_bits
+from auth_app.accounts.users import add_user, change_user, create_user, delete_user, find_user, reset_password
 from auth_app.cli.console import EachChoice, Group, as_json, read_secret, require, show
 from auth_app.database import db
 from auth_app.models import User
-from auth_app.passwords import is_password_hash
-from auth_app.roles import DEFAULT_ROLE, ROLES
-from auth_app.session_ends import set_pending_bits
 
 COLUMNS = ("id", "username", "roles", "is_disabled", "must_change_password", "last_login_at")
 

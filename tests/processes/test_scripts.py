@@ -280,8 +280,8 @@ def test_readme_names_every_setting_with_its_default() -> None:
 
 
 def test_readme_names_every_role_with_its_scopes_and_every_demo_user() -> None:
+    from auth_app.accounts.roles import ROLES
     from auth_app.cli.demo import DEMO_USERS
-    from auth_app.roles import ROLES
 
     rows = dict(re.findall(r"^\| (\w+) \| ((?:`[a-z]+:[a-z]+` ?)+) \|$", README, re.MULTILINE))
 
@@ -302,8 +302,8 @@ def test_readme_names_every_command() -> None:
 
 
 def test_readme_tells_the_limits_of_the_throttle() -> None:
-    from auth_app import throttle
-    from auth_app.known_addresses import KNOWN_FOR
+    from auth_app.accounts import throttle
+    from auth_app.accounts.known_addresses import KNOWN_FOR
 
     text = README.replace("\n", " ")
     assert (

@@ -22,9 +22,9 @@ from jwt.algorithms import RSAAlgorithm
 
 import auth_app
 import course_app
-from auth_app.revoked_keys import RevokedKeys
+from auth_app.keys.revoked_keys import RevokedKeys
+from auth_app.keys.signing_key import open_signing_key
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import open_signing_key
 from flask_resource_server.tokens.keys import UnusableKey
 from flask_resource_server.tokens.public_keys import open_keys
 from shared.startup import check_startup

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from auth_app.known_addresses import hash_key
+from auth_app.accounts.known_addresses import hash_key
+from auth_app.accounts.throttle import MAXIMUM_DELAY, PAIR_ALLOWANCE
 from auth_app.models import LoginFailure
-from auth_app.throttle import MAXIMUM_DELAY, PAIR_ALLOWANCE
 from tests.conftest import both_databases
 from tests.databases import create_database
 from tests.servers import call, serve_replicas

@@ -28,15 +28,15 @@ SIGNING_NAMES = {
     "create_access_token": set(),
     "create_refresh_token": set(),
     "from_jwk": set(),
-    "generate_private_key": {"auth_app/key_life.py", "flask_resource_server/testing.py"},
-    "jwt.encode": {"auth_app/access_tokens.py"},
+    "generate_private_key": {"auth_app/keys/rotation.py", "flask_resource_server/testing.py"},
+    "jwt.encode": {"auth_app/keys/signing.py"},
     "load_der_private_key": set(),
-    "load_pem_private_key": {"auth_app/signing_key.py"},
+    "load_pem_private_key": {"auth_app/keys/signing_key.py"},
     "load_ssh_private_key": set(),
     "prepare_key": set(),
     "RSAPrivateNumbers": set(),
     "sign": {"flask_resource_server/testing.py"},
-    "sign_jwt": {"auth_app/access_tokens.py", "auth_app/status_lists.py"},
+    "sign_jwt": {"auth_app/oauth/access_tokens.py", "auth_app/oauth/status_lists.py"},
 }
 
 
@@ -50,6 +50,11 @@ def imports(path: Path) -> set[str]:
             assert node.level == 0, "imports are absolute"
             found.add(str(node.module).partition(".")[0])
     return found
+
+
+def modules_imported(path: Path) -> set[str]:
+    tree = ast.walk(ast.parse((ROOT / path).read_text()))
+    return {str(node.module) for node in tree if isinstance(node, ast.ImportFrom)}
 
 
 def names(path: Path) -> set[str]:
@@ -71,6 +76,16 @@ def test_imports_run_one_way(path: Path) -> None:
     assert not imports(path) & FORBIDDEN_IMPORTS[path.parts[0]]
 
 
+# Calls in auth_app run from endpoints, pages and commands to accounts and keys, never back.
+CALLERS = ("auth_app.oauth", "auth_app.pages", "auth_app.cli", "auth_app.users_api")
+CALLED = [path for path in FILES if path.parts[:2] in {("auth_app", "accounts"), ("auth_app", "keys")}]
+
+
+@pytest.mark.parametrize("path", CALLED, ids=str)
+def test_accounts_and_keys_call_nobody_above_them(path: Path) -> None:
+    assert not {module for module in modules_imported(path) if module.startswith(CALLERS)}
+
+
 # The layers of the kit from low to high, by how their modules' names begin, and what else each may import.
 LAYERS = {
     "flask_resource_server.exceptions": set(),
@@ -86,11 +101,6 @@ def layer_of(module: str) -> int:
     return max(
         (len(layer), number) for number, layer in enumerate(LAYERS) if f"{module}.".startswith(f"{layer}.")
     )[1]
-
-
-def modules_imported(path: Path) -> set[str]:
-    tree = ast.walk(ast.parse((ROOT / path).read_text()))
-    return {str(node.module) for node in tree if isinstance(node, ast.ImportFrom)}
 
 
 KIT = [path for path in FILES if path.parts[0] == "flask_resource_server"]

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
-from auth_app.roles import ROLES
+from auth_app.accounts.roles import ROLES
 from shared import contract, errors
 from shared.contract import path_of
 from tests.conftest import bearer

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
+from auth_app.accounts.throttle import begin_attempt
 from auth_app.errors import TooManyAttempts
 from auth_app.models import LoginFailure
-from auth_app.throttle import begin_attempt
 from tests.conftest import change_row, find_user
 from tests.servers import ROOT
 

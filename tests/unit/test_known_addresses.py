@@ -9,10 +9,9 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from auth_app.decoys import IN_USE
-from auth_app.known_addresses import ADDRESSES_PER_USER, KNOWN_FOR, current_address, hash_key
-from auth_app.models import KnownAddress, LoginFailure, User
-from auth_app.throttle import (
+from auth_app.accounts.decoys import IN_USE
+from auth_app.accounts.known_addresses import ADDRESSES_PER_USER, KNOWN_FOR, current_address, hash_key
+from auth_app.accounts.throttle import (
     ACCOUNT_ALLOWANCE,
     ADDRESS_ALLOWANCE,
     ADDRESS_ALLOWANCE_PER_USER,
@@ -21,6 +20,7 @@ from auth_app.throttle import (
     PAIR_ALLOWANCE,
     address_allowance,
 )
+from auth_app.models import KnownAddress, LoginFailure, User
 from tests.conftest import both_databases, find_user
 from tests.unit.test_login_limits import (
     HERE,

@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from auth_app.models import KnownAddress, LoginFailure
-from auth_app.throttle import (
+from auth_app.accounts.throttle import (
     ACCOUNT_ALLOWANCE,
     ADDRESS_ALLOWANCE,
     MAXIMUM_DELAY,
@@ -17,6 +16,7 @@ from auth_app.throttle import (
     PAIR_ALLOWANCE,
     SKEW,
 )
+from auth_app.models import KnownAddress, LoginFailure
 from tests.conftest import KeyPair, bearer, both_databases, change_row, get_token, open_auth
 from tests.unit.test_passwords import no_place_left
 

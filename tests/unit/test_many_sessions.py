@@ -127,8 +127,8 @@ def test_very_many_sessions_end_at_once_and_their_bits_follow(
 @both_databases
 def test_session_that_had_ended_is_not_kept_by_a_password_change(auth: FlaskClient) -> None:
     """The administrator ended it while its password was being verified."""
-    from auth_app.session_ends import end_user_sessions
-    from auth_app.sessions import find_live_session
+    from auth_app.accounts.session_ends import end_user_sessions
+    from auth_app.accounts.sessions import find_live_session
     from flask_resource_server import InvalidToken
 
     answer = log_in(auth)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from auth_app.roles import ROLES
+from auth_app.accounts.roles import ROLES
 from tests.conftest import add_client, log_in
 from tests.forger import COURSES, ISSUER
 

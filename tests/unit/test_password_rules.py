@@ -3,8 +3,8 @@
 import pytest
 from flask.testing import FlaskClient
 
+from auth_app.accounts.password_rules import check_new_password
 from auth_app.errors import InvalidPassword
-from auth_app.password_rules import check_new_password
 from tests.conftest import bearer, get_token, run_command
 from tests.servers import ROOT
 
@@ -75,7 +75,7 @@ def test_rules_hold_wherever_a_password_is_chosen(password: str, auth: FlaskClie
 
 
 def test_list_of_common_passwords_holds_what_the_rules_do_not_forbid_already() -> None:
-    lines = (ROOT / "auth_app/common_passwords.txt").read_text().splitlines()
+    lines = (ROOT / "auth_app/accounts/common_passwords.txt").read_text().splitlines()
 
     assert len(lines) == len(set(lines)) == 3000
     assert min(map(len, lines)) >= 8

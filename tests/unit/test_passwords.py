@@ -11,10 +11,16 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from flask.testing import FlaskClient
 from werkzeug.security import generate_password_hash
 
-from auth_app.decoys import MAXIMUM_KINDS, find_decoys, make_decoy
+from auth_app.accounts.decoys import MAXIMUM_KINDS, find_decoys, make_decoy
+from auth_app.accounts.passwords import (
+    Hashing,
+    hash_password,
+    is_password_hash,
+    parameters_of,
+    verify_password,
+)
 from auth_app.metrics import PASSWORD_HASHES
 from auth_app.models import User
-from auth_app.passwords import Hashing, hash_password, is_password_hash, parameters_of, verify_password
 from shared.errors import Unavailable
 from tests.conftest import (
     KeyPair,

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
+from auth_app.accounts.sessions import hash_secret
 from auth_app.models import Session, User
-from auth_app.sessions import hash_secret
 from tests.conftest import (
     KeyPair,
     add_client,

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 import auth_app
-from auth_app.revoked_keys import RevokedKeys, UnusableRecord, read_record, record_revocation
+from auth_app.keys.revoked_keys import RevokedKeys, UnusableRecord, read_record, record_revocation
 from shared.startup import check_startup
 from tests.conftest import KeyPair, get_token, open_auth
 

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
+from auth_app.accounts.sessions import claim_user
 from auth_app.errors import InvalidGrant
 from auth_app.models import Session, User
-from auth_app.sessions import claim_user
 from tests.conftest import add_client, both_databases, change_row, find_user, log_in, read_claims
 from tests.refresh_tokens import is_refused, refresh, refreshed, sees_itself, sessions
 

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 import auth_app
+from auth_app.accounts.status_indexes import reserve_index
 from auth_app.models import Session, StatusList
-from auth_app.status_indexes import reserve_index
 from flask_resource_server.tokens.keys import read_key_file
 from flask_resource_server.tokens.public_keys import FixedKeys
 from flask_resource_server.tokens.status_list import parse_status_list, read_reference

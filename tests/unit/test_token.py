@@ -108,7 +108,7 @@ def test_wrong_password_unknown_user_and_disabled_user_get_the_same_answer(auth:
 
 def test_password_may_be_spelled_in_any_unicode_form(auth: FlaskClient) -> None:
     with auth.application.app_context():
-        from auth_app.passwords import hash_password
+        from auth_app.accounts.passwords import hash_password
 
         db = auth.application.extensions["sqlalchemy"]
         composed = hash_password("caf\u00e9 \u2460")

@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
+from auth_app.accounts.throttle import PAIR_ALLOWANCE
 from auth_app.models import User
-from auth_app.throttle import PAIR_ALLOWANCE
 from tests.conftest import bearer, both_databases, change_row, find_user, get_token, log_in, run_command
 
 GOOD_PASSWORD = "correct horse battery"

@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
+from auth_app.accounts.roles import ROLES
 from auth_app.models import User
-from auth_app.roles import ROLES
 from tests.conftest import (
     PASSWORDS,
     KeyPair,

@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Flask, current_app, jsonify, request
 from werkzeug import Response
 
+from auth_app.accounts.roles import SCOPES
 from auth_app.current import current_public_keys
-from auth_app.roles import SCOPES
+from auth_app.oauth.token import GRANTS
 from auth_app.settings import AuthSettings
-from auth_app.token import GRANTS
 from flask_resource_server.tokens.keys import ALGORITHM, public_jwk
 from flask_resource_server.tokens.status_list import PATH as STATUS_LIST_PATH
 

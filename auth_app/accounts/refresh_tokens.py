@@ -15,12 +15,12 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, select, update
 
 from auth_app import audit
+from auth_app.accounts.session_ends import end_session
+from auth_app.accounts.sessions import FAMILY_LENGTH, LIVE, hash_secret
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import InvalidGrant
 from auth_app.models import Session
-from auth_app.session_ends import end_session
-from auth_app.sessions import FAMILY_LENGTH, LIVE, hash_secret
 from flask_resource_server.tokens.checks import LEEWAY
 
 # One statement decides who spends a token: of several requests at the same time, one finds the row unchanged.

@@ -10,15 +10,15 @@ from sqlalchemy import select
 from werkzeug.exceptions import NotFound, PreconditionRequired
 from werkzeug.http import generate_etag
 
-from auth_app.accounts import change_password, change_user, create_user, delete_user, reset_password
+from auth_app.accounts.roles import DEFAULT_ROLE
+from auth_app.accounts.session_ends import set_pending_bits
+from auth_app.accounts.sessions import find_session_of, lock_holder
+from auth_app.accounts.usernames import normalise_username
+from auth_app.accounts.users import change_password, change_user, create_user, delete_user, reset_password
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import OwnAccount, UserChanged
 from auth_app.models import Session, User
-from auth_app.roles import DEFAULT_ROLE
-from auth_app.session_ends import set_pending_bits
-from auth_app.sessions import find_session_of, lock_holder
-from auth_app.usernames import normalise_username
 from flask_resource_server import (
     InsufficientScope,
     InvalidToken,

@@ -5,12 +5,12 @@ from typing import Any
 
 from flask import Blueprint
 
-from auth_app.access_tokens import read_access_token
-from auth_app.clients import require_client
+from auth_app.accounts.permissions import remaining_scopes
+from auth_app.accounts.refresh_tokens import find_session_of_token, is_newest
 from auth_app.current import current_settings
 from auth_app.models import Client
-from auth_app.permissions import remaining_scopes
-from auth_app.refresh_tokens import find_session_of_token, is_newest
+from auth_app.oauth.access_tokens import read_access_token
+from auth_app.oauth.client_authentication import require_client
 from shared.contract import read_body
 
 blueprint = Blueprint("introspection", __name__)

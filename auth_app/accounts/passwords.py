@@ -12,7 +12,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 from flask import Flask, current_app
 from werkzeug.security import check_password_hash
 
-from auth_app.decoys import find_decoys, make_decoy
+from auth_app.accounts.decoys import find_decoys, make_decoy
 from auth_app.metrics import HASHES_IN_FLIGHT, PASSWORD_HASHES
 from auth_app.settings import AuthSettings
 from shared.errors import Unavailable

@@ -7,17 +7,17 @@ from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth_app import audit
+from auth_app.accounts.password_rules import check_new_password
+from auth_app.accounts.passwords import hash_password, normalise, parameters_of, verify_password
+from auth_app.accounts.roles import ROLES
+from auth_app.accounts.session_ends import end_user_sessions
+from auth_app.accounts.sessions import find_live_session
+from auth_app.accounts.throttle import begin_attempt
+from auth_app.accounts.usernames import normalise_username
 from auth_app.database import db
 from auth_app.errors import InvalidPassword, UserChanged, UsernameTaken
 from auth_app.metrics import LOGINS
 from auth_app.models import KnownAddress, Session, User
-from auth_app.password_rules import check_new_password
-from auth_app.passwords import hash_password, normalise, parameters_of, verify_password
-from auth_app.roles import ROLES
-from auth_app.session_ends import end_user_sessions
-from auth_app.sessions import find_live_session
-from auth_app.throttle import begin_attempt
-from auth_app.usernames import normalise_username
 from flask_resource_server import InvalidToken
 from shared.errors import InvalidRequest, Unavailable
 

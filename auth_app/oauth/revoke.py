@@ -2,14 +2,14 @@
 
 from flask import Blueprint
 
-from auth_app.access_tokens import read_access_token
-from auth_app.clients import authenticate_client
+from auth_app.accounts.refresh_tokens import find_session_of_token
+from auth_app.accounts.session_ends import end_session
+from auth_app.accounts.sessions import find_session_of
 from auth_app.database import db
 from auth_app.errors import InvalidGrant
 from auth_app.models import FIRST_PARTY, Session
-from auth_app.refresh_tokens import find_session_of_token
-from auth_app.session_ends import end_session
-from auth_app.sessions import find_session_of
+from auth_app.oauth.access_tokens import read_access_token
+from auth_app.oauth.client_authentication import authenticate_client
 from shared.contract import read_body
 
 blueprint = Blueprint("revocation", __name__)

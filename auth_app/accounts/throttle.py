@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import Select, bindparam, delete, desc, func, insert, literal, select, union_all
 
 from auth_app import audit
+from auth_app.accounts.known_addresses import KNOWN_FOR, current_address, hash_key
+from auth_app.accounts.usernames import normalise_username
 from auth_app.database import db, delete_expired
 from auth_app.errors import TooManyAttempts
-from auth_app.known_addresses import KNOWN_FOR, current_address, hash_key
 from auth_app.metrics import LOGINS
 from auth_app.models import KnownAddress, LoginFailure
-from auth_app.usernames import normalise_username
 
 # How many failures cost no time: of an account from one address, of an account, and from an address.
 PAIR_ALLOWANCE, ACCOUNT_ALLOWANCE, ADDRESS_ALLOWANCE = 5, 20, 50

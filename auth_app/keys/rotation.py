@@ -17,9 +17,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from auth_app.revoked_keys import describe, read_record
+from auth_app.keys.revoked_keys import describe, read_record
+from auth_app.keys.signing_key import NOT_PUBLISHED, read_private_key
 from auth_app.settings import AuthSettings
-from auth_app.signing_key import NOT_PUBLISHED, read_private_key
 from flask_resource_server.documents.files import lock, replace_file, sync_folder
 from flask_resource_server.tokens.checks import LEEWAY
 from flask_resource_server.tokens.keys import MINIMUM_BITS, UnusableKey, read_key_file

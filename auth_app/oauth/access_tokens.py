@@ -1,20 +1,17 @@
-"""Sign access tokens, and read those that this server has signed: the only module that signs."""
+"""Issue access tokens, and read those that this server has issued."""
 
 import time
 import uuid
 from collections.abc import Iterable
 from typing import Any
 
-import jwt
-
+from auth_app.accounts.sessions import is_revoked
 from auth_app.current import current_public_keys, current_settings
 from auth_app.errors import InvalidTarget
-from auth_app.sessions import is_revoked
-from auth_app.signing_key import PrivateKey, current_signing_key
+from auth_app.keys.signing import sign_jwt
 from flask_resource_server.tokens.checks import MAXIMUM_LENGTH, TOKEN_TYPE
 from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.issuers import TrustedIssuer
-from flask_resource_server.tokens.keys import ALGORITHM
 from flask_resource_server.tokens.verifier import RefusedToken, Verifier
 
 
@@ -38,16 +35,10 @@ def sign_access_token(
         "jti": str(uuid.uuid4()),
         **claims,
     }
-    token = sign_jwt(all_claims, TOKEN_TYPE, current_signing_key().get())
+    token = sign_jwt(all_claims, TOKEN_TYPE)
     if len(token) > MAXIMUM_LENGTH:  # by the names of the servers, which are the only long claim
         raise InvalidTarget("A token for so many services is too long. Name fewer with `resource`.")
     return token
-
-
-def sign_jwt(claims: dict[str, Any], kind: str, private_key: PrivateKey) -> str:
-    """Return a JWT of a `kind`, which is its `typ`: one of another kind is never taken for it."""
-    headers = {"typ": kind, "kid": private_key.kid}
-    return jwt.encode(claims, private_key.key, ALGORITHM, headers)
 
 
 def read_access_token(token: str) -> VerifiedClaims | None:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from flask import current_app
 
-from auth_app.revoked_keys import RevokedKeys
+from auth_app.keys.revoked_keys import RevokedKeys
 from auth_app.settings import AuthSettings
 from flask_resource_server.documents.files import FollowedFile
 from flask_resource_server.exceptions import Degraded

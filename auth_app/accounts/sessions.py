@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, exists, or_, select, update
 
+from auth_app.accounts.passwords import hash_password, needs_rehash, parameters_of
+from auth_app.accounts.session_ends import end_oldest_sessions
+from auth_app.accounts.status_indexes import reserve_index
 from auth_app.current import current_settings
 from auth_app.database import db, delete_expired
 from auth_app.errors import InvalidClient, InvalidGrant
 from auth_app.models import FIRST_PARTY, Client, Session, StatusList, User
-from auth_app.passwords import hash_password, needs_rehash, parameters_of
-from auth_app.session_ends import end_oldest_sessions
-from auth_app.status_indexes import reserve_index
 from flask_resource_server.tokens.checks import LEEWAY
 from flask_resource_server.tokens.status_list import MAXIMUM_BYTES, PATH, read_reference
 

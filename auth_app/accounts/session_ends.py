@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from auth_app.accounts.status_indexes import mark_changed
 from auth_app.audit import record_on_commit
 from auth_app.database import db
 from auth_app.models import FIRST_PARTY, RevocationJob, Session, StatusList, User
-from auth_app.status_indexes import mark_changed
 from flask_resource_server import InvalidToken
 
 _logger = logging.getLogger(__name__)

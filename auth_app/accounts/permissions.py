@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import select
 
+from auth_app.accounts.roles import scopes_of
 from auth_app.database import db
 from auth_app.models import FIRST_PARTY, Client, User
-from auth_app.roles import scopes_of
 
 
 def remaining_scopes(claims: Mapping[str, Any]) -> frozenset[str]:

@@ -7,7 +7,7 @@ from urllib.parse import unquote_plus
 from flask import request
 
 from auth_app import audit
-from auth_app.client_registry import CLIENT_ID, find_client, matches_secret
+from auth_app.accounts.clients import CLIENT_ID, find_client, matches_secret
 from auth_app.errors import InvalidClient
 from auth_app.models import FIRST_PARTY, Client
 from shared.errors import InvalidRequest

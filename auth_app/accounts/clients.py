@@ -10,10 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from auth_app import audit
+from auth_app.accounts.session_ends import end_client_sessions, end_session
+from auth_app.accounts.sessions import hash_secret, lock_client
 from auth_app.database import db
 from auth_app.models import FIRST_PARTY, Client
-from auth_app.session_ends import end_client_sessions, end_session
-from auth_app.sessions import hash_secret, lock_client
 from shared.errors import InvalidRequest
 
 CLIENT_ID = re.compile(r"[a-z][a-z0-9._-]{0,63}")

@@ -7,9 +7,11 @@ from typing import Any
 from flask import Blueprint, request
 
 from auth_app import audit
-from auth_app.access_tokens import sign_access_token
-from auth_app.accounts import authenticate_user
-from auth_app.clients import authenticate_client
+from auth_app.accounts.known_addresses import remember_address
+from auth_app.accounts.refresh_tokens import rotate_refresh_token
+from auth_app.accounts.roles import scopes_of
+from auth_app.accounts.sessions import claim_user, lock_client, start_client_session, start_session
+from auth_app.accounts.users import authenticate_user
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import (
@@ -20,13 +22,11 @@ from auth_app.errors import (
     UnauthorizedClient,
     UnsupportedGrantType,
 )
-from auth_app.known_addresses import remember_address
 from auth_app.metrics import LOGINS, TOKENS
 from auth_app.models import FIRST_PARTY, Client, Session, User
-from auth_app.refresh_tokens import rotate_refresh_token
-from auth_app.roles import scopes_of
-from auth_app.sessions import claim_user, lock_client, start_client_session, start_session
-from auth_app.status_lists import uri_of
+from auth_app.oauth.access_tokens import sign_access_token
+from auth_app.oauth.client_authentication import authenticate_client
+from auth_app.oauth.status_lists import uri_of
 from shared.contract import read_body
 from shared.errors import InvalidRequest
 

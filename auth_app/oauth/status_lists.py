@@ -16,13 +16,13 @@ from sqlalchemy import bindparam, select
 from werkzeug import Response as AnyResponse
 from werkzeug.exceptions import NotFound
 
-from auth_app.access_tokens import sign_jwt
+from auth_app.accounts.session_ends import set_pending_bits
+from auth_app.accounts.status_indexes import list_ids, mark_changed
 from auth_app.current import current_settings
 from auth_app.database import db
+from auth_app.keys.signing import sign_jwt
+from auth_app.keys.signing_key import current_signing_key
 from auth_app.models import Session, StatusList
-from auth_app.session_ends import set_pending_bits
-from auth_app.signing_key import current_signing_key
-from auth_app.status_indexes import list_ids, mark_changed
 from flask_resource_server.tokens.status_list import LIST_TYPE, MEDIA_TYPE, PATH
 
 blueprint = Blueprint("status_lists", __name__, url_prefix=PATH)

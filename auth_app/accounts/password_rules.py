@@ -3,9 +3,9 @@
 from functools import cache
 from pathlib import Path
 
+from auth_app.accounts.passwords import normalise
+from auth_app.accounts.usernames import normalise_username
 from auth_app.errors import InvalidPassword
-from auth_app.passwords import normalise
-from auth_app.usernames import normalise_username
 
 MINIMUM_LENGTH, MAXIMUM_LENGTH = 8, 128  # characters, after NFKC
 

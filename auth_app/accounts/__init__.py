@@ -1,0 +1,1 @@
+"""Users, passwords, sessions and clients: what is stored, whoever asks for it."""
