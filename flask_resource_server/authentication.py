@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from flask import Request, Response, current_app, has_request_context, request
@@ -68,7 +69,25 @@ def authenticate() -> VerifiedClaims:
 
 
 def accept(token: str) -> VerifiedClaims:
-    """Verify a token, and keep its claims for the rest of the request. Raises as `authenticate` does."""
+    """Verify the current request's token, and keep its claims for the rest of the request.
+
+    Raises as `authenticate` does.
+    """
+    claims = _verify(token, refuse)
+    request.environ[_ACCEPTED] = current_server(), claims
+    token_accepted.send(current_app._get_current_object(), claims=claims)  # type: ignore[attr-defined]
+    return claims
+
+
+def verify_other(token: str) -> VerifiedClaims:
+    """Verify a token that is not the current request's: nothing is kept of it, and nothing announced.
+
+    Otherwise the request would go on under another token's identity. Raises as `authenticate` does.
+    """
+    return _verify(token, _raise)
+
+
+def _verify(token: str, refuse: Callable[[str, BearerError], NoReturn]) -> VerifiedClaims:
     server = current_server()
     try:
         claims = server.verifier.verify(token)
@@ -81,10 +100,11 @@ def accept(token: str) -> VerifiedClaims:
     except BearerError as error:
         refuse("claims_check", error)
     server.log_problem(None)
-    if has_request_context():
-        request.environ[_ACCEPTED] = server, claims
-    token_accepted.send(current_app._get_current_object(), claims=claims)  # type: ignore[attr-defined]
     return claims
+
+
+def _raise(_reason: str, error: BearerError) -> NoReturn:
+    raise error from None
 
 
 def refuse(reason: str, error: BearerError) -> NoReturn:

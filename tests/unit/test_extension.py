@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask_jwt_extended import jwt_required
+from flask_jwt_extended import decode_token, jwt_required
 
 from flask_resource_server import (
     ConfigurationError,
@@ -155,6 +155,56 @@ def test_client_cannot_say_that_its_token_was_accepted(make_app: Callable[..., F
     }
 
     assert app.test_client().get("/", headers=forged).status_code == 401
+
+
+def test_other_token_that_a_view_decodes_is_not_that_of_the_request(
+    make_app: Callable[..., Flask], forger: Forger
+) -> None:
+    app = make_app()
+    other = forger.sign(sub="other")
+
+    def decode() -> dict[str, Any]:
+        return {"decoded": decode_token(other)["sub"], "reader": current_subject()}
+
+    app.add_url_rule("/open", view_func=decode)
+    guarded = answer(app, require_scope()(decode), forger.sign())
+
+    assert guarded.json == {"decoded": "other", "reader": forger.subject}
+    assert app.test_client().get("/open").json == {"decoded": "other", "reader": None}
+
+
+def test_other_token_that_a_view_decodes_gives_no_access(
+    make_app: Callable[..., Flask], forger: Forger
+) -> None:
+    app = make_app()
+    other = forger.sign(**READ)
+
+    def decode() -> str:
+        decode_token(other)
+        return require_scope("courses:read")(show_good)()
+
+    assert answer(app, decode, None).status_code == 401
+
+
+def test_other_token_that_a_view_decodes_is_not_announced(
+    make_app: Callable[..., Flask], forger: Forger
+) -> None:
+    app = make_app()
+    announced = list[Any]()
+
+    def decode() -> str:
+        decode_token(forger.sign())
+        with pytest.raises(InvalidToken):
+            decode_token(forger.sign(iss="http://b"))
+        return "good"
+
+    def announce(_app: Flask, **said: Any) -> None:
+        announced.append(said)
+
+    with token_accepted.connected_to(announce, app), token_refused.connected_to(announce, app):
+        assert answer(app, decode, None).text == "good"
+
+    assert announced == []
 
 
 CHECKS: dict[str, tuple[Exception, int, str]] = {
