@@ -1,5 +1,6 @@
 """Find the access token of a request, and verify it once."""
 
+import inspect
 import logging
 import re
 from collections.abc import Callable
@@ -91,7 +92,7 @@ def _verify(token: str, refuse: Callable[[str, BearerError], NoReturn]) -> Verif
     server = current_server()
     try:
         claims = server.verifier.verify(token)
-        server.check_claims(claims)
+        _check_claims(server, claims)
     except RefusedToken as error:
         refuse(error.reason, InvalidToken())
     except (Undetermined, ConfigurationError) as error:  # keys are read when needed, and until they are good
@@ -101,6 +102,18 @@ def _verify(token: str, refuse: Callable[[str, BearerError], NoReturn]) -> Verif
         refuse("claims_check", error)
     server.log_problem(None)
     return claims
+
+
+def _check_claims(server: "ResourceServer", claims: VerifiedClaims) -> None:
+    result = server.check_claims(claims)
+    if result is not None:  # `return False` is meant to refuse, and a coroutine to be awaited: neither would
+        if inspect.iscoroutine(result):
+            result.close()  # else Python warns that nobody awaited it
+        raise RuntimeError(
+            f"check_claims returned a value of type {type(result).__name__}: it must return None, and raise "
+            "InvalidToken, Forbidden or InsufficientScope to refuse a token; one that awaits must be a "
+            "function made with `async def`"
+        )
 
 
 def _raise(_reason: str, error: BearerError) -> NoReturn:

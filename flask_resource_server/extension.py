@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flask import Flask
@@ -14,7 +14,7 @@ from flask_resource_server.tokens.verifier import Verifier
 
 _logger = logging.getLogger(__name__)
 
-CheckClaims = Callable[[VerifiedClaims], object]
+CheckClaims = Callable[[VerifiedClaims], Awaitable[None] | None]
 CurrentScopes = Callable[[VerifiedClaims], frozenset[str]]
 
 
@@ -25,8 +25,9 @@ class ResourceServer:
     `app.config` under `config_prefix`: see docs/kit.md.
 
     `check_claims` is the service's own check on a token that is good in every other respect: it raises
-    `InvalidToken` (401), `Forbidden` or `InsufficientScope` (403). `current_scopes` says which scopes count,
-    for a service that knows what the token's holder may do by now; without it, those that were granted.
+    `InvalidToken` (401), `Forbidden` or `InsufficientScope` (403), and otherwise returns None. It may be an
+    `async def` function. `current_scopes` says which scopes count, for a service that knows what the token's
+    holder may do by now; without it, those that were granted.
 
     Nothing is fetched, read or started before the first request that needs it. Raises `ConfigurationError`.
     """

@@ -237,6 +237,35 @@ def test_own_check_on_claims(
     assert accepted.text == "good"
 
 
+async def refuse_later(_claims: VerifiedClaims) -> None:
+    raise Forbidden
+
+
+class AsynchronousCheck:
+    async def __call__(self, claims: VerifiedClaims) -> None:
+        await refuse_later(claims)
+
+
+RESULTS: dict[str, tuple[Any, str]] = {
+    "False": (lambda _claims: False, "bool"),
+    "True": (lambda _claims: True, "bool"),
+    "claims": (lambda claims: claims, "VerifiedClaims"),
+    "coroutine": (lambda claims: refuse_later(claims), "coroutine"),
+    "asynchronous object": (AsynchronousCheck(), "coroutine"),
+}
+
+
+@pytest.mark.parametrize(("check", "kind"), RESULTS.values(), ids=RESULTS)
+def test_own_check_that_returns_something_is_a_mistake(
+    check: Any, kind: str, make_app: Callable[..., Flask], forger: Forger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever wrote it expects a result to refuse the token, or a coroutine to be awaited."""
+    app = make_app(check_claims=check)
+
+    assert answer(app, require_scope()(show_good), forger.sign()).status_code == 500
+    assert f"check_claims returned a value of type {kind}" in caplog.text
+
+
 def test_scopes_by_what_the_holder_may_do_now(make_app: Callable[..., Flask], forger: Forger) -> None:
     app = make_app(current_scopes=lambda claims: claims.scopes - {"courses:write"})
     view = require_scope("courses:write")(lambda: "good")
