@@ -100,7 +100,6 @@ def _verify(token: str, refuse: Callable[[str, BearerError], NoReturn]) -> Verif
         refuse("undetermined", TemporarilyUnavailable())
     except BearerError as error:
         refuse("claims_check", error)
-    server.log_problem(None)
     return claims
 
 

@@ -449,3 +449,27 @@ def test_problem_is_logged_once_and_not_for_each_request(
 
     assert answers == [503] * 6
     assert caplog.text.count("tokens cannot be verified") == 1
+
+
+def test_problem_of_one_issuer_is_logged_once_while_others_alternate_with_it(
+    key_pair: KeyPair, forger: Forger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = [f"https://{name}.example.com" for name in ("one", "two")]
+    app = Flask("service")
+    ResourceServer(
+        app,
+        resource=COURSES,
+        issuers=[
+            {"url": ISSUER, "public_key_file": key_pair.public_file},
+            *({"url": url, "public_key_file": tmp_path / url[8:11]} for url in broken),
+        ],
+    )
+    app.add_url_rule("/", view_func=require_scope()(show_good))
+    tokens = [forger.sign(iss=url) for url in (ISSUER, *broken)]
+
+    answers = [
+        app.test_client().get("/", headers=bearer(token)).status_code for _ in range(3) for token in tokens
+    ]
+
+    assert answers == [200, 503, 503] * 3
+    assert caplog.text.count("tokens cannot be verified") == 2
