@@ -123,8 +123,9 @@ class Issuer:
     def _open_keys(self, discovery: Discovery) -> PublicKeys:
         if self.public_keys is not None:
             return self.public_keys
-        if self.public_key or self.public_key_file:
-            file = Path(self.public_key_file) if self.public_key_file else None
+        # An empty one too: parsing refuses it, whereas passing over it would trust keys that are fetched.
+        if self.public_key is not None or self.public_key_file is not None:
+            file = None if self.public_key_file is None else Path(self.public_key_file)
             return open_keys(self.public_key, file, "PUBLIC_KEY")
         _warn_without_tls(self.jwks_url or self.url)
         source = KeySetSource(self.jwks_url or discovery, self.jwks_refresh, proxy=self.proxy)

@@ -1,7 +1,7 @@
 """The kit as a Flask extension: its settings, and what it gives to views."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from flask_resource_server import (
     Forbidden,
     InsufficientScope,
     InvalidToken,
+    Issuer,
     ResourceServer,
     VerifiedClaims,
     authenticate,
@@ -313,6 +314,7 @@ def test_signals_announce_what_became_of_tokens(make_app: Callable[..., Flask], 
 
 BAD_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "no issuer": ({"issuer": None}, "OAUTH_ISSUER is not set: set it to the URL"),
+    "an empty issuer": ({"issuer": ""}, "OAUTH_ISSUER is not set: set it to the URL"),
     "no resource": ({"resource": None}, "OAUTH_RESOURCE is not set: set it to this service's own URL"),
     "issuer no URL": ({"issuer": "login"}, "ISSUER must be an absolute URL"),
     "issuer a number": ({"issuer": 7}, "ISSUER must be an absolute URL"),
@@ -357,6 +359,28 @@ def test_settings_stand_in_the_configuration(key_pair: KeyPair, forger: Forger) 
     ResourceServer(app)
 
     assert answer(app, require_scope()(show_good), forger.sign()).status_code == 200
+
+
+def test_empty_variable_is_as_good_as_none(
+    key_pair: KeyPair, forger: Forger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for field in fields(Issuer):
+        monkeypatch.setenv(f"FLASK_OAUTH_{field.name.upper()}", "")
+    monkeypatch.delenv("FLASK_OAUTH_URL")
+    app = Flask("service")
+    app.config.from_prefixed_env()
+    app.config.update(
+        OAUTH_ISSUER=ISSUER, OAUTH_RESOURCE=COURSES, OAUTH_PUBLIC_KEY_FILE=str(key_pair.public_file)
+    )
+    ResourceServer(app)
+
+    assert answer(app, require_scope()(show_good), forger.sign()).status_code == 200
+
+
+@pytest.mark.parametrize("source", [{"public_key": ""}, {"public_key_file": ""}], ids=str)
+def test_issuer_with_an_empty_key_does_not_fetch_others_instead(source: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Issuer(ISSUER, **source).open(COURSES).check_startup()
 
 
 def test_misspelled_setting_is_refused(key_pair: KeyPair) -> None:
