@@ -78,9 +78,10 @@ class Issuer:
 
     def __post_init__(self) -> None:
         check_url("ISSUER", self.url, may_end_in_slash=True)
-        for name in ("jwks_url", "status_lists_url"):
-            if (url := getattr(self, name)) is not None:
-                check_url(name.upper(), url, may_have_query=True)
+        if self.jwks_url is not None:
+            check_url("JWKS_URL", self.jwks_url, may_have_query=True)  # such as ?appid= of Entra ID
+        if self.status_lists_url is not None:
+            check_url("STATUS_LISTS_URL", self.status_lists_url)
         sources = [name.upper() for name in _KEY_SOURCES if getattr(self, name) is not None]
         if len(sources) > 1:
             raise ConfigurationError(f"{' and '.join(sources)} are both set: keep one of them")

@@ -319,6 +319,7 @@ BAD_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "issuer no URL": ({"issuer": "login"}, "ISSUER must be an absolute URL"),
     "issuer a number": ({"issuer": 7}, "ISSUER must be an absolute URL"),
     "issuer with a query": ({"issuer": "https://a/?b"}, "without credentials, query and fragment"),
+    "lists with a query": ({"status_lists_url": "https://a/l?b"}, "STATUS_LISTS_URL must be a URL without"),
     "issuer with credentials": ({"issuer": "https://u:p@a"}, "without credentials"),
     "issuer with an odd port": ({"issuer": "https://a:x"}, "ISSUER must be an absolute URL"),
     "resource with a slash": ({"resource": "https://a/"}, "RESOURCE must not end with a slash"),
@@ -404,6 +405,12 @@ def test_prefix_may_be_another(key_pair: KeyPair, forger: Forger) -> None:
     ResourceServer(app, config_prefix="API_")
 
     assert answer(app, require_scope()(show_good), forger.sign()).status_code == 200
+
+
+def test_url_of_a_key_set_may_have_a_query() -> None:
+    url = "https://login.example.com/keys?p=sign-in"
+
+    assert Issuer(ISSUER, jwks_url=url).jwks_url == url
 
 
 def test_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
