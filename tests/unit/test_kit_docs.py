@@ -16,7 +16,7 @@ from flask_resource_server.errors import BearerError
 from flask_resource_server.testing import TokenIssuer
 from flask_resource_server.tokens import Issuer
 from tests.servers import ROOT
-from tests.unit.test_extension import BAD_SETTINGS
+from tests.unit.test_kit_settings import BAD_SETTINGS
 
 pytest_plugins = ["pytester"]
 
