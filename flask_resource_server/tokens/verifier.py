@@ -103,9 +103,10 @@ class Verifier:
         )
         if token is None or issuer is None:
             return
-        for check, fault in find_faults(token, _expect(issuer)):
+        expected = _expect(issuer)
+        for check, fault in find_faults(token, expected):
             is_accepted = is_accepted and fault is None
-            yield check.describe(_expect(issuer)), fault is None, fault or ""
+            yield check.describe(expected), fault is None, fault or ""
         if is_accepted:
             advice = "its session has ended, or it has no good `status` (STATUS_CLAIM): log in again"
             yield _REVOKED, not issuer.is_revoked(token.claims), advice
