@@ -1,7 +1,9 @@
 """Find the access token of a request, and verify it once."""
 
+import inspect
 import logging
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from flask import Request, Response, current_app, has_request_context, request
@@ -68,11 +70,29 @@ def authenticate() -> VerifiedClaims:
 
 
 def accept(token: str) -> VerifiedClaims:
-    """Verify a token, and keep its claims for the rest of the request. Raises as `authenticate` does."""
+    """Verify the current request's token, and keep its claims for the rest of the request.
+
+    Raises as `authenticate` does.
+    """
+    claims = _verify(token, refuse)
+    request.environ[_ACCEPTED] = current_server(), claims
+    token_accepted.send(current_app._get_current_object(), claims=claims)  # type: ignore[attr-defined]
+    return claims
+
+
+def verify_other(token: str) -> VerifiedClaims:
+    """Verify a token that is not the current request's: nothing is kept of it, and nothing announced.
+
+    Otherwise the request would go on under another token's identity. Raises as `authenticate` does.
+    """
+    return _verify(token, _raise)
+
+
+def _verify(token: str, refuse: Callable[[str, BearerError], NoReturn]) -> VerifiedClaims:
     server = current_server()
     try:
         claims = server.verifier.verify(token)
-        server.check_claims(claims)
+        _check_claims(server, claims)
     except RefusedToken as error:
         refuse(error.reason, InvalidToken())
     except (Undetermined, ConfigurationError) as error:  # keys are read when needed, and until they are good
@@ -80,11 +100,23 @@ def accept(token: str) -> VerifiedClaims:
         refuse("undetermined", TemporarilyUnavailable())
     except BearerError as error:
         refuse("claims_check", error)
-    server.log_problem(None)
-    if has_request_context():
-        request.environ[_ACCEPTED] = server, claims
-    token_accepted.send(current_app._get_current_object(), claims=claims)  # type: ignore[attr-defined]
     return claims
+
+
+def _check_claims(server: "ResourceServer", claims: VerifiedClaims) -> None:
+    result = server.check_claims(claims)
+    if result is not None:  # `return False` is meant to refuse, and a coroutine to be awaited: neither would
+        if inspect.iscoroutine(result):
+            result.close()  # else Python warns that nobody awaited it
+        raise RuntimeError(
+            f"check_claims returned a value of type {type(result).__name__}: it must return None, and raise "
+            "InvalidToken, Forbidden or InsufficientScope to refuse a token; one that awaits must be a "
+            "function made with `async def`"
+        )
+
+
+def _raise(_reason: str, error: BearerError) -> NoReturn:
+    raise error from None
 
 
 def refuse(reason: str, error: BearerError) -> NoReturn:

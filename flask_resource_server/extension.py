@@ -2,19 +2,20 @@
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flask import Flask
 
 from flask_resource_server import authentication, explain_token, jwt_extended, protected_resource
+from flask_resource_server.problem_log import ProblemLog
 from flask_resource_server.settings import read_settings
 from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.verifier import Verifier
 
 _logger = logging.getLogger(__name__)
 
-CheckClaims = Callable[[VerifiedClaims], object]
+CheckClaims = Callable[[VerifiedClaims], Awaitable[None] | None]
 CurrentScopes = Callable[[VerifiedClaims], frozenset[str]]
 
 
@@ -25,8 +26,9 @@ class ResourceServer:
     `app.config` under `config_prefix`: see docs/kit.md.
 
     `check_claims` is the service's own check on a token that is good in every other respect: it raises
-    `InvalidToken` (401), `Forbidden` or `InsufficientScope` (403). `current_scopes` says which scopes count,
-    for a service that knows what the token's holder may do by now; without it, those that were granted.
+    `InvalidToken` (401), `Forbidden` or `InsufficientScope` (403), and otherwise returns None. It may be an
+    `async def` function. `current_scopes` says which scopes count, for a service that knows what the token's
+    holder may do by now; without it, those that were granted.
 
     Nothing is fetched, read or started before the first request that needs it. Raises `ConfigurationError`.
     """
@@ -48,7 +50,6 @@ class ResourceServer:
         self.current_scopes: CurrentScopes = current_scopes or (lambda claims: claims.scopes)
         self._prefix = config_prefix
         self._settings = settings
-        self._problem: str | None = None  # that was logged last
         if app is not None:
             self.init_app(app)
 
@@ -70,7 +71,7 @@ class ResourceServer:
             further = copy.copy(self)
             del further.verifier
             return further.protect(app, verifier, resource)
-        self._problem = None
+        self._problems = ProblemLog()
         self.verifier, self.resource = verifier, resource
         # An `async def` that nobody awaits would refuse nothing.
         self.check_claims = app.ensure_sync(self.check_claims)
@@ -98,12 +99,10 @@ class ResourceServer:
         """Return by name what tells the seconds since a fetched document was current, for metrics."""
         return _of_all(self.verifier, "ages")
 
-    def log_problem(self, problem: str | None) -> None:
-        """Log why tokens cannot be verified, once until that changes; None: they can be."""
-        if problem != self._problem:  # and not for each request, which anybody can send
-            self._problem = problem
-            if problem:
-                _logger.error("tokens cannot be verified: %s", problem)
+    def log_problem(self, problem: str) -> None:
+        """Log why a token cannot be verified, each problem at most once a minute."""
+        if self._problems.is_due(problem):
+            _logger.error("tokens cannot be verified: %s", problem)
 
     def check_startup(self) -> None:
         """Raise `ConfigurationError` if a key file is missing or unfit. Fetches nothing, starts no thread.

@@ -9,7 +9,13 @@ from flask.typing import ResponseReturnValue
 from flask_jwt_extended import JWTManager
 from flask_jwt_extended.exceptions import JWTExtendedException, NoAuthorizationError
 
-from flask_resource_server.authentication import accept, announce, announce_if_answered, read_bearer_token
+from flask_resource_server.authentication import (
+    accept,
+    announce,
+    announce_if_answered,
+    read_bearer_token,
+    verify_other,
+)
 from flask_resource_server.errors import BearerError, InvalidToken, Unauthorized
 from flask_resource_server.tokens.keys import ALGORITHM
 
@@ -70,7 +76,7 @@ class _Manager(JWTManager):
         token = environ[_TOKEN_IN_WSGI] if is_of_request else encoded_token
         if token is None:
             return _NoClaims()
-        claims = accept(token)
+        claims = accept(token) if is_of_request else verify_other(token)
         return {"type": "access", "fresh": False} | claims.to_dict()  # which flask-jwt-extended relies on
 
 

@@ -25,7 +25,8 @@ class Settings:
 def read_settings(app: Flask, prefix: str, given: Mapping[str, Any]) -> Settings:
     """Return the settings: those `given`, else the configuration's under `prefix`.
 
-    Raises `ConfigurationError`, for a name that is not known too: it may be a misspelled one.
+    None and an empty string, as in a variable without a value, count as not set. Raises `ConfigurationError`,
+    for a name that is not known too: it may be a misspelled one.
     """
     configured = {
         name.removeprefix(prefix).lower(): value
@@ -34,7 +35,9 @@ def read_settings(app: Flask, prefix: str, given: Mapping[str, Any]) -> Settings
     }
     _check_names(configured, prefix)
     _check_names(given, "")
-    values = {name: value for name, value in {**configured, **given}.items() if value is not None}
+    values = {
+        name: value for name, value in {**configured, **given}.items() if value is not None and value != ""
+    }
     resource = values.pop("resource", None)
     if resource is None:
         raise ConfigurationError(f"{prefix}RESOURCE is not set: set it to this service's own URL")

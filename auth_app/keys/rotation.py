@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from auth_app.keys.revoked_keys import describe, read_record
 from auth_app.keys.signing_key import NOT_PUBLISHED, read_private_key
 from auth_app.settings import AuthSettings
-from flask_resource_server.documents.files import lock, replace_file, sync_folder
+from flask_resource_server.documents.files import replace_file, sync_folder
+from flask_resource_server.documents.locks import lock
 from flask_resource_server.tokens.checks import LEEWAY
 from flask_resource_server.tokens.keys import MINIMUM_BITS, UnusableKey, read_key_file
 

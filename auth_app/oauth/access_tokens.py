@@ -9,9 +9,10 @@ from auth_app.accounts.sessions import is_revoked
 from auth_app.current import current_public_keys, current_settings
 from auth_app.errors import InvalidTarget
 from auth_app.keys.signing import sign_jwt
-from flask_resource_server.tokens.checks import MAXIMUM_LENGTH, TOKEN_TYPE
+from flask_resource_server.tokens.checks import MAXIMUM_LENGTH
 from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.issuers import TrustedIssuer
+from flask_resource_server.tokens.profiles import TOKEN_TYPE
 from flask_resource_server.tokens.verifier import RefusedToken, Verifier
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from flask_resource_server.documents.locks import HAS_PROCESS_LOCKS
-from flask_resource_server.documents.locks import lock as lock  # callers expect it here
 from flask_resource_server.documents.processes import PerProcess
 from flask_resource_server.exceptions import ConfigurationError
 

@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from flask_resource_server.tokens.jws import UnverifiedJws
 from flask_resource_server.tokens.keys import ALGORITHM
 from flask_resource_server.tokens.profiles import PROFILES, RFC9068, Profile
-from flask_resource_server.tokens.profiles import TOKEN_TYPE as TOKEN_TYPE
 
 LEEWAY = 10  # seconds that two clocks may differ
 MAXIMUM_LIFETIME = RFC9068.maximum_lifetime  # seconds from `iat` to `exp`

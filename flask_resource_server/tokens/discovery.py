@@ -47,13 +47,14 @@ class MetadataSource:
         for url in (self.url, *self._others):
             try:
                 document = parse_object(self._fetcher.fetch(url))
-            except RefusedFetch as error:  # there is nothing at this address
-                refusal = error
+            # Nothing is at this address, or a single-page application, which answers with itself everywhere.
+            except (RefusedFetch, ValueError) as error:
+                problem = f"{type(error).__name__}: {error}"
             else:
                 return self._read(document, url)
         raise UnusableMetadata(
-            f"neither {self.url} nor {self._others[0]} is there ({refusal}): set ISSUER to the URL of an "
-            "authorization server"
+            f"there is no metadata at {self.url} or {self._others[0]} ({problem}): set ISSUER to the URL of "
+            "an authorization server"
         )
 
     def _read(self, document: dict[str, object], url: str) -> Metadata:

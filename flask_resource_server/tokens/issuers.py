@@ -78,9 +78,10 @@ class Issuer:
 
     def __post_init__(self) -> None:
         check_url("ISSUER", self.url, may_end_in_slash=True)
-        for name in ("jwks_url", "status_lists_url"):
-            if (url := getattr(self, name)) is not None:
-                check_url(name.upper(), url, may_have_query=True)
+        if self.jwks_url is not None:
+            check_url("JWKS_URL", self.jwks_url, may_have_query=True)  # such as ?appid= of Entra ID
+        if self.status_lists_url is not None:
+            check_url("STATUS_LISTS_URL", self.status_lists_url)
         sources = [name.upper() for name in _KEY_SOURCES if getattr(self, name) is not None]
         if len(sources) > 1:
             raise ConfigurationError(f"{' and '.join(sources)} are both set: keep one of them")
@@ -123,8 +124,9 @@ class Issuer:
     def _open_keys(self, discovery: Discovery) -> PublicKeys:
         if self.public_keys is not None:
             return self.public_keys
-        if self.public_key or self.public_key_file:
-            file = Path(self.public_key_file) if self.public_key_file else None
+        # An empty one too: parsing refuses it, whereas passing over it would trust keys that are fetched.
+        if self.public_key is not None or self.public_key_file is not None:
+            file = None if self.public_key_file is None else Path(self.public_key_file)
             return open_keys(self.public_key, file, "PUBLIC_KEY")
         _warn_without_tls(self.jwks_url or self.url)
         source = KeySetSource(self.jwks_url or discovery, self.jwks_refresh, proxy=self.proxy)

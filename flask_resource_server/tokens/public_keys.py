@@ -176,8 +176,8 @@ def open_keys(text: str | None, file: Path | None, setting: str) -> PublicKeys:
 
     Text is parsed at once; a file is read when it is first needed. Raises `UnusableKey`.
     """
-    if text:
+    if text is not None:
         # An environment file often cannot hold line breaks and spells them out.
         return FixedKeys(parse_public_keys(text.replace("\\n", "\n"), setting))
-    assert file
+    assert file is not None
     return FollowedKeys(FollowedFile(file, read_key_file))

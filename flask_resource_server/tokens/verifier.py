@@ -60,6 +60,8 @@ class Verifier:
         if token is None:
             raise RefusedToken("form")
         issuer = self._find_issuer(token)
+        if len(text) > issuer.profile.maximum_length:
+            raise RefusedToken("form")
         for check, fault in find_faults(token, _expect(issuer)):
             if fault:
                 raise RefusedToken(check.reason)
@@ -77,7 +79,7 @@ class Verifier:
         return self._by_url.get(name, self.issuers[0]) if isinstance(name, str) else self.issuers[0]
 
     def _parse(self, text: str) -> UnverifiedJws | None:
-        if len(text) > self.maximum_length:
+        if len(text) > self.maximum_length:  # the issuer is not known yet, whose own limit may be lower
             return None
         try:
             return parse_jws(text)
@@ -91,18 +93,20 @@ class Verifier:
         `Undetermined`, `ConfigurationError`.
         """
         token = self._parse(text)
+        issuer = self._find_issuer(token) if token else None
+        limit = issuer.profile.maximum_length if issuer else self.maximum_length
+        is_accepted = token is not None and len(text) <= limit
         yield (
-            f"three parts in base64url, JSON in UTF-8, {self.maximum_length} characters at most",
-            token is not None,
+            f"three parts in base64url, JSON in UTF-8, {limit} characters at most",
+            is_accepted,
             "copy the whole token, without quotes, spaces and the word Bearer",
         )
-        if token is None:
+        if token is None or issuer is None:
             return
-        issuer = self._find_issuer(token)
-        is_accepted = True
-        for check, fault in find_faults(token, _expect(issuer)):
+        expected = _expect(issuer)
+        for check, fault in find_faults(token, expected):
             is_accepted = is_accepted and fault is None
-            yield check.describe(_expect(issuer)), fault is None, fault or ""
+            yield check.describe(expected), fault is None, fault or ""
         if is_accepted:
             advice = "its session has ended, or it has no good `status` (STATUS_CLAIM): log in again"
             yield _REVOKED, not issuer.is_revoked(token.claims), advice

@@ -192,21 +192,33 @@ def test_types_are_there_for_the_service(installed: Installed, tmp_path: Path) -
     assert "VerifiedClaims | None" in said or "Union[" in said
 
 
-def test_clone_can_be_installed_by_its_address(tmp_path: Path) -> None:
-    clone = f"flask-resource-server @ git+file://{ROOT}"
-    command = [
-        sys.executable,
-        "-m",
-        "uv",
-        "--quiet",
-        "pip",
-        "install",
-        "--no-deps",
-        "--target",
-        str(tmp_path),
-        clone,
-    ]
-    subprocess.run(command, check=True, timeout=300)
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clone") / "repository"
+    subprocess.run(["git", "clone", "--quiet", f"file://{ROOT}", str(folder)], check=True, timeout=120)
+    return folder
+
+
+KIT = (ROOT / "docs/kit.md").read_text()
+REQUIREMENTS = {
+    "README.md": re.findall(r'^pip install "(.*?)" gunicorn$', README, re.MULTILINE),
+    "docs/kit.md": re.findall(r'^pip install "(.*?)"$', KIT, re.MULTILINE),
+    "a requirements file": ["flask-resource-server @ git+file://$PWD"],
+}
+
+
+@pytest.mark.parametrize("installer", [["pip"], ["uv", "pip"]], ids=" ".join)
+@pytest.mark.parametrize("requirements", REQUIREMENTS.values(), ids=REQUIREMENTS)
+def test_clone_can_be_installed_by_its_address(
+    requirements: list[str], installer: list[str], clone: Path, tmp_path: Path
+) -> None:
+    (requirement,) = requirements
+    for placeholder in ("$PWD", "/path/to/a/clone/of/this/repository"):
+        requirement = requirement.replace(placeholder, str(clone))
+    assert str(clone) in requirement
+    install = [sys.executable, "-m", *installer, "install", "--quiet", "--no-deps", "--target", str(tmp_path)]
+
+    subprocess.run([*install, requirement], check=True, timeout=300)
 
     assert (tmp_path / "flask_resource_server/extension.py").exists()
     assert not (tmp_path / "shared").exists()

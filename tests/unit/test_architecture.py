@@ -117,6 +117,21 @@ def test_layers_of_the_kit_import_one_way(path: Path) -> None:
         assert not {module for module in own if layer_of(module) > layer}
 
 
+def test_names_are_imported_from_where_they_are_defined() -> None:
+    """Only `__init__.py` imports a name for others, which mypy wants written as `name as name`."""
+    reexports = {
+        str(path): alias.name
+        for path in FILES
+        if path.name != "__init__.py"
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name == alias.asname
+    }
+
+    assert reexports == {}
+
+
 def test_nothing_imports_what_makes_tokens_for_tests() -> None:
     testing = {"flask_resource_server.testing", "flask_resource_server.pytest_plugin"}
     importers = {str(path) for path in FILES if modules_imported(path) & testing}

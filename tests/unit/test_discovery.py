@@ -74,6 +74,45 @@ def test_keys_are_found_by_the_issuers_url(at: str, path: str, issuer: Issuer, k
         assert get(client, forge(key_pair, f"{url}x")) == 401
 
 
+HTML = b"<!doctype html><title>Sign in</title>"
+
+
+@pytest.mark.parametrize("body", [HTML, b"", b"null"], ids=repr)
+def test_page_at_the_first_address_does_not_hide_the_second(
+    body: bytes, issuer: Issuer, key_pair: KeyPair
+) -> None:
+    """A single-page application answers 200 with itself to whatever it does not know."""
+    url = publish(issuer, key_pair, at=OIDC)
+    issuer.pages[RFC8414] = body
+
+    with open_service(issuer=url) as client:
+        assert get(client, forge(key_pair, url)) == 200
+
+
+def test_page_at_both_addresses_is_named(
+    issuer: Issuer, key_pair: KeyPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = origin(issuer)
+    issuer.pages |= {RFC8414: HTML, OIDC: HTML}
+
+    with open_service(issuer=url) as client:
+        assert get(client, forge(key_pair, url)) == 503
+
+    assert f"there is no metadata at {url}{RFC8414} or {url}{OIDC} (JSONDecodeError: Expecting" in caplog.text
+    assert "set ISSUER to the URL of an authorization server" in caplog.text
+
+
+@pytest.mark.parametrize("status", [301, 500])
+def test_only_what_the_issuer_does_not_have_is_looked_for_elsewhere(
+    status: int, issuer: Issuer, key_pair: KeyPair
+) -> None:
+    url = publish(issuer, key_pair, at=OIDC)
+    issuer.missing = status
+
+    with open_service(issuer=url) as client:
+        assert get(client, forge(key_pair, url)) == 503
+
+
 BAD_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "another issuer": ({"issuer": "https://evil.example.com"}, "set ISSUER to the issuer's URL exactly"),
     "no issuer": ({"issuer": None}, "is the metadata of None"),

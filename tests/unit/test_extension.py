@@ -1,16 +1,14 @@
-"""The kit as a Flask extension: its settings, and what it gives to views."""
+"""The kit as a Flask extension: what it gives to views."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
-from flask_jwt_extended import jwt_required
+from flask_jwt_extended import decode_token, jwt_required
 
 from flask_resource_server import (
-    ConfigurationError,
     Forbidden,
     InsufficientScope,
     InvalidToken,
@@ -24,7 +22,6 @@ from flask_resource_server import (
     token_accepted,
     token_refused,
 )
-from flask_resource_server.tokens.profiles import KEYCLOAK
 from tests.conftest import KeyPair, bearer
 from tests.forger import COURSES, ISSUER, Forger
 
@@ -35,17 +32,6 @@ def show_good() -> str:
 
 READ = {"scope": "courses:read"}
 BOTH = {"scope": "courses:read courses:write"}
-
-
-@pytest.fixture
-def make_app(key_pair: KeyPair) -> Callable[..., Flask]:
-    def make(**settings: Any) -> Flask:
-        app = Flask("service")
-        defaults = {"issuer": ISSUER, "resource": COURSES, "public_key_file": key_pair.public_file}
-        ResourceServer(app, **{**defaults, **settings})
-        return app
-
-    return make
 
 
 def answer(app: Flask, view: Callable[..., Any], token: str | None) -> Any:
@@ -157,6 +143,56 @@ def test_client_cannot_say_that_its_token_was_accepted(make_app: Callable[..., F
     assert app.test_client().get("/", headers=forged).status_code == 401
 
 
+def test_other_token_that_a_view_decodes_is_not_that_of_the_request(
+    make_app: Callable[..., Flask], forger: Forger
+) -> None:
+    app = make_app()
+    other = forger.sign(sub="other")
+
+    def decode() -> dict[str, Any]:
+        return {"decoded": decode_token(other)["sub"], "reader": current_subject()}
+
+    app.add_url_rule("/open", view_func=decode)
+    guarded = answer(app, require_scope()(decode), forger.sign())
+
+    assert guarded.json == {"decoded": "other", "reader": forger.subject}
+    assert app.test_client().get("/open").json == {"decoded": "other", "reader": None}
+
+
+def test_other_token_that_a_view_decodes_gives_no_access(
+    make_app: Callable[..., Flask], forger: Forger
+) -> None:
+    app = make_app()
+    other = forger.sign(**READ)
+
+    def decode() -> str:
+        decode_token(other)
+        return require_scope("courses:read")(show_good)()
+
+    assert answer(app, decode, None).status_code == 401
+
+
+def test_other_token_that_a_view_decodes_is_not_announced(
+    make_app: Callable[..., Flask], forger: Forger
+) -> None:
+    app = make_app()
+    announced = list[Any]()
+
+    def decode() -> str:
+        decode_token(forger.sign())
+        with pytest.raises(InvalidToken):
+            decode_token(forger.sign(iss="http://b"))
+        return "good"
+
+    def announce(_app: Flask, **said: Any) -> None:
+        announced.append(said)
+
+    with token_accepted.connected_to(announce, app), token_refused.connected_to(announce, app):
+        assert answer(app, decode, None).text == "good"
+
+    assert announced == []
+
+
 CHECKS: dict[str, tuple[Exception, int, str]] = {
     "401": (InvalidToken("Your tenant was closed."), 401, "invalid_token"),
     "403": (Forbidden("Your tenant was closed."), 403, "forbidden"),
@@ -185,6 +221,35 @@ def test_own_check_on_claims(
 
     assert (refused.status_code, refused.json["error"]) == (status, error)
     assert accepted.text == "good"
+
+
+async def refuse_later(_claims: VerifiedClaims) -> None:
+    raise Forbidden
+
+
+class AsynchronousCheck:
+    async def __call__(self, claims: VerifiedClaims) -> None:
+        await refuse_later(claims)
+
+
+RESULTS: dict[str, tuple[Any, str]] = {
+    "False": (lambda _claims: False, "bool"),
+    "True": (lambda _claims: True, "bool"),
+    "claims": (lambda claims: claims, "VerifiedClaims"),
+    "coroutine": (lambda claims: refuse_later(claims), "coroutine"),
+    "asynchronous object": (AsynchronousCheck(), "coroutine"),
+}
+
+
+@pytest.mark.parametrize(("check", "kind"), RESULTS.values(), ids=RESULTS)
+def test_own_check_that_returns_something_is_a_mistake(
+    check: Any, kind: str, make_app: Callable[..., Flask], forger: Forger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever wrote it expects a result to refuse the token, or a coroutine to be awaited."""
+    app = make_app(check_claims=check)
+
+    assert answer(app, require_scope()(show_good), forger.sign()).status_code == 500
+    assert f"check_claims returned a value of type {kind}" in caplog.text
 
 
 def test_scopes_by_what_the_holder_may_do_now(make_app: Callable[..., Flask], forger: Forger) -> None:
@@ -232,94 +297,6 @@ def test_signals_announce_what_became_of_tokens(make_app: Callable[..., Flask], 
     assert refused == [(app, reason) for reason in ("missing", "form", "scope", "iss")]
 
 
-BAD_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
-    "no issuer": ({"issuer": None}, "OAUTH_ISSUER is not set: set it to the URL"),
-    "no resource": ({"resource": None}, "OAUTH_RESOURCE is not set: set it to this service's own URL"),
-    "issuer no URL": ({"issuer": "login"}, "ISSUER must be an absolute URL"),
-    "issuer a number": ({"issuer": 7}, "ISSUER must be an absolute URL"),
-    "issuer with a query": ({"issuer": "https://a/?b"}, "without credentials, query and fragment"),
-    "issuer with credentials": ({"issuer": "https://u:p@a"}, "without credentials"),
-    "issuer with an odd port": ({"issuer": "https://a:x"}, "ISSUER must be an absolute URL"),
-    "resource with a slash": ({"resource": "https://a/"}, "RESOURCE must not end with a slash"),
-    "an unknown name": ({"isuer": "https://a"}, "isuer: no such setting; did you mean issuer?"),
-    "two sources of keys": ({"jwks_url": "https://a"}, "PUBLIC_KEY_FILE and JWKS_URL are both set"),
-    "no such choice": ({"status_claim": "no"}, "STATUS_CLAIM is 'no': set it to one of optional, required"),
-    "no such profile": ({"profile": "lax"}, "PROFILE is 'lax': set it to one of rfc9068, keycloak"),
-    "a time of nothing": ({"jwks_refresh": 0}, "JWKS_REFRESH must be a number of seconds above 0"),
-    "a time in words": ({"jwks_cooldown": "10"}, "JWKS_COOLDOWN must be a number of seconds above 0"),
-    "both ways": ({"issuers": [{"url": "https://a"}]}, "are both set: put"),
-    "a private key": ({"public_key_file": None, "public_key": "-----BEGIN PRIVATE KEY-----"}, "private key"),
-}
-
-
-@pytest.mark.parametrize(("settings", "said"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
-def test_bad_settings_are_refused(
-    settings: dict[str, Any], said: str, make_app: Callable[..., Flask]
-) -> None:
-    with pytest.raises(ConfigurationError) as refusal:
-        make_app(**settings)
-
-    assert said in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    "issuers", [[], [{}], ["https://a"], [{"url": "https://a"}] * 2, [{"url": "https://a", "x": 1}]], ids=str
-)
-def test_bad_issuers_are_refused(issuers: list[Any]) -> None:
-    with pytest.raises(ConfigurationError, match="ISSUERS"):
-        ResourceServer(Flask("service"), resource=COURSES, issuers=issuers)
-
-
-def test_settings_stand_in_the_configuration(key_pair: KeyPair, forger: Forger) -> None:
-    app = Flask("service")
-    app.config.update(
-        OAUTH_ISSUER=ISSUER, OAUTH_RESOURCE=COURSES, OAUTH_PUBLIC_KEY_FILE=str(key_pair.public_file)
-    )
-    ResourceServer(app)
-
-    assert answer(app, require_scope()(show_good), forger.sign()).status_code == 200
-
-
-def test_misspelled_setting_is_refused(key_pair: KeyPair) -> None:
-    app = Flask("service")
-    app.config["OAUTH_STATUS_CLAIMS"] = "required"
-
-    with pytest.raises(
-        ConfigurationError, match=r"OAUTH_STATUS_CLAIMS: no such setting; did you mean OAUTH_STATUS_CLAIM\?"
-    ):
-        ResourceServer(app, issuer=ISSUER, resource=COURSES)
-
-
-def test_prefix_may_be_another(key_pair: KeyPair, forger: Forger) -> None:
-    app = Flask("service")
-    app.config.update(
-        OAUTH_CREDENTIALS="somebody else's",
-        API_ISSUER=ISSUER,
-        API_RESOURCE=COURSES,
-        API_PUBLIC_KEY_FILE=key_pair.public_file,
-    )
-    ResourceServer(app, config_prefix="API_")
-
-    assert answer(app, require_scope()(show_good), forger.sign()).status_code == 200
-
-
-def test_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ISSUER", "OAUTH_ISSUER", "RESOURCE", "OAUTH_RESOURCE"):
-        monkeypatch.setenv(name, "https://a")
-
-    with pytest.raises(ConfigurationError, match="OAUTH_RESOURCE is not set"):
-        ResourceServer(Flask("service"))
-
-
-def test_profile_may_be_a_changed_one(
-    key_pair: KeyPair, forger: Forger, make_app: Callable[..., Flask]
-) -> None:
-    app = make_app(profile=replace(KEYCLOAK, maximum_lifetime=86_400))
-    token = forger.sign({"typ": "JWT"}, typ="Bearer", azp="app")
-
-    assert answer(app, require_scope()(show_good), token).status_code == 200
-
-
 def test_second_init_app_is_refused(make_app: Callable[..., Flask]) -> None:
     app = make_app()
 
@@ -348,18 +325,6 @@ def test_view_of_another_application_says_what_is_missing() -> None:
         app.test_client().get("/")
 
 
-@pytest.mark.parametrize(
-    ("issuer", "lines"),
-    [("https://auth.example.com", 0), ("http://127.0.0.1:8081", 0), ("http://auth.internal:8081", 1)],
-)
-def test_issuer_without_tls_is_warned_of(
-    issuer: str, lines: int, make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
-) -> None:
-    make_app(issuer=issuer, public_key_file=None)
-
-    assert caplog.text.count("without TLS") == lines
-
-
 def test_problem_is_logged_once_and_not_for_each_request(
     make_app: Callable[..., Flask], forger: Forger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -370,3 +335,27 @@ def test_problem_is_logged_once_and_not_for_each_request(
 
     assert answers == [503] * 6
     assert caplog.text.count("tokens cannot be verified") == 1
+
+
+def test_problem_of_one_issuer_is_logged_once_while_others_alternate_with_it(
+    key_pair: KeyPair, forger: Forger, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = [f"https://{name}.example.com" for name in ("one", "two")]
+    app = Flask("service")
+    ResourceServer(
+        app,
+        resource=COURSES,
+        issuers=[
+            {"url": ISSUER, "public_key_file": key_pair.public_file},
+            *({"url": url, "public_key_file": tmp_path / url[8:11]} for url in broken),
+        ],
+    )
+    app.add_url_rule("/", view_func=require_scope()(show_good))
+    tokens = [forger.sign(iss=url) for url in (ISSUER, *broken)]
+
+    answers = [
+        app.test_client().get("/", headers=bearer(token)).status_code for _ in range(3) for token in tokens
+    ]
+
+    assert answers == [200, 503, 503] * 3
+    assert caplog.text.count("tokens cannot be verified") == 2

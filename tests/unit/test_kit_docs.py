@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from flask import Flask
 
 import flask_resource_server
+from flask_resource_server import signals
 from flask_resource_server.errors import BearerError
 from flask_resource_server.testing import TokenIssuer
 from flask_resource_server.tokens import Issuer
 from tests.servers import ROOT
-from tests.unit.test_extension import BAD_SETTINGS
+from tests.unit.test_kit_settings import BAD_SETTINGS
 
 pytest_plugins = ["pytester"]
 
@@ -107,6 +108,15 @@ def test_signals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
         flask_resource_server.token_refused.disconnect(module.count_refusal)
 
     assert capsys.readouterr().out == "refused: missing\n"
+
+
+def test_reasons_of_refusals_are_all_named() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "flask_resource_server").rglob("*.py"))
+    sent = set(re.findall(r"(?:refuse|announce|announce_if_answered|_respond|RefusedToken)\(\"(\w+)\"", code))
+    sentence = re.search(r"\(tokens/checks\.py\), or ([a-z_,\s]+)", signals.__doc__ or "")
+    assert sentence
+
+    assert set(re.findall(r"\w+", sentence[1])) == sent
 
 
 def test_settings_are_all_named_with_their_defaults() -> None:

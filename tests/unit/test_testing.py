@@ -1,7 +1,5 @@
 """The kit's tokens for tests: what an application accepts and refuses with them, without an issuer."""
 
-from collections.abc import Iterator
-
 import pytest
 from flask import Flask
 
@@ -9,7 +7,7 @@ from flask_resource_server import ResourceServer, current_subject, require_scope
 from flask_resource_server.testing import TokenIssuer
 from tests.conftest import bearer
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "flask_resource_server.pytest_plugin"]
 
 
 def make_app() -> Flask:
@@ -27,17 +25,6 @@ def make_app() -> Flask:
 @pytest.fixture
 def app() -> Flask:
     return make_app()
-
-
-@pytest.fixture(scope="module")
-def issuer() -> TokenIssuer:
-    return TokenIssuer()
-
-
-@pytest.fixture
-def tokens(app: Flask, issuer: TokenIssuer) -> Iterator[TokenIssuer]:
-    with issuer.trusted_by(app):
-        yield issuer
 
 
 def get(app: Flask, token: str) -> int:
@@ -83,14 +70,14 @@ def test_token_of_another_test_issuer_is_refused(app: Flask, tokens: TokenIssuer
     assert get(app, other.issue(scopes=["reports:read"])) == 401
 
 
-def test_application_trusts_its_own_issuer_again_afterwards(app: Flask, issuer: TokenIssuer) -> None:
+def test_application_trusts_its_own_issuer_again_afterwards(app: Flask, token_issuer: TokenIssuer) -> None:
     before = app.extensions["flask_resource_server"].verifier
-    with issuer.trusted_by(app):
-        token = issuer.issue(scopes=["reports:read"])
+    with token_issuer.trusted_by(app):
+        token = token_issuer.issue(scopes=["reports:read"])
         assert get(app, token) == 200
 
     assert app.extensions["flask_resource_server"].verifier is before
-    assert issuer.audience is None
+    assert token_issuer.audience is None
 
 
 def test_plugin_gives_the_fixture(pytester: pytest.Pytester) -> None:

@@ -1,10 +1,14 @@
 """What the verifier asks of the keys that it is given."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from flask_resource_server.tokens import TrustedIssuer, Verifier
+from flask_resource_server.tokens import Profile, RefusedToken, TrustedIssuer, Verifier
+from flask_resource_server.tokens.checks import CHECKS
+from flask_resource_server.tokens.profiles import RFC9068
 from tests.forger import COURSES, ISSUER, Forger
 
 
@@ -29,10 +33,44 @@ class KeysOnDemand(Mapping[str, RSAPublicKey]):
         return len(self._known)
 
 
+def trust(keys: Mapping[str, RSAPublicKey], url: str = ISSUER, profile: Profile = RFC9068) -> TrustedIssuer:
+    return TrustedIssuer(url, frozenset([COURSES]), keys, lambda _: False, profile)
+
+
 def test_key_is_looked_up_even_if_it_is_not_known_yet(forger: Forger) -> None:
     keys = KeysOnDemand(forger.kid, forger.key.public_key())
 
-    issuer = TrustedIssuer(ISSUER, frozenset([COURSES]), keys, lambda _: False)
-    claims = Verifier(issuer).verify(forger.sign())
+    claims = Verifier(trust(keys)).verify(forger.sign())
 
     assert claims["sub"] == forger.subject
+
+
+OTHER = "https://other.example.com"
+LONGER = replace(RFC9068, maximum_length=2 * RFC9068.maximum_length)
+
+
+@pytest.fixture
+def long_token(forger: Forger) -> str:
+    return forger.sign(filler="x" * RFC9068.maximum_length)
+
+
+def test_length_of_one_issuers_tokens_is_not_allowed_to_another(forger: Forger, long_token: str) -> None:
+    keys = {forger.kid: forger.key.public_key()}
+    verifier = Verifier(trust(keys), trust(keys, OTHER, LONGER))
+
+    with pytest.raises(RefusedToken) as refusal:
+        verifier.verify(long_token)
+
+    assert refusal.value.reason == "form"
+    (check, is_passed, _advice), *others = verifier.explain(long_token)
+    assert not is_passed
+    assert check.endswith(f", {RFC9068.maximum_length} characters at most")
+    assert [is_passed for _check, is_passed, _advice in others] == [True] * len(CHECKS)
+
+
+def test_issuers_tokens_may_be_as_long_as_its_own_profile_says(forger: Forger, long_token: str) -> None:
+    keys = {forger.kid: forger.key.public_key()}
+    verifier = Verifier(trust(keys, OTHER), trust(keys, profile=LONGER))
+
+    assert verifier.verify(long_token).subject == forger.subject
+    assert all(is_passed for _check, is_passed, _advice in verifier.explain(long_token))

@@ -1,0 +1,35 @@
+"""Remember which problems were logged lately, so that not every request that meets one logs it."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from flask_resource_server.documents.processes import PerProcess
+
+INTERVAL = 60  # seconds from one line about a problem to the next
+MAXIMUM = 100  # problems that are remembered
+
+
+class ProblemLog:
+    """The problems that were logged during the last minute. Safe for threads and forks.
+
+    Anybody can send requests that meet a problem, and several problems in turn, such as those of two issuers.
+    `clock` returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = PerProcess(threading.Lock)
+        self._logged_at: dict[str, float] = {}  # by problem, the oldest first
+
+    def is_due(self, problem: str) -> bool:
+        """Tell whether to log a problem now; it then counts as logged."""
+        with self._lock.get():
+            now = self._clock()
+            if now - self._logged_at.get(problem, float("-inf")) < INTERVAL:
+                return False
+            self._logged_at.pop(problem, None)
+            if len(self._logged_at) >= MAXIMUM:
+                del self._logged_at[next(iter(self._logged_at))]
+            self._logged_at[problem] = now
+            return True
