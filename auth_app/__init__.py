@@ -10,7 +10,18 @@ from auth_app.accounts.sessions import is_revoked
 from auth_app.keys.revoked_keys import RevokedKeys, UnrevokedKeys
 from auth_app.keys.signing_key import open_signing_key
 from auth_app.models import User
-from auth_app.oauth import introspect, revoke, status_lists, token, well_known
+from auth_app.oauth import (
+    authorize,
+    backchannel_logout,
+    introspect,
+    logout,
+    revoke,
+    status_lists,
+    token,
+    userinfo,
+    well_known,
+)
+from auth_app.pages import account, rendering, sign_in
 from auth_app.settings import AuthSettings
 from flask_resource_server import ResourceServer
 from flask_resource_server.tokens import TrustedIssuer, Verifier
@@ -21,7 +32,7 @@ from shared.settings import load_settings
 from shared.startup import add_check, refusal
 
 # What scripts of other origins may use. Introspection is not among them: it needs a client's secret.
-API_PATHS = ("/token", "/revoke", "/users(/.*)?")
+API_PATHS = ("/token", "/userinfo", "/revoke", "/users(/.*)?")
 
 
 def create_app(settings: AuthSettings | None = None) -> Flask:
@@ -39,7 +50,9 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
         audit.init_app()
         cli.init_app(app)
         status_lists.init_app(app)
-        for module in (token, revoke, introspect, users_api):
+        backchannel_logout.init_app(app)
+        rendering.init_app(app, settings)
+        for module in (authorize, token, userinfo, logout, revoke, introspect, users_api, sign_in, account):
             app.register_blueprint(module.blueprint)
         well_known.init_app(app, settings.issuer)
         _add_keys(app, settings)

@@ -1,7 +1,8 @@
 """Read the settings of the authorization server from its environment."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
@@ -34,6 +35,14 @@ class AuthSettings(Settings):
     sessions_per_user: int = Field(
         default=100, gt=0, description="Live sessions of one user; a login beyond ends the oldest."
     )
+    browser_session_idle: int = Field(
+        default=12 * 3600, gt=0, description="Seconds after which a browser that is not used is signed out."
+    )
+    browser_session_lifetime: int = Field(
+        default=7 * 86400,
+        gt=0,
+        description="Seconds from the sign-in after which a browser is signed out.",
+    )
     jwks_max_age: int = Field(
         default=300, gt=0, description="Seconds for which verifiers may keep the key set."
     )
@@ -42,7 +51,21 @@ class AuthSettings(Settings):
     status_list_lifetime: int = Field(
         default=3600, gt=1, description="Seconds for which a list is good where no newer one can be had."
     )
+    backchannel_logout_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_words)
+    ] = Field(default=(), description="Private networks, such as 10.0.0.0/8, to which logouts are sent too.")
+    brand_name: str = Field(default="Sign-in service", description="Whose sign-in page it is.")
+    brand_colour: str = Field(
+        default="#2f5fd0", pattern="^#[0-9a-fA-F]{6}$", description="Of the buttons, such as #2f5fd0."
+    )
+    brand_logo: Path | None = Field(default=None, description="A .svg, .png, .jpg or .webp file.")
+    page_texts_file: Path | None = Field(
+        default=None, description="A JSON object with other texts for the pages, by their names."
+    )
     self_registration: bool = False
+    password_grant: Literal["on", "off"] = Field(
+        default="on", description="Whether clients that may can log users in by their passwords."
+    )
     argon2_memory: int = Field(default=19456, le=4 * 1024 * 1024, description="In KiB.")
     argon2_passes: int = Field(default=2, gt=0, le=100)
     password_hashes_at_once: int = Field(default=2, gt=0, description="In each worker process.")

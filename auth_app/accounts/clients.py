@@ -1,35 +1,68 @@
-"""Manage confidential clients: register, change and remove them, and keep their secrets as hashes."""
+"""Manage clients: register, change and remove them, and keep their secrets as hashes."""
 
 import hmac
+import json
 import re
 import secrets
 import time
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from auth_app import audit
+from auth_app.accounts.redirect_uris import check_redirect_uri, check_web_uri
+from auth_app.accounts.roles import SCOPES
 from auth_app.accounts.session_ends import end_client_sessions, end_session
 from auth_app.accounts.sessions import hash_secret, lock_client
+from auth_app.current import current_settings
 from auth_app.database import db
-from auth_app.models import FIRST_PARTY, Client
+from auth_app.models import Client
+from flask_resource_server.tokens.key_set import parse_key_set
+from flask_resource_server.tokens.keys import UnusableKey
 from shared.errors import InvalidRequest
 
 CLIENT_ID = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 
+# How a client proves who it is (RFC 7591 section 2, `token_endpoint_auth_method`).
+SECRET, ASSERTION, NONE = "client_secret", "private_key_jwt", "none"
+
+GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials", "password")
+
 _NO_DIGEST = "-" * 64
+_DEFAULTS: dict[str, Any] = {
+    "scopes": None,
+    "resources": None,
+    "grant_types": [],
+    "redirect_uris": [],
+    "post_logout_redirect_uris": [],
+}
 
 
 def find_client(client_id: str) -> Client | None:
     """Return the client of an ID, None if there is none or it was removed."""
+    if not CLIENT_ID.fullmatch(client_id):  # PostgreSQL takes no NUL
+        return None
     return db.session.scalar(select(Client).where(Client.id == client_id, Client.removed_at.is_(None)))
+
+
+def scopes_of_client(client: Client) -> frozenset[str]:
+    """Return the scopes of the API that tokens of a client may have."""
+    return SCOPES if client.scopes is None else frozenset(client.scopes)
+
+
+def audience_of_client(client: Client) -> list[str]:
+    """Return the servers that tokens of a client may be for, in the order of the settings."""
+    audience = current_settings().audience
+    return [server for server in audience if client.resources is None or server in client.resources]
 
 
 def matches_secret(client: Client | None, secret: str) -> bool:
     """Tell whether a secret is a client's, or the one before while both are accepted, in constant time."""
     current = previous = _NO_DIGEST
-    if client:
+    if client and client.secret_hash:
         current = client.secret_hash
         if client.previous_secret_hash and (client.previous_secret_expires_at or 0) > time.time():
             previous = client.previous_secret_hash
@@ -38,15 +71,25 @@ def matches_secret(client: Client | None, secret: str) -> bool:
     return hmac.compare_digest(digest, current) | hmac.compare_digest(digest, previous)
 
 
-def add_client(client_id: str, scopes: list[str], resources: list[str]) -> str:
-    """Register a client and return its secret, which is kept nowhere. Raises `InvalidRequest`."""
+def add_client(client_id: str, auth_method: str = SECRET, **metadata: Any) -> str | None:
+    """Register a client and return its secret, which is kept nowhere; None if it has none.
+
+    `metadata` are columns of `Client`. Raises `InvalidRequest`.
+    """
     if not CLIENT_ID.fullmatch(client_id):
         raise InvalidRequest("A client ID is a small letter and up to 63 of a-z 0-9 . _ - after it.")
     # An ID is the `sub` of the client's tokens, and must not be taken for a user's (RFC 9068 section 5).
-    if client_id == FIRST_PARTY or _is_uuid(client_id):
+    if _is_uuid(client_id):
         raise InvalidRequest("This client ID is reserved.")
-    secret = secrets.token_urlsafe(32)
-    db.session.add(Client(id=client_id, secret_hash=hash_secret(secret), scopes=scopes, resources=resources))
+    secret = secrets.token_urlsafe(32) if auth_method == SECRET else None
+    client = Client(
+        id=client_id,
+        auth_method=auth_method,
+        secret_hash=hash_secret(secret) if secret else None,
+        **_DEFAULTS | metadata,
+    )
+    _check(client)
+    db.session.add(client)
     try:
         db.session.flush()
     except IntegrityError:  # the database decides, because two may come at the same time
@@ -56,36 +99,36 @@ def add_client(client_id: str, scopes: list[str], resources: list[str]) -> str:
         raise InvalidRequest(
             "A client of this ID was removed. Choose another ID: none is used twice."
         ) from None
-    audit.record_on_commit("client_added", client=client_id, scopes=scopes, resources=resources)
+    audit.record_on_commit("client_added", client=client_id, auth_method=auth_method, metadata=metadata)
     return secret
 
 
-def change_client(
-    client: Client, *, scopes: list[str] | None = None, resources: list[str] | None = None
-) -> None:
-    """Set a client's scopes and resources; what is None stays as it is. The caller commits.
+def change_client(client: Client, changes: Mapping[str, Any]) -> None:
+    """Set columns of a client. The caller commits.
 
-    Taking something away ends the client's own session, and with it the tokens that have it still. Raises
-    `InvalidClient` when the client was removed meanwhile.
+    Taking scopes or resources away ends the client's own session, and with it the tokens that have them
+    still. Raises `InvalidRequest`, and `InvalidClient` when the client was removed meanwhile.
     """
     lock_client(client)
-    before = {*client.scopes, *client.resources}
-    client.scopes = client.scopes if scopes is None else scopes
-    client.resources = client.resources if resources is None else resources
+    before = _permissions(client)
+    for name, value in changes.items():
+        setattr(client, name, value)
+    _check(client)
     db.session.flush()
-    if client.session_id and not before <= {*client.scopes, *client.resources}:
+    if client.session_id and not before <= _permissions(client):
         end_session(client.session_id, client=client.id)
-    audit.record_on_commit(
-        "client_changed", client=client.id, scopes=client.scopes, resources=client.resources
-    )
+    audit.record_on_commit("client_changed", client=client.id, changes=dict(changes))
 
 
 def replace_secret(client: Client, overlap: int) -> str:
     """Give a client another secret and return it. The one before is accepted for `overlap` seconds more.
 
-    The caller commits. Raises `InvalidClient` when the client was removed meanwhile.
+    The caller commits. Raises `InvalidRequest` for a client that has no secret, and `InvalidClient` when it
+    was removed meanwhile.
     """
     lock_client(client)
+    if client.auth_method != SECRET:
+        raise InvalidRequest(f"{client.id} has no secret: its method is {client.auth_method}.")
     secret = secrets.token_urlsafe(32)
     client.previous_secret_hash = client.secret_hash if overlap else None
     client.previous_secret_expires_at = int(time.time()) + overlap if overlap else None
@@ -105,6 +148,37 @@ def remove_client(client: Client) -> None:
     db.session.flush()
     end_client_sessions(client.id)
     audit.record_on_commit("client_removed", client=client.id)
+
+
+def _check(client: Client) -> None:
+    """Refuse metadata that cannot be used, or not safely. Raises `InvalidRequest`."""
+    for uri in [*client.redirect_uris, *client.post_logout_redirect_uris]:
+        check_redirect_uri(uri)
+    for web_uri in filter(None, (client.backchannel_logout_uri, client.jwks_uri)):
+        check_web_uri(web_uri)
+    if client.name is not None and not (client.name.isprintable() and 0 < len(client.name) <= 128):
+        raise InvalidRequest("A name is 1 to 128 printable characters.")
+    if bool(client.redirect_uris) != ("authorization_code" in client.grant_types):
+        raise InvalidRequest("A client has redirect URIs if, and only if, it may use authorization_code.")
+    if client.auth_method == NONE and "client_credentials" in client.grant_types:
+        raise InvalidRequest("A public client cannot use client_credentials: it cannot prove who it is.")
+    if (client.auth_method == ASSERTION) != bool(client.jwks or client.jwks_uri):
+        raise InvalidRequest("A client has a key set, or the URL of one, if it uses private_key_jwt.")
+    _check_jwks(client)
+
+
+def _check_jwks(client: Client) -> None:
+    if client.jwks and client.jwks_uri:
+        raise InvalidRequest("Give a key set or its URL, not both.")
+    if client.jwks:
+        try:
+            parse_key_set(json.dumps(client.jwks).encode())
+        except UnusableKey as error:
+            raise InvalidRequest(f"The key set cannot be used: {error}.") from None
+
+
+def _permissions(client: Client) -> frozenset[str]:
+    return scopes_of_client(client) | frozenset(audience_of_client(client))
 
 
 def _is_uuid(text: str) -> bool:

@@ -1,8 +1,9 @@
-"""Remember from which addresses users log in: there the failures of strangers do not hold them up."""
+"""Remember where users log in, by address and browser: there strangers' failures do not hold them up."""
 
 import hashlib
 import re
 import time
+import uuid
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import request
@@ -20,10 +21,32 @@ _WITH_PORT = re.compile(r"^(?:([0-9.]+)|\[([0-9a-f:.]+)\]):[0-9]+$", re.IGNORECA
 def remember_address(user: User) -> None:
     """Record that a user has logged in from the address of this request.
 
-    The caller has locked the user's row in this transaction, as `start_session` does, and commits.
+    The caller has locked the user's row in this transaction, as `claim_user` does, and commits.
     """
+    _remember(user, current_address())
+
+
+def remember_browser(user: User, cookie: str) -> None:
+    """Record that a user has logged in in the browser that has this cookie, as `remember_address` does.
+
+    OWASP calls it a device cookie: however many failures there are from elsewhere, its owner can log in.
+    """
+    _remember(user, key_of_browser(cookie))
+
+
+def is_known(user_id: uuid.UUID | None, key: str) -> bool:
+    """Tell whether a user has logged in lately where `key` stands for."""
+    known = select(KnownAddress.address).where(
+        KnownAddress.user_id == (user_id or uuid.UUID(int=0)),
+        KnownAddress.address == key,
+        KnownAddress.last_login_at > time.time() - KNOWN_FOR,
+    )
+    return db.session.scalar(known) is not None
+
+
+def _remember(user: User, key: str) -> None:
     now = int(time.time())
-    row = {"user_id": user.id, "address": current_address(), "last_login_at": now}
+    row = {"user_id": user.id, "address": key, "last_login_at": now}
     known = update(KnownAddress).where(
         KnownAddress.user_id == user.id, KnownAddress.address == row["address"]
     )
@@ -47,6 +70,23 @@ def current_address() -> str:
     if isinstance(address, IPv6Address):
         return hash_key(f"address {address.ipv4_mapped or ip_network((address, 64), strict=False)}")
     return hash_key(f"address {address}")
+
+
+def key_of_browser(cookie: str) -> str:
+    """Return a digest of the cookie by which a browser is known again."""
+    return hash_key(f"browser {cookie}")
+
+
+def shorten_address() -> str:
+    """Return the address of this request as its user sees it: the network that it is of."""
+    try:
+        address = ip_address(_WITH_PORT.sub(r"\1\2", request.remote_addr or ""))
+    except ValueError:
+        return ""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(ip_network((address, 48), strict=False).network_address)
+    text = str(address.ipv4_mapped if isinstance(address, IPv6Address) else address)
+    return f"{text.rpartition('.')[0]}.x"
 
 
 def hash_key(text: str) -> str:

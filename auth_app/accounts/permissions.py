@@ -4,11 +4,10 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
-
-from auth_app.accounts.roles import scopes_of
+from auth_app.accounts.clients import find_client, scopes_of_client
+from auth_app.accounts.roles import IDENTITY_SCOPES, scopes_of
 from auth_app.database import db
-from auth_app.models import FIRST_PARTY, Client, User
+from auth_app.models import User
 
 
 def remaining_scopes(claims: Mapping[str, Any]) -> frozenset[str]:
@@ -19,8 +18,7 @@ def remaining_scopes(claims: Mapping[str, Any]) -> frozenset[str]:
     scopes = frozenset(claims.get("scope", "").split())
     if "sid" in claims:  # a user's; a client's own token has none
         user = db.session.get(User, uuid.UUID(claims["sub"]))
-        scopes &= scopes_of(user.roles) if user and not user.must_change_password else frozenset()
-    if claims["client_id"] != FIRST_PARTY:
-        query = select(Client.scopes).where(Client.id == claims["client_id"], Client.removed_at.is_(None))
-        scopes &= frozenset(db.session.scalar(query) or [])
-    return scopes
+        is_ready = user and not user.must_change_password
+        scopes &= scopes_of(user.roles) | IDENTITY_SCOPES if user and is_ready else frozenset()
+    client = find_client(claims["client_id"])
+    return scopes & (scopes_of_client(client) | IDENTITY_SCOPES) if client else frozenset()

@@ -9,6 +9,9 @@ ROLES = {
 }
 SCOPES = frozenset().union(*ROLES.values())
 
+# What an application may learn about who signs in (OpenID Connect Core sections 3.1.2.1, 5.4 and 11).
+IDENTITY_SCOPES = frozenset({"openid", "profile", "email", "roles", "offline_access"})
+
 # What somebody is who registers without anybody's help.
 DEFAULT_ROLE = "student"
 

@@ -10,16 +10,18 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, literal, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from auth_app.accounts.status_indexes import mark_changed
 from auth_app.audit import record_on_commit
 from auth_app.database import db
-from auth_app.models import FIRST_PARTY, RevocationJob, Session, StatusList, User
+from auth_app.models import BrowserSession, Client, LogoutNotice, RevocationJob, Session, StatusList, User
 from flask_resource_server import InvalidToken
 
 _logger = logging.getLogger(__name__)
+
+HAS_NOTICES = "logout_notices"  # marks a transaction in which clients have to be told something
 
 _BATCH = 1000  # sessions whose bits are set in one transaction
 _PATIENCE = 1.0  # seconds that a request spends on batches
@@ -41,6 +43,13 @@ _KEEP = (
     .returning(Session.id)
     .execution_options(synchronize_session=False)
 )
+_KEEP_BROWSER = (
+    update(BrowserSession)
+    .where(BrowserSession.id == bindparam("session"), BrowserSession.generation == bindparam("next") - 1)
+    .values(generation=bindparam("next"))
+    .returning(BrowserSession.id)
+    .execution_options(synchronize_session=False)
+)
 
 
 def end_session(session_id: uuid.UUID, **details: object) -> bool:
@@ -51,17 +60,37 @@ def end_session(session_id: uuid.UUID, **details: object) -> bool:
     return ended
 
 
-def end_user_sessions(user: User, *, keep: Session | None = None) -> None:
-    """End all sessions of a user, except a live one to `keep`, by one small write.
+def end_user_sessions(user: User, *, keep: Session | BrowserSession | None = None) -> None:
+    """End all sessions of a user, except a live one to `keep`, by one small write; those of browsers too.
 
     The caller commits, and then calls `set_pending_bits`. Raises `InvalidToken` when the session to keep
     has ended meanwhile.
     """
     generation = db.session.scalars(_NEXT_GENERATION, {"user": user.id}).one()
-    if keep and db.session.scalar(_KEEP, {"session": keep.id, "next": generation}) is None:
-        raise InvalidToken
+    if keep:
+        statement = _KEEP if isinstance(keep, Session) else _KEEP_BROWSER
+        if db.session.scalar(statement, {"session": keep.id, "next": generation}) is None:
+            raise InvalidToken
+    db.session.execute(
+        delete(BrowserSession)
+        .where(BrowserSession.user_id == user.id, BrowserSession.generation < generation)
+        .execution_options(synchronize_session=False)
+    )
     db.session.add(RevocationJob(user_id=user.id))
     _record_count(Session.user_id == user.id, Session.generation == generation - 1, user=user.id)
+
+
+def end_browser_session(browser_session: BrowserSession) -> None:
+    """Sign out of a browser: end its session, and every login that came of it; the caller commits."""
+    db.session.execute(
+        delete(BrowserSession)
+        .where(BrowserSession.id == browser_session.id)
+        .execution_options(synchronize_session=False)
+    )
+    count = 0
+    while ended := _revoke(Session.browser_session_id == browser_session.id):
+        count += len(ended)
+    record_on_commit("signed_out", actor=browser_session.user_id, count=count)
 
 
 def end_client_sessions(client_id: str) -> None:
@@ -70,7 +99,7 @@ def end_client_sessions(client_id: str) -> None:
     The caller commits, and then calls `set_pending_bits`.
     """
     db.session.add(RevocationJob(client_id=client_id))
-    _record_count(Session.client_id == client_id, Session.client_id != FIRST_PARTY, client=client_id)
+    _record_count(Session.client_id == client_id, client=client_id)
 
 
 def end_all_sessions() -> None:
@@ -83,6 +112,7 @@ def end_all_sessions() -> None:
     while lists := db.session.scalars(select(StatusList.id).where(StatusList.is_revoked.is_(False))).all():
         mark_changed(lists)
         db.session.execute(update(StatusList).where(StatusList.id.in_(lists)).values(is_revoked=True))
+    db.session.execute(delete(BrowserSession).execution_options(synchronize_session=False))
     record_on_commit("all_sessions_revoked")
 
 
@@ -134,7 +164,7 @@ def _run_batch() -> bool:
 
 def _condition(job: RevocationJob) -> tuple[ColumnElement[bool], ...]:
     if job.client_id is not None:
-        return Session.client_id == job.client_id, Session.client_id != FIRST_PARTY
+        return (Session.client_id == job.client_id,)
     generation = select(User.session_generation).where(User.id == job.user_id).scalar_subquery()
     return Session.user_id == job.user_id, Session.generation < generation
 
@@ -171,7 +201,24 @@ def _revoke_rows(rows: Iterable[Row[uuid.UUID, int]]) -> list[uuid.UUID]:
             .execution_options(synchronize_session=False)
         )
         revoked += db.session.scalars(statement).all()
+    if revoked:
+        _add_notices(revoked)
     return revoked
+
+
+def _add_notices(session_ids: list[uuid.UUID]) -> None:
+    """Have the clients told that want to know (OpenID Connect Back-Channel Logout 1.0)."""
+    columns = (Session.id, Session.user_id, Session.client_id, literal(0), literal(time.time()))
+    concerned = (
+        select(*columns)
+        .join(Client, Client.id == Session.client_id)
+        .where(Session.id.in_(session_ids), Session.user_id.is_not(None))
+        .where(Client.backchannel_logout_uri.is_not(None), Client.removed_at.is_(None))
+    )
+    names = ["session_id", "user_id", "client_id", "attempts", "due_at"]
+    added = insert(LogoutNotice).from_select(names, concerned).returning(LogoutNotice.id)
+    if db.session.scalars(added).all():
+        db.session().info[HAS_NOTICES] = True
 
 
 def _record_count(*which: ColumnElement[bool], **owner: object) -> None:

@@ -16,7 +16,7 @@ from auth_app.accounts.status_indexes import reserve_index
 from auth_app.current import current_settings
 from auth_app.database import db, delete_expired
 from auth_app.errors import InvalidClient, InvalidGrant
-from auth_app.models import FIRST_PARTY, Client, Session, StatusList, User
+from auth_app.models import Client, Session, StatusList, User
 from flask_resource_server.tokens.checks import LEEWAY
 from flask_resource_server.tokens.status_list import MAXIMUM_BYTES, PATH, read_reference
 
@@ -36,10 +36,7 @@ LIVE = and_(
         ),
     ),
     exists().where(StatusList.id == Session.status_list_id, StatusList.is_revoked.is_(False)),
-    or_(
-        Session.client_id == FIRST_PARTY,
-        exists().where(Client.id == Session.client_id, Client.removed_at.is_(None)),
-    ),
+    exists().where(Client.id == Session.client_id, Client.removed_at.is_(None)),
 )
 
 # Statements that every login and request needs are built once: SQLAlchemy then finds what it has compiled.
@@ -95,10 +92,11 @@ def claim_user(user: User, password: str) -> None:
         raise InvalidGrant
 
 
-def start_session(user: User, client_id: str, scope: str, resources: list[str]) -> tuple[Session, str]:
-    """Begin a session of a user who was claimed, and return it and its first refresh token.
+def start_session(user: User, **details: Any) -> tuple[Session, str]:
+    """Begin a session of a user whose row is locked, and return it and its first refresh token.
 
-    The oldest sessions end when there are too many. The caller commits.
+    `details` are columns of `Session`: `client_id`, `scope`, `resources` at least. The oldest sessions end
+    when there are too many. The caller commits.
     """
     now = int(time.time())
     # A revoked token is still known as such for as long as a verifier's clock may be behind.
@@ -109,10 +107,8 @@ def start_session(user: User, client_id: str, scope: str, resources: list[str]) 
         now,
         refresh_token,
         user_id=user.id,
-        client_id=client_id,
-        scope=scope,
-        resources=resources,
         generation=user.session_generation,
+        **details,
     )
     return session, refresh_token
 
@@ -143,10 +139,15 @@ def lock_client(client: Client) -> None:
         raise InvalidClient
 
 
+def lock_user(user_id: uuid.UUID) -> None:
+    """Lock a user's row until the commit, and read it anew."""
+    db.session.scalar(_LOCK_USER, {"user": user_id})
+
+
 def lock_holder(claims: Mapping[str, Any]) -> None:
     """Lock whoever holds an access token, by its verified claims, until the commit, and read them anew."""
     if "sid" in claims:
-        db.session.scalar(_LOCK_USER, {"user": uuid.UUID(claims["sub"])})
+        lock_user(uuid.UUID(claims["sub"]))
     else:
         db.session.scalar(_LOCK_CLIENT, {"client": claims["client_id"]})
 
@@ -182,6 +183,12 @@ def find_live_session(session_id: object) -> Session | None:
     except ValueError:
         return None
     return db.session.scalar(_LIVE_SESSION, {"session": key, "now": int(time.time())})
+
+
+def list_sessions(user: User) -> list[Session]:
+    """Return the live sessions of a user, the latest login first."""
+    of_user = select(Session).where(Session.user_id == user.id, LIVE).order_by(Session.created_at.desc())
+    return list(db.session.scalars(of_user.limit(1000), {"now": int(time.time())}))
 
 
 def find_session_of(claims: Mapping[str, Any]) -> Session | None:

@@ -14,7 +14,13 @@ from typing import Any
 from sqlalchemy import Select, bindparam, delete, desc, func, insert, literal, select, union_all
 
 from auth_app import audit
-from auth_app.accounts.known_addresses import KNOWN_FOR, current_address, hash_key
+from auth_app.accounts.known_addresses import (
+    KNOWN_FOR,
+    current_address,
+    hash_key,
+    is_known,
+    key_of_browser,
+)
 from auth_app.accounts.usernames import normalise_username
 from auth_app.database import db, delete_expired
 from auth_app.errors import TooManyAttempts
@@ -57,13 +63,17 @@ COUNTS = union_all(
 )
 
 
-def begin_attempt(username: str, user_id: uuid.UUID | None) -> "Attempt":
+def begin_attempt(username: str, user_id: uuid.UUID | None, browser: str | None = None) -> "Attempt":
     """Return a login that may go on, by a name and from the address of this request.
 
-    `user_id` is None if no user has the name. Raises `TooManyAttempts` if it comes too soon after others that
-    failed. The caller ends the attempt by one of its methods.
+    `user_id` is None if no user has the name, and `browser` is the cookie of a browser. One in which the user
+    has logged in before is counted by itself, whatever comes from its address. Raises `TooManyAttempts` if it
+    comes too soon after others that failed. The caller ends the attempt by one of its methods.
     """
-    attempt = Attempt(hash_key(f"account {normalise_username(username)}"), current_address(), user_id)
+    address = current_address()
+    if browser and is_known(user_id, key_of_browser(browser)):
+        address = key_of_browser(browser)
+    attempt = Attempt(hash_key(f"account {normalise_username(username)}"), address, user_id)
     if attempt.check():
         # Several requests could pass together when a delay is over. So each is recorded as a failure before
         # its password is verified, and then looks again: of those that find each other none goes on. While
@@ -89,7 +99,7 @@ def address_allowance(users: int) -> int:
 
 @dataclass
 class Attempt:
-    """A login that is under way: of an account, from an address."""
+    """A login that is under way: of an account, from an address, or in a browser that is known."""
 
     account: str
     address: str

@@ -17,7 +17,7 @@ from auth_app.accounts.usernames import normalise_username
 from auth_app.database import db
 from auth_app.errors import InvalidPassword, UserChanged, UsernameTaken
 from auth_app.metrics import LOGINS
-from auth_app.models import KnownAddress, Session, User
+from auth_app.models import BrowserSession, KnownAddress, Session, User
 from flask_resource_server import InvalidToken
 from shared.errors import InvalidRequest, Unavailable
 
@@ -34,14 +34,14 @@ def find_user(username: str) -> User | None:
     return db.session.scalar(select(User).where(User.username == name, User.deleted_at.is_(None)))
 
 
-def authenticate_user(username: str, password: str) -> User | None:
+def authenticate_user(username: str, password: str, browser: str | None = None) -> User | None:
     """Return the user of a name and password, None if one of them is wrong or the user is disabled.
 
-    Commits what the throttle has to remember of a refused login. Raises `TooManyAttempts`, and `Unavailable`
-    if the password could not be verified.
+    `browser` is the cookie by which a browser is known again. Commits what the throttle has to remember of a
+    refused login. Raises `TooManyAttempts`, and `Unavailable` if the password could not be verified.
     """
     user = find_user(username)
-    attempt = begin_attempt(username, user.id if user else None)
+    attempt = begin_attempt(username, user.id if user else None, browser)
     # A disabled user with the right password costs what a wrong password does.
     password_hash = user.password_hash if user and not user.is_disabled else None
     try:
@@ -102,14 +102,16 @@ def reset_password(user: User, password: str, *, must_change: bool) -> None:
     audit.record_on_commit("password_changed", user=user.id)
 
 
-def change_password(user: User, current: Session, old: str, new: str) -> None:
+def change_password(
+    user: User, current: Session | BrowserSession, old: str, new: str, browser: str | None = None
+) -> None:
     """Give a user another password, and end every session but the `current` one.
 
     Raises `InvalidPassword`, also when the password was changed while `old` was being verified, and
     `InvalidToken` when the current session has ended meanwhile.
     """
     user_id, username, verified_hash = user.id, user.username, user.password_hash
-    if authenticate_user(username, old) is None:
+    if authenticate_user(username, old, browser) is None:
         raise InvalidPassword
     if normalise(new) == normalise(old):
         raise InvalidPassword("The new password must not be the current one.")
@@ -117,9 +119,9 @@ def change_password(user: User, current: Session, old: str, new: str) -> None:
     if not _write(user, User.password_hash == verified_hash, **_hashed(new), must_change_password=False):
         # What was verified is the password no longer: a wrong one, as if it had come a moment later.
         db.session.rollback()
-        begin_attempt(username, user_id).record()
+        begin_attempt(username, user_id, browser).record()
         raise InvalidPassword
-    if find_live_session(current.id) is None:
+    if isinstance(current, Session) and find_live_session(current.id) is None:
         raise InvalidToken
     end_user_sessions(user, keep=current)
     audit.record_on_commit("password_changed", user=user.id)

@@ -80,6 +80,16 @@ def show(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], as_json: boo
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def show_one(row: Mapping[str, Any], as_json: bool) -> None:
+    """Print what is known of one thing, a line for each, or as a JSON object."""
+    if as_json:
+        click.echo(json.dumps(row, default=str))
+        return
+    width = max(map(len, row))
+    for column, value in row.items():
+        click.echo(f"{column.ljust(width)}  {_spell(column, value)}")
+
+
 def _spell(column: str, value: Any) -> str:
     if value is None:
         return "-"

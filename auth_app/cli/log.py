@@ -25,6 +25,8 @@ HARMLESS = {
     "all_sessions_revoked",
     "client_refused",
     "client_token_issued",
+    "code_issued",
+    "code_reused",
     "key_activated",
     "key_generated",
     "key_published",
@@ -35,13 +37,13 @@ HARMLESS = {
     "refresh_token_reused",
     "session_revoked",
     "sessions_revoked",
+    "signed_in",
+    "signed_out",
     "token_refreshed",
 }
 REPEATABLE: dict[str, Callable[[Any, Event], None]] = {
     "client_added": lambda _client, _event: None,
-    "client_changed": lambda client, event: change_client(
-        client, scopes=event["scopes"], resources=event["resources"]
-    ),
+    "client_changed": lambda client, event: change_client(client, event["changes"]),
     "client_removed": lambda client, _event: remove_client(client),
     "roles_changed": lambda user, event: change_user(user, roles=event["roles"]),
     "user_created": lambda _user, _event: None,

@@ -1,4 +1,4 @@
-"""Know which client is asking: a registered one by its secret, or a public one of our own without."""
+"""Know which client is asking: by its secret, by a signed assertion, or, if it is a public one, by its ID."""
 
 from base64 import b64decode
 from typing import Any
@@ -7,21 +7,25 @@ from urllib.parse import unquote_plus
 from flask import request
 
 from auth_app import audit
-from auth_app.accounts.clients import CLIENT_ID, find_client, matches_secret
+from auth_app.accounts.clients import NONE, find_client, matches_secret
 from auth_app.errors import InvalidClient
 from auth_app.models import FIRST_PARTY, Client
+from auth_app.oauth.client_assertions import find_client_of_assertion
 from shared.errors import InvalidRequest
 
 
-def authenticate_client(body: dict[str, Any]) -> Client | None:
-    """Return the registered client that sends a request, None for a public first-party one.
+def authenticate_client(body: dict[str, Any]) -> Client:
+    """Return the client that sends a request; without any `client_id` it is the first-party one.
 
-    Takes HTTP Basic or `client_id` and `client_secret` in the body (RFC 6749 section 2.3.1).
-    Raises `InvalidClient`, and `InvalidRequest` when both ways are used.
+    Takes HTTP Basic, or `client_id` and `client_secret` in the body (RFC 6749 section 2.3.1), or a
+    `client_assertion` (RFC 7523 section 2.2). Raises `InvalidClient`, and `InvalidRequest` when more than one
+    of these is used.
     """
-    if "client_assertion" in body or "client_assertion_type" in body:
-        raise InvalidClient  # RFC 7523 is not supported, and whoever meant to use it is not a public client
     client_id, secret = body.get("client_id"), body.get("client_secret") or None
+    if "client_assertion" in body or "client_assertion_type" in body:
+        if secret is not None or "Authorization" in request.headers:
+            raise InvalidRequest("Authenticate the client in one way, not in two.")
+        return find_client_of_assertion(body)
     if "Authorization" in request.headers:
         if secret is not None:
             raise InvalidRequest("Send the client's secret in one way, not in two.")
@@ -29,15 +33,16 @@ def authenticate_client(body: dict[str, Any]) -> Client | None:
         if basic_id is not None and client_id not in {None, basic_id}:
             raise InvalidRequest("The client_id in the body is not that of the header.")
         client_id = basic_id or client_id
-    if secret is None and client_id in {None, FIRST_PARTY}:
-        return None
-    return _check_secret(client_id, secret)
+    client = find_client(client_id or FIRST_PARTY)
+    if secret is None and client and client.auth_method == NONE:
+        return client
+    return _check_secret(client, secret)
 
 
-def require_client(body: dict[str, Any]) -> Client:
-    """Return the registered client that sends a request; raises `InvalidClient` for a public one too."""
+def require_confidential_client(body: dict[str, Any]) -> Client:
+    """Return the client that sends a request; raises `InvalidClient` for a public one too."""
     client = authenticate_client(body)
-    if client is None:
+    if client.auth_method == NONE:
         raise InvalidClient
     return client
 
@@ -58,10 +63,7 @@ def _read_basic() -> tuple[str | None, str | None]:
     return unquote_plus(client_id) or None, unquote_plus(secret) or None
 
 
-def _check_secret(client_id: str | None, secret: str | None) -> Client:
-    # A NUL is a valid text here and for SQLite, but not for PostgreSQL.
-    known = bool(client_id and CLIENT_ID.fullmatch(client_id))
-    client = find_client(client_id) if known and client_id else None
+def _check_secret(client: Client | None, secret: str | None) -> Client:
     if not matches_secret(client, secret or "") or client is None:
         audit.record("client_refused", client=client.id if client else None)
         raise InvalidClient

@@ -5,12 +5,13 @@ from typing import Any
 
 from flask import Blueprint
 
+from auth_app.accounts.clients import audience_of_client
 from auth_app.accounts.permissions import remaining_scopes
 from auth_app.accounts.refresh_tokens import find_session_of_token, is_newest
 from auth_app.current import current_settings
 from auth_app.models import Client
 from auth_app.oauth.access_tokens import read_access_token
-from auth_app.oauth.client_authentication import require_client
+from auth_app.oauth.client_authentication import require_confidential_client
 from shared.contract import read_body
 
 blueprint = Blueprint("introspection", __name__)
@@ -22,7 +23,7 @@ _SHOWN = ("scope", "client_id", "username", "exp", "iat", "sub", "aud", "iss", "
 def introspect_token() -> dict[str, object]:
     """Tell whether a token is good now, and what it says (RFC 7662 section 2.2)."""
     body = read_body()
-    client = require_client(body)
+    client = require_confidential_client(body)
     token = body["token"]
     claims = _read_access_token(token, client) if "." in token else _read_refresh_token(token, client)
     return {"active": True, **claims} if claims else {"active": False}
@@ -33,7 +34,7 @@ def _read_access_token(token: str, client: Client) -> dict[str, Any] | None:
     # A client learns only of tokens for the servers that it was registered with (section 2.2).
     if claims is None:
         return None
-    if not set(claims.audience) & set(client.resources):
+    if not set(claims.audience) & set(audience_of_client(client)):
         return None
     shown = {name: claims[name] for name in _SHOWN if name in claims}
     return {"token_type": "Bearer"} | shown | {"scope": _narrow(claims), "aud": claims.audience}

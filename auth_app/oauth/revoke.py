@@ -7,7 +7,7 @@ from auth_app.accounts.session_ends import end_session
 from auth_app.accounts.sessions import find_session_of
 from auth_app.database import db
 from auth_app.errors import InvalidGrant
-from auth_app.models import FIRST_PARTY, Session
+from auth_app.models import Session
 from auth_app.oauth.access_tokens import read_access_token
 from auth_app.oauth.client_authentication import authenticate_client
 from shared.contract import read_body
@@ -22,7 +22,7 @@ def revoke_token() -> tuple[dict[str, object], int]:
     client = authenticate_client(body)
     session = _find_session(body["token"])
     if session:
-        if session.client_id != (client.id if client else FIRST_PARTY):
+        if session.client_id != client.id:
             raise InvalidGrant("The token was issued to another client.")
         end_session(session.id, user=session.user_id, client=session.client_id)
         db.session.commit()

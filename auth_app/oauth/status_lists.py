@@ -23,6 +23,7 @@ from auth_app.database import db
 from auth_app.keys.signing import sign_jwt
 from auth_app.keys.signing_key import current_signing_key
 from auth_app.models import Session, StatusList
+from auth_app.oauth.backchannel_logout import look_for_notices
 from flask_resource_server.tokens.status_list import LIST_TYPE, MEDIA_TYPE, PATH
 
 blueprint = Blueprint("status_lists", __name__, url_prefix=PATH)
@@ -71,6 +72,7 @@ def show_status_lists() -> tuple[dict[str, object], dict[str, str]]:
 @blueprint.get("/<int(max=999999999):list_id>")
 def show_status_list(list_id: int) -> AnyResponse:
     """Return a signed list (section 8.1), or 304 to whoever has it already."""
+    look_for_notices()
     set_pending_bits()
     status_list = db.session.get(StatusList, list_id)
     if status_list is None:

@@ -1,13 +1,12 @@
 """Answer grants at `POST /token` (RFC 6749)."""
 
-import time
-from collections.abc import Iterable
 from typing import Any
 
 from flask import Blueprint, request
 
 from auth_app import audit
-from auth_app.accounts.known_addresses import remember_address
+from auth_app.accounts.clients import audience_of_client, scopes_of_client
+from auth_app.accounts.known_addresses import remember_address, shorten_address
 from auth_app.accounts.refresh_tokens import rotate_refresh_token
 from auth_app.accounts.roles import scopes_of
 from auth_app.accounts.sessions import claim_user, lock_client, start_client_session, start_session
@@ -18,21 +17,19 @@ from auth_app.errors import (
     CrossSiteRequest,
     InvalidGrant,
     InvalidScope,
-    InvalidTarget,
     UnauthorizedClient,
     UnsupportedGrantType,
 )
 from auth_app.metrics import LOGINS, TOKENS
-from auth_app.models import FIRST_PARTY, Client, Session, User
-from auth_app.oauth.access_tokens import sign_access_token
+from auth_app.models import Client
+from auth_app.oauth.authorization_codes import redeem_code
 from auth_app.oauth.client_authentication import authenticate_client
-from auth_app.oauth.status_lists import uri_of
+from auth_app.oauth.responses import Answer, present_login, present_token
+from auth_app.oauth.scopes import allowed_scopes, narrow_audience
 from shared.contract import read_body
 from shared.errors import InvalidRequest
 
 blueprint = Blueprint("token", __name__)
-
-Answer = dict[str, object]
 
 
 @blueprint.post("/token")
@@ -43,15 +40,22 @@ def issue_token() -> tuple[Answer, dict[str, str]]:
         raise InvalidRequest("Send the parameters in the request body, not in the URL.")
     body = read_body()
     grant = body.get("grant_type", "password")
-    answer_grant = GRANTS.get(grant)
-    if answer_grant is None:
+    if grant not in supported_grants():
         raise UnsupportedGrantType
-    answer = answer_grant(authenticate_client(body), body)
+    client = authenticate_client(body)
+    if grant not in client.grant_types:
+        raise UnauthorizedClient
+    answer = GRANTS[grant](client, body)
     db.session.commit()
     TOKENS.labels(grant).inc()
     if grant == "password":
         LOGINS.labels("succeeded").inc()
     return answer, {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+def supported_grants() -> list[str]:
+    """Return the grant types that this server answers, by its settings."""
+    return [name for name in GRANTS if name != "password" or current_settings().password_grant == "on"]  # noqa: S105
 
 
 def _refuse_other_sites() -> None:
@@ -63,95 +67,75 @@ def _refuse_other_sites() -> None:
         raise CrossSiteRequest
 
 
-def _answer_password(client: Client | None, body: dict[str, Any]) -> Answer:
+def _answer_code(client: Client, body: dict[str, Any]) -> Answer:
+    """Exchange the code of a sign-in in the browser (RFC 6749 section 4.1.3)."""
+    login = redeem_code(client, body["code"], body["redirect_uri"], body["code_verifier"])
+    scopes = frozenset(login.session.scope.split())
+    refresh_token = login.refresh_token if _may_refresh(client, scopes) else None
+    audit.record_on_commit("login", actor=login.user.id, client=client.id, session=login.session.id)
+    resources = narrow_audience(login.session.resources, body.get("resource"))
+    return present_login(login.session, login.user, scopes, resources, refresh_token, login.nonce)
+
+
+def _may_refresh(client: Client, scopes: frozenset[str]) -> bool:
+    """Tell whether a sign-in gives a refresh token (OpenID Connect Core section 11)."""
+    is_wanted = client.always_refresh or "offline_access" in scopes
+    return is_wanted and "refresh_token" in client.grant_types
+
+
+def _answer_password(client: Client, body: dict[str, Any]) -> Answer:
     """Log a user in (RFC 6749 section 4.3)."""
     user = authenticate_user(body["username"], body["password"])
     if user is None:
         raise InvalidGrant
     claim_user(user, body["password"])
-    if client:  # it may have been removed while the password was verified
-        lock_client(client)
-    client_id = client.id if client else FIRST_PARTY
-    scopes = _narrow_scope(_limit(scopes_of(user.roles), client), body)
-    resources = _narrow_audience(_audience_of(client), body)
-    session, refresh_token = start_session(user, client_id, " ".join(sorted(scopes)), resources)
+    lock_client(client)  # it may have been removed while the password was verified
+    scopes = _narrow_scope(scopes_of(user.roles) & scopes_of_client(client), body)
+    resources = narrow_audience(audience_of_client(client), body.get("resource"))
+    session, refresh_token = start_session(
+        user,
+        client_id=client.id,
+        scope=" ".join(sorted(scopes)),
+        resources=resources,
+        address=shorten_address(),
+    )
     remember_address(user)
-    audit.record_on_commit("login", actor=user.id, client=client_id, session=session.id)
-    return _present_login(session, user, scopes, resources, refresh_token)
+    audit.record_on_commit("login", actor=user.id, client=client.id, session=session.id)
+    is_refreshable = "refresh_token" in client.grant_types
+    return present_login(session, user, scopes, resources, refresh_token if is_refreshable else None)
 
 
-def _answer_refresh(client: Client | None, body: dict[str, Any]) -> Answer:
+def _answer_refresh(client: Client, body: dict[str, Any]) -> Answer:
     """Give the next access token of a session, and its next refresh token (RFC 6749 section 6)."""
-    client_id = client.id if client else FIRST_PARTY
-    session, refresh_token, is_retry = rotate_refresh_token(body["refresh_token"], client_id)
+    session, refresh_token, is_retry = rotate_refresh_token(body["refresh_token"], client.id)
     assert session.user, "a client's own session has no refresh token"
     # What the user and the client have lost since the login is lost; what they have won needs a new login.
-    allowed = frozenset(session.scope.split()) & _limit(scopes_of(session.user.roles), client)
+    allowed = frozenset(session.scope.split()) & allowed_scopes(session.user, client)
     scopes = _narrow_scope(allowed, body)
-    resources = _narrow_audience(set(session.resources) & set(_audience_of(client)), body)
-    audit.record_on_commit(
-        "token_refreshed", actor=session.user_id, client=client_id, session=session.id, retry=is_retry
+    resources = narrow_audience(
+        set(session.resources) & set(audience_of_client(client)), body.get("resource")
     )
-    return _present_login(session, session.user, scopes, resources, refresh_token)
+    audit.record_on_commit(
+        "token_refreshed", actor=session.user_id, client=client.id, session=session.id, retry=is_retry
+    )
+    return present_login(session, session.user, scopes, resources, refresh_token)
 
 
-def _answer_client_credentials(client: Client | None, body: dict[str, Any]) -> Answer:
+def _answer_client_credentials(client: Client, body: dict[str, Any]) -> Answer:
     """Give a client a token of its own, and no refresh token (RFC 6749 section 4.4)."""
-    if client is None:
-        raise UnauthorizedClient
     session = start_client_session(client)
-    scopes = _narrow_scope(frozenset(client.scopes), body)
-    resources = _narrow_audience(client.resources, body)
+    scopes = _narrow_scope(scopes_of_client(client), body)
+    resources = narrow_audience(audience_of_client(client), body.get("resource"))
     audit.record_on_commit("client_token_issued", actor=client.id, client=client.id)
-    return _present_token(session, client.id, scopes, resources)
+    return present_token(session, client.id, scopes, resources)
 
 
 GRANTS = {
-    "password": _answer_password,
+    "authorization_code": _answer_code,
     "refresh_token": _answer_refresh,
     "client_credentials": _answer_client_credentials,
+    "password": _answer_password,
 }
-
-
-def _present_login(
-    session: Session, user: User, scopes: Iterable[str], audience: list[str], refresh_token: str
-) -> Answer:
-    claims = {"sid": str(session.id), "username": user.username}
-    if user.must_change_password:  # which this server alone can do, and it asks for no scope
-        answer = _present_token(session, str(user.id), (), [current_settings().issuer], **claims)
-        return answer | {"refresh_token": refresh_token, "password_change_required": True}
-    answer = _present_token(session, str(user.id), scopes, audience, **claims)
-    return answer | {"refresh_token": refresh_token}
-
-
-def _present_token(
-    session: Session, subject: str, scopes: Iterable[str], audience: list[str], **claims: object
-) -> Answer:
-    # No token outlives its session, so that what is known of a session need not outlive it either.
-    lifetime = min(current_settings().access_token_lifetime, session.expires_at - int(time.time()))
-    access_token = sign_access_token(
-        subject=subject,
-        client_id=session.client_id,
-        scopes=scopes,
-        audience=audience,
-        lifetime=lifetime,
-        status={"status_list": {"idx": session.status_index, "uri": uri_of(session.status_list_id)}},
-        **claims,
-    )
-    return {
-        "access_token": access_token,
-        "token_type": "Bearer",
-        "expires_in": lifetime,
-        "scope": " ".join(sorted(scopes)),
-    }
-
-
-def _audience_of(client: Client | None) -> Iterable[str]:
-    return client.resources if client else current_settings().audience
-
-
-def _limit(scopes: frozenset[str], client: Client | None) -> frozenset[str]:
-    return scopes & frozenset(client.scopes) if client else scopes
 
 
 def _narrow_scope(allowed: frozenset[str], body: dict[str, Any]) -> frozenset[str]:
@@ -162,12 +146,3 @@ def _narrow_scope(allowed: frozenset[str], body: dict[str, Any]) -> frozenset[st
     if not scopes <= allowed:
         raise InvalidScope
     return scopes
-
-
-def _narrow_audience(allowed: Iterable[str], body: dict[str, Any]) -> list[str]:
-    """Return the servers that were named, every allowed one if none were (RFC 8707 section 2)."""
-    known = [server for server in current_settings().audience if server in allowed]
-    audience = [server for server in known if server in body.get("resource", known)]
-    if not audience or not set(body.get("resource", [])) <= set(audience):
-        raise InvalidTarget
-    return audience

@@ -5,9 +5,12 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Flask, current_app, jsonify, request
 from werkzeug import Response
 
-from auth_app.accounts.roles import SCOPES
+from auth_app.accounts.roles import IDENTITY_SCOPES, SCOPES
 from auth_app.current import current_public_keys
-from auth_app.oauth.token import GRANTS
+from auth_app.oauth.authorization_request import RESPONSE_MODES
+from auth_app.oauth.id_tokens import ID_TOKEN_CLAIMS
+from auth_app.oauth.token import supported_grants
+from auth_app.oauth.userinfo import CLAIMS
 from auth_app.settings import AuthSettings
 from flask_resource_server.tokens.keys import ALGORITHM, public_jwk
 from flask_resource_server.tokens.status_list import PATH as STATUS_LIST_PATH
@@ -35,25 +38,45 @@ def show_key_set() -> Response:
 
 
 @blueprint.get("/oauth-authorization-server")
+@blueprint.get("/openid-configuration")
 def show_metadata() -> tuple[dict[str, object], dict[str, str]]:
-    """Return what this server can do and where (RFC 8414 section 2)."""
+    """Return what this server can do and where (RFC 8414 section 2, OpenID Connect Discovery section 3)."""
     settings: AuthSettings = current_app.extensions["settings"]
-    secret = ["client_secret_basic", "client_secret_post"]
+    issuer = settings.issuer
+    confidential = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
+    algorithms = [ALGORITHM]
     metadata: dict[str, object] = {
-        "issuer": settings.issuer,
-        "token_endpoint": f"{settings.issuer}/token",
-        "jwks_uri": f"{settings.issuer}/.well-known/jwks.json",
-        "revocation_endpoint": f"{settings.issuer}/revoke",
-        "introspection_endpoint": f"{settings.issuer}/introspect",
-        "grant_types_supported": list(GRANTS),
-        "response_types_supported": [],  # required, and empty: there is no authorization endpoint
-        "scopes_supported": sorted(SCOPES),
-        "token_endpoint_auth_methods_supported": [*secret, "none"],
-        "revocation_endpoint_auth_methods_supported": [*secret, "none"],
-        "introspection_endpoint_auth_methods_supported": secret,
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "token_endpoint": f"{issuer}/token",
+        "userinfo_endpoint": f"{issuer}/userinfo",
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "end_session_endpoint": f"{issuer}/logout",
+        "revocation_endpoint": f"{issuer}/revoke",
+        "introspection_endpoint": f"{issuer}/introspect",
+        "scopes_supported": ["openid", *sorted(IDENTITY_SCOPES - {"openid"}), *sorted(SCOPES)],
+        "response_types_supported": ["code"],
+        "response_modes_supported": list(RESPONSE_MODES),
+        "grant_types_supported": supported_grants(),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": algorithms,
+        "claims_supported": [*ID_TOKEN_CLAIMS, *(claim for claims in CLAIMS.values() for claim in claims)],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,  # RFC 9207 section 3
+        "claims_parameter_supported": False,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+        "backchannel_logout_supported": True,
+        "backchannel_logout_session_supported": True,
+        "token_endpoint_auth_methods_supported": [*confidential, "none"],
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "revocation_endpoint_auth_methods_supported": [*confidential, "none"],
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+        "introspection_endpoint_auth_methods_supported": confidential,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         # draft-ietf-oauth-status-list section 9
-        "status_list_aggregation_endpoint": f"{settings.issuer}{STATUS_LIST_PATH}",
+        "status_list_aggregation_endpoint": f"{issuer}{STATUS_LIST_PATH}",
         "protected_resources": list(settings.resources),  # RFC 9728 section 4
-        "service_documentation": f"{settings.issuer}/docs",
+        "service_documentation": f"{issuer}/docs",
     }
     return metadata, {"Cache-Control": "public, max-age=300"}

@@ -36,7 +36,12 @@ SIGNING_NAMES = {
     "prepare_key": set(),
     "RSAPrivateNumbers": set(),
     "sign": {"flask_resource_server/testing.py"},
-    "sign_jwt": {"auth_app/oauth/access_tokens.py", "auth_app/oauth/status_lists.py"},
+    "sign_jwt": {
+        "auth_app/oauth/access_tokens.py",
+        "auth_app/oauth/backchannel_logout.py",
+        "auth_app/oauth/id_tokens.py",
+        "auth_app/oauth/status_lists.py",
+    },
 }
 
 

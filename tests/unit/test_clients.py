@@ -94,11 +94,6 @@ BAD_CREDENTIALS: dict[str, dict[str, Any]] = {
     "assertion without a type": {"data": {"client_assertion": "a.b.c"}},
     "type without an assertion": {"data": {"client_assertion_type": ASSERTION_TYPE}},
     "assertion beside the public client": {"data": {"client_assertion": "a.b.c", "client_id": "first-party"}},
-    "assertion beside a good secret": {**basic("reports:{}"), "data": {"client_assertion": "a.b.c"}},
-    "assertion beside a good secret in the body": {
-        "data": {"client_assertion": "a.b.c", "client_id": "reports", "client_secret": "{}"}
-    },
-    "assertion beside a colon alone": {**basic(":"), "data": {"client_assertion": "a.b.c"}},
 }
 
 
@@ -142,8 +137,21 @@ def b64_text(headers: dict[str, str]) -> str:
         return ""
 
 
-def test_two_ways_at_once_are_refused(auth: FlaskClient, reports: tuple[str, str]) -> None:
-    response = ask(auth, reports, client_id=reports[0], client_secret=reports[1])
+@pytest.mark.parametrize(
+    ("in_header", "form"),
+    [
+        (True, {"client_id": "reports", "client_secret": "{}"}),
+        (True, {"client_assertion": "a.b.c", "client_assertion_type": ASSERTION_TYPE}),
+        (True, {"client_assertion": "a.b.c"}),
+        (False, {"client_id": "reports", "client_secret": "{}", "client_assertion": "a.b.c"}),
+    ],
+    ids=["secret twice", "secret and assertion", "assertion without a type", "both in the body"],
+)
+def test_two_ways_at_once_are_refused(
+    in_header: bool, form: dict[str, str], auth: FlaskClient, reports: tuple[str, str]
+) -> None:
+    form = {name: value.format(reports[1]) for name, value in form.items()}
+    response = ask(auth, reports if in_header else None, **form)
 
     assert (response.status_code, response.json and response.json["error"]) == (400, "invalid_request")
 

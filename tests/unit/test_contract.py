@@ -24,6 +24,16 @@ UNDOCUMENTED = {
     "/docs/swagger-ui/{filename}",
     "/openapi.json",
     "/apidocs/index.html",  # flasgger's own, leads to /docs
+    "/authorize",
+    "/login",
+    "/logout",
+    "/signed-out",
+    "/account",
+    "/account/password",
+    "/account/end",
+    "/pages/brand.css",
+    "/pages/logo",
+    "/pages/static/{filename}",
 }
 
 # Every route that answers without a token: a new one needs one, or is written down here.
@@ -47,7 +57,23 @@ OPEN = {
         "POST /introspect",  # which a client's credentials open
         "GET /.well-known/jwks.json",
         "GET /.well-known/oauth-authorization-server",
+        "GET /.well-known/openid-configuration",
         "GET /.well-known/status-list",
+        # Pages: whoever is not signed in is shown the form to sign in.
+        "GET /authorize",
+        "POST /authorize",
+        "GET /login",
+        "POST /login",
+        "GET /logout",
+        "POST /logout",
+        "GET /signed-out",
+        "GET /account",
+        "GET /account/password",
+        "POST /account/password",
+        "POST /account/end",
+        "GET /pages/brand.css",
+        "GET /pages/logo",
+        "GET /pages/static/{filename}",
         "GET /.well-known/status-list/{list_id}",
     },
     "course_app": EVERYWHERE,
@@ -58,6 +84,7 @@ PUBLIC = {
     "/revoke",
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
     "/.well-known/oauth-protected-resource",
     "/.well-known/status-list",
     "/.well-known/status-list/{list_id}",
@@ -143,7 +170,7 @@ def test_every_route_that_needs_no_token_is_written_down(service: FlaskClient) -
 def test_head_is_answered_like_get(service: FlaskClient, forger: Forger) -> None:
     service.get("/.well-known/status-list")  # there is a list 1 from then on
     for path, method in operations(service):
-        if method == "GET" and not path.startswith("/users"):
+        if method == "GET" and not path.startswith("/user"):
             response = service.head(fill(path), headers=bearer(forger.sign()))
 
             assert response.status_code == 200, path

@@ -1,13 +1,15 @@
 """The metadata of the authorization server (RFC 8414): every member is true."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from auth_app.accounts.roles import ROLES
+from tests.assertions import add_signing_client, assertion_form
 from tests.conftest import add_client, log_in
-from tests.forger import COURSES, ISSUER
+from tests.forger import COURSES, ISSUER, Forger
 
 
 @pytest.fixture
@@ -20,6 +22,23 @@ def metadata(auth: FlaskClient) -> dict[str, Any]:
 def test_members_are_those_that_are_tested_here(metadata: dict[str, Any]) -> None:
     assert set(metadata) == {
         "issuer",
+        "authorization_endpoint",
+        "authorization_response_iss_parameter_supported",
+        "backchannel_logout_session_supported",
+        "backchannel_logout_supported",
+        "claims_parameter_supported",
+        "claims_supported",
+        "code_challenge_methods_supported",
+        "end_session_endpoint",
+        "id_token_signing_alg_values_supported",
+        "introspection_endpoint_auth_signing_alg_values_supported",
+        "request_parameter_supported",
+        "request_uri_parameter_supported",
+        "response_modes_supported",
+        "revocation_endpoint_auth_signing_alg_values_supported",
+        "subject_types_supported",
+        "token_endpoint_auth_signing_alg_values_supported",
+        "userinfo_endpoint",
         "token_endpoint",
         "jwks_uri",
         "revocation_endpoint",
@@ -43,6 +62,9 @@ def test_issuer_is_that_of_the_tokens(metadata: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("member", "method", "status"),
     [
+        ("authorization_endpoint", "GET", 400),
+        ("end_session_endpoint", "GET", 303),
+        ("userinfo_endpoint", "GET", 401),
         ("token_endpoint", "POST", 415),
         ("revocation_endpoint", "POST", 415),
         ("introspection_endpoint", "POST", 415),
@@ -69,14 +91,15 @@ def test_grant_types_are_all_that_are_answered(metadata: dict[str, Any], auth: F
         assert is_supported == (grant_type in metadata["grant_types_supported"]), grant_type
 
 
-def test_there_is_no_authorization_endpoint(metadata: dict[str, Any]) -> None:
-    assert metadata["response_types_supported"] == []
+def test_both_addresses_have_the_same_document(metadata: dict[str, Any], auth: FlaskClient) -> None:
+    assert auth.get("/.well-known/openid-configuration").json == metadata
 
 
 def test_scopes_are_all_that_a_token_can_have(metadata: dict[str, Any], auth: FlaskClient) -> None:
     granted = {scope for role in ROLES for scope in log_in(auth, f"{role}1")["scope"].split()}
 
-    assert set(metadata["scopes_supported"]) == granted
+    identity = {"openid", "profile", "email", "roles", "offline_access"}
+    assert set(metadata["scopes_supported"]) == granted | identity
 
 
 @pytest.mark.parametrize(
@@ -92,12 +115,20 @@ def test_scopes_are_all_that_a_token_can_have(metadata: dict[str, Any], auth: Fl
     ],
 )
 def test_ways_to_authenticate_are_all_that_work(
-    member: str, path: str, form: dict[str, str], metadata: dict[str, Any], auth: FlaskClient
+    member: str,
+    path: str,
+    form: dict[str, str],
+    metadata: dict[str, Any],
+    auth: FlaskClient,
+    attacker: Forger,
+    tmp_path: Path,
 ) -> None:
     client_id, secret = add_client(auth)
+    add_signing_client(auth, attacker, tmp_path, "--grant", "password")
     ways: dict[str, dict[str, Any]] = {
         "client_secret_basic": {"data": form, "auth": (client_id, secret)},
         "client_secret_post": {"data": form | {"client_id": client_id, "client_secret": secret}},
+        "private_key_jwt": {"data": form | assertion_form(attacker)},
         "none": {"data": form},
     }
 

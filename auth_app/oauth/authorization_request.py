@@ -1,0 +1,161 @@
+"""Read what a client asks for at `/authorize`, and refuse what is malformed (OpenID Connect Core 3.1.2)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+from auth_app.accounts.clients import find_client
+from auth_app.accounts.redirect_uris import is_registered
+from auth_app.models import Client
+from auth_app.oauth.parameters import Parameters
+from shared.errors import ApiError
+
+RESPONSE_MODES = ("query", "form_post")
+
+_PROMPTS = {"none", "login", "consent", "select_account"}
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # of S256 (RFC 7636 section 4.2)
+_MAXIMUM_NONCE = 1024
+
+# By parameter: the error of a server that does not support it (OpenID Connect Core section 3.1.2.6).
+_UNSUPPORTED = {
+    "request": "request_not_supported",
+    "request_uri": "request_uri_not_supported",
+    "registration": "registration_not_supported",
+}
+
+
+class AuthorizationError(Exception):
+    """What a client is told by a redirect: an error code and a sentence (RFC 6749 section 4.1.2.1)."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(description)
+        self.error = error
+        self.description = description
+
+
+class UnsafeRedirect(ApiError):
+    """The client or the redirect URI is not known: nobody is sent there (RFC 6749 section 4.1.2.1)."""
+
+
+@dataclass(frozen=True)
+class Return:
+    """Where the browser goes back to, and how."""
+
+    redirect_uri: str
+    state: str | None
+    mode: str
+
+
+@dataclass(frozen=True)
+class AuthorizationRequest:
+    """A request that is well-formed, of a client that may make it."""
+
+    client: Client
+    redirect_uri: str
+    code_challenge: str
+    scopes: frozenset[str] | None  # None: none were named
+    resources: list[str] | None
+    nonce: str | None
+    prompts: frozenset[str]
+    max_age: int | None
+    login_hint: str
+
+    @property
+    def needs_sign_in(self) -> bool:
+        """Tell whether the user must sign in anew, whoever is signed in."""
+        return bool(self.prompts & {"login", "select_account"})
+
+
+def find_client_and_return(parameters: Parameters) -> tuple[Client, Return]:
+    """Return who asks, and where the answer goes. Raises `UnsafeRedirect`."""
+    client = find_client(_only(parameters, "client_id"))
+    uri = _only(parameters, "redirect_uri")
+    if client is None or not client.redirect_uris:
+        raise UnsafeRedirect("The application that sent you here is not registered with this server.")
+    if not is_registered(uri, client.redirect_uris):
+        raise UnsafeRedirect(
+            f"The application {client.id} asks to return to an address that is not registered for it."
+        )
+    modes, states = parameters.get("response_mode", []), parameters.get("state", [])
+    mode = modes[0] if len(modes) == 1 and modes[0] in RESPONSE_MODES else "query"
+    return client, Return(uri, states[0] if len(states) == 1 else None, mode)
+
+
+def read_request(client: Client, redirect_uri: str, parameters: Parameters) -> AuthorizationRequest:
+    """Return the request of a client. Raises `AuthorizationError`."""
+    for name, values in parameters.items():
+        if len(values) > 1 and name != "resource":  # RFC 6749 section 3.1, RFC 8707 section 2
+            raise AuthorizationError("invalid_request", "A parameter is repeated.")
+    single = {name: values[0] for name, values in parameters.items()}
+    for name, error in _UNSUPPORTED.items():
+        if name in single:
+            raise AuthorizationError(error, f"This server does not support the parameter {name}.")
+    _check_response(single)
+    _check_challenge(single)
+    nonce = single.get("nonce")
+    if nonce is not None and (len(nonce) > _MAXIMUM_NONCE or "\0" in nonce):
+        raise AuthorizationError("invalid_request", "The nonce is too long, or has a NUL in it.")
+    return AuthorizationRequest(
+        client=client,
+        redirect_uri=redirect_uri,
+        code_challenge=single["code_challenge"],
+        scopes=frozenset(single["scope"].split()) if "scope" in single else None,
+        resources=list(parameters["resource"]) if "resource" in parameters else None,
+        nonce=nonce,
+        prompts=_read_prompts(single),
+        max_age=_read_max_age(single),
+        login_hint=single.get("login_hint", ""),
+    )
+
+
+def build_redirect(to: Return, members: Mapping[str, str]) -> str:
+    """Return a redirect URI with the members of an answer in its query (RFC 6749 section 4.1.2)."""
+    if not members:
+        return to.redirect_uri
+    query = urlsplit(to.redirect_uri).query
+    separator = "&" if query else "" if to.redirect_uri.endswith("?") else "?"
+    return f"{to.redirect_uri}{separator}{urlencode(members)}"
+
+
+def _only(parameters: Parameters, name: str) -> str:
+    values = parameters.get(name, [])
+    if len(values) > 1:
+        raise UnsafeRedirect(f"The parameter {name} is repeated.")
+    return values[0] if values else ""
+
+
+def _check_response(single: Mapping[str, str]) -> None:
+    if "response_type" not in single:
+        raise AuthorizationError("invalid_request", "The parameter response_type is missing.")
+    if single["response_type"] != "code":
+        raise AuthorizationError("unsupported_response_type", "The only response_type here is code.")
+    if single.get("response_mode", "query") not in RESPONSE_MODES:
+        raise AuthorizationError("invalid_request", "A response_mode is query or form_post.")
+
+
+def _check_challenge(single: Mapping[str, str]) -> None:
+    # RFC 7636 section 4.4.1; every client has to, confidential ones too (RFC 9700 section 2.1.1).
+    if "code_challenge" not in single:
+        raise AuthorizationError("invalid_request", "The parameter code_challenge is missing (PKCE).")
+    if single.get("code_challenge_method", "plain") != "S256":
+        raise AuthorizationError("invalid_request", "The code_challenge_method must be S256.")
+    if not _CHALLENGE.fullmatch(single["code_challenge"]):
+        raise AuthorizationError("invalid_request", "The code_challenge is not a SHA-256 in base64url.")
+
+
+def _read_prompts(single: Mapping[str, str]) -> frozenset[str]:
+    prompts = frozenset(single.get("prompt", "").split())
+    if not prompts <= _PROMPTS or ("none" in prompts and len(prompts) > 1):
+        raise AuthorizationError(
+            "invalid_request", "A prompt is login, consent or select_account, or none alone."
+        )
+    return prompts
+
+
+def _read_max_age(single: Mapping[str, str]) -> int | None:
+    if "max_age" not in single:
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", single["max_age"]):
+        raise AuthorizationError("invalid_request", "The max_age is not a number of seconds.")
+    return int(single["max_age"])

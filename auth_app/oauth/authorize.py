@@ -1,0 +1,125 @@
+"""Send people back to an application with a code, once they have signed in: `/authorize` (RFC 6749 3.1)."""
+
+import time
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from flask import Blueprint, redirect, request, url_for
+from werkzeug import Response
+
+from auth_app import audit
+from auth_app.accounts.browser_sessions import touch_browser_session
+from auth_app.accounts.clients import audience_of_client
+from auth_app.accounts.redirect_uris import origin_of
+from auth_app.current import current_settings
+from auth_app.database import db
+from auth_app.errors import InvalidTarget
+from auth_app.models import BrowserSession
+from auth_app.oauth.authorization_codes import Grant, issue_code
+from auth_app.oauth.authorization_request import (
+    AuthorizationError,
+    AuthorizationRequest,
+    Return,
+    build_redirect,
+    find_client_and_return,
+    read_request,
+)
+from auth_app.oauth.parameters import Parameters, parse_parameters
+from auth_app.oauth.scopes import allowed_scopes, narrow_audience
+from auth_app.pages.account import show_password_page
+from auth_app.pages.browsers import current_browser_session
+from auth_app.pages.rendering import render_page, show_errors_as_pages
+from auth_app.pages.sign_in import show_sign_in
+
+blueprint = Blueprint("authorize", __name__)
+show_errors_as_pages(blueprint)
+
+# They have done their part once the user has signed in.
+_ANSWERED_BY_SIGN_IN = {"prompt", "max_age"}
+
+
+@blueprint.post("/authorize")
+def forward_request() -> Response:
+    """Take the same request as a form (OpenID Connect Core section 3.1.2.1).
+
+    It goes on as a GET: the cookie of a sign-in does not come with a form of another site.
+    """
+    body = request.get_data().decode("ascii", "replace")
+    return redirect(f"{url_for('.authorize')}?{urlencode(parse_parameters(body), doseq=True)}", 303)
+
+
+@blueprint.get("/authorize")
+def authorize() -> Response:
+    """Answer a client's request with a code, after the user has signed in."""
+    parameters = parse_parameters(request.query_string.decode("ascii", "replace"))
+    client, to = find_client_and_return(parameters)
+    try:
+        return _answer(read_request(client, to.redirect_uri, parameters), to, parameters)
+    except AuthorizationError as error:
+        return _return(to, {"error": error.error, "error_description": error.description})
+
+
+def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> Response:
+    session = current_browser_session()
+    is_silent = "none" in asked.prompts
+    if session is None or asked.needs_sign_in or _is_too_old(session, asked.max_age):
+        if is_silent:
+            raise AuthorizationError("login_required", "The user has to sign in.")
+        hint = asked.login_hint or (session.user.username if session else "")
+        return show_sign_in(_path_after_sign_in(parameters), hint)
+    if session.user.must_change_password:
+        if is_silent:
+            raise AuthorizationError("interaction_required", "The user has to choose another password.")
+        return show_password_page(_path_after_sign_in(parameters))
+    if not touch_browser_session(session):  # it has ended this moment
+        return show_sign_in(_path_after_sign_in(parameters))
+    code = issue_code(_grant(asked, session), session)
+    audit.record_on_commit("code_issued", actor=session.user_id, client=asked.client.id)
+    db.session.commit()
+    return _return(to, {"code": code})
+
+
+def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
+    """Return what the user lets the client do: of what was asked for, all that both may."""
+    allowed = allowed_scopes(session.user, asked.client)
+    # Unknown scopes are ignored (OpenID Connect Core section 3.1.2.1), and the answer tells which were not.
+    scopes = allowed & asked.scopes if asked.scopes is not None else allowed - {"openid", "offline_access"}
+    if not scopes:
+        raise AuthorizationError("invalid_scope", "The user can grant none of these scopes to this client.")
+    try:
+        resources = narrow_audience(audience_of_client(asked.client), asked.resources)
+    except InvalidTarget as error:  # RFC 8707 section 2
+        raise AuthorizationError(error.error, error.description) from None
+    return Grant(
+        client_id=asked.client.id,
+        redirect_uri=asked.redirect_uri,
+        code_challenge=asked.code_challenge,
+        scope=" ".join(sorted(scopes)),
+        resources=resources,
+        nonce=asked.nonce,
+    )
+
+
+def _is_too_old(session: BrowserSession, max_age: int | None) -> bool:
+    return max_age is not None and time.time() - session.authenticated_at > max_age
+
+
+def _path_after_sign_in(parameters: Parameters) -> str:
+    """Return the same request as a path, without what asks for the sign-in that is about to happen."""
+    rest = {name: values for name, values in parameters.items() if name not in _ANSWERED_BY_SIGN_IN}
+    return f"/authorize?{urlencode(rest, doseq=True)}"
+
+
+def _return(to: Return, members: Mapping[str, str]) -> Response:
+    """Send the browser back to the client, by a redirect or by a form that sends itself."""
+    state = {"state": to.state} if to.state is not None else {}
+    answer = {**members, **state, "iss": current_settings().issuer}  # RFC 9207
+    if to.mode == "query":
+        return redirect(build_redirect(to, answer), 303)
+    return render_page(
+        "form_post.html",
+        form_targets=[origin_of(to.redirect_uri)],
+        scripts="'self'",
+        action=to.redirect_uri,
+        members=answer,
+    )

@@ -1,0 +1,120 @@
+"""Sign people out of everything at once: `/logout` (OpenID Connect RP-Initiated Logout 1.0)."""
+
+import uuid
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, redirect, request, url_for
+from werkzeug import Response
+
+from auth_app.accounts.clients import find_client
+from auth_app.accounts.redirect_uris import is_registered, origin_of
+from auth_app.accounts.session_ends import end_browser_session, end_session
+from auth_app.database import db
+from auth_app.models import BrowserSession, Client, Session
+from auth_app.oauth.authorization_request import Return, build_redirect
+from auth_app.oauth.id_tokens import read_id_token
+from auth_app.oauth.parameters import parse_parameters, take_single
+from auth_app.pages.browsers import current_browser_session, forget_session, is_own_form
+from auth_app.pages.rendering import render_page, show_errors_as_pages
+from shared.errors import InvalidRequest
+
+blueprint = Blueprint("logout", __name__)
+show_errors_as_pages(blueprint)
+
+_NAMES = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "form_token")
+
+Request = dict[str, str]
+
+
+@blueprint.get("/logout")
+def show_logout() -> Response:
+    """Sign out at once if an ID token proves that the application is the user's, else ask first."""
+    asked = take_single(parse_parameters(request.query_string.decode("ascii", "replace")), _NAMES)
+    hint, client = _find_client(asked)
+    to = _find_return(asked, client)
+    session = current_browser_session()
+    if hint and _is_about(hint, session):
+        return _sign_out(session, hint, to)
+    if session is None:
+        return _leave(to)
+    return render_page(
+        "logout.html",
+        form_targets=[origin_of(to.redirect_uri)] if to else [],
+        user=session.user,
+        application=_name(client),
+        members={name: value for name, value in asked.items() if name != "form_token"},
+    )
+
+
+@blueprint.post("/logout")
+def log_out() -> Response:
+    """Sign out after the page has asked; a form of an application goes on as a GET, with the cookie."""
+    body = request.get_data().decode("ascii", "replace")
+    asked = take_single(parse_parameters(body), _NAMES)
+    if "form_token" not in asked:
+        return redirect(f"{url_for('.show_logout')}?{urlencode(asked)}", 303)
+    hint, client = _find_client(asked)
+    to = _find_return(asked, client)
+    if not is_own_form(asked.pop("form_token")):
+        return redirect(f"{url_for('.show_logout')}?{urlencode(asked)}", 303)
+    return _sign_out(current_browser_session(), hint, to)
+
+
+@blueprint.get("/signed-out")
+def show_signed_out() -> Response:
+    """Say that nobody is signed in."""
+    return render_page("signed_out.html")
+
+
+def _find_client(asked: Request) -> tuple[dict[str, Any] | None, Client | None]:
+    """Return the claims of the ID token, if there is one, and the client. Raises `InvalidRequest`."""
+    hint, client_id = None, asked.get("client_id")
+    if "id_token_hint" in asked:
+        hint = read_id_token(asked["id_token_hint"])
+        if hint is None:
+            raise InvalidRequest("The id_token_hint is not an ID token of this server.")
+        if client_id not in {None, hint["aud"]}:
+            raise InvalidRequest("The id_token_hint was issued to another client than client_id.")
+        client_id = hint["aud"]
+    return hint, find_client(client_id) if client_id else None
+
+
+def _find_return(asked: Request, client: Client | None) -> Return | None:
+    """Return where the browser goes in the end, None if it stays. Raises `InvalidRequest`."""
+    uri = asked.get("post_logout_redirect_uri")
+    if uri is None:
+        return None
+    if client is None:
+        raise InvalidRequest("To return to an application, send id_token_hint or client_id.")
+    if not is_registered(uri, client.post_logout_redirect_uris):
+        raise InvalidRequest("The post_logout_redirect_uri is not registered for this client.")
+    return Return(uri, asked.get("state"), "query")
+
+
+def _is_about(hint: dict[str, Any], session: BrowserSession | None) -> bool:
+    """Tell whether an ID token is of whoever is signed in here, or nobody is."""
+    return session is None or hint["sub"] == str(session.user_id)
+
+
+def _sign_out(session: BrowserSession | None, hint: dict[str, Any] | None, to: Return | None) -> Response:
+    if session:
+        end_browser_session(session)
+    if hint:  # the login that it is about, even if it is of another browser, or of none any more
+        login = db.session.get(Session, uuid.UUID(hint["sid"]))
+        if login and login.client_id == hint["aud"] and str(login.user_id) == hint["sub"]:
+            end_session(login.id, user=login.user_id, client=login.client_id)
+    db.session.commit()
+    response = _leave(to)
+    forget_session(response)
+    return response
+
+
+def _leave(to: Return | None) -> Response:
+    if to is None:
+        return redirect(url_for(".show_signed_out"), 303)
+    return redirect(build_redirect(to, {"state": to.state} if to.state is not None else {}), 303)
+
+
+def _name(client: Client | None) -> str | None:
+    return (client.name or client.id) if client else None

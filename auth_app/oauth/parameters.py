@@ -1,0 +1,27 @@
+"""Read the parameters of the endpoints that browsers visit (RFC 6749 section 3.1)."""
+
+from collections.abc import Iterable
+from urllib.parse import parse_qs
+
+from shared.errors import InvalidRequest
+
+Parameters = dict[str, list[str]]
+
+
+def parse_parameters(query: str) -> Parameters:
+    """Return parameters with all their values; one without a value counts as omitted.
+
+    Raises `InvalidRequest`.
+    """
+    try:
+        return parse_qs(query, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise InvalidRequest("The parameters are not a form in UTF-8.") from None
+
+
+def take_single(parameters: Parameters, names: Iterable[str]) -> dict[str, str]:
+    """Return the values of those parameters that are there. Raises `InvalidRequest` for a repeated one."""
+    found = {name: parameters[name] for name in names if name in parameters}
+    if any(len(values) > 1 for values in found.values()):
+        raise InvalidRequest("A parameter is repeated.")
+    return {name: values[0] for name, values in found.items()}

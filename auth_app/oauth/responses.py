@@ -1,0 +1,55 @@
+"""Write the answers of `/token` (RFC 6749 section 5.1, OpenID Connect Core section 3.1.3.3)."""
+
+import time
+from collections.abc import Iterable
+
+from auth_app.current import current_settings
+from auth_app.models import Session, User
+from auth_app.oauth.access_tokens import sign_access_token
+from auth_app.oauth.id_tokens import sign_id_token
+from auth_app.oauth.status_lists import uri_of
+
+Answer = dict[str, object]
+
+
+def present_login(
+    session: Session,
+    user: User,
+    scopes: Iterable[str],
+    audience: list[str],
+    refresh_token: str | None,
+    nonce: str | None = None,
+) -> Answer:
+    """Return the tokens of a user's session: an access token, and what else the login gives."""
+    claims = {"sid": str(session.id), "username": user.username}
+    refresh = {"refresh_token": refresh_token} if refresh_token else {}
+    if user.must_change_password:  # which this server alone can do, and it asks for no scope
+        answer = present_token(session, str(user.id), (), [current_settings().issuer], **claims)
+        return answer | refresh | {"password_change_required": True}
+    answer = present_token(session, str(user.id), scopes, audience, **claims) | refresh
+    if "openid" in scopes:
+        answer["id_token"] = sign_id_token(session, str(answer["access_token"]), nonce)
+    return answer
+
+
+def present_token(
+    session: Session, subject: str, scopes: Iterable[str], audience: list[str], **claims: object
+) -> Answer:
+    """Return an access token of a session."""
+    # No token outlives its session, so that what is known of a session need not outlive it either.
+    lifetime = min(current_settings().access_token_lifetime, session.expires_at - int(time.time()))
+    access_token = sign_access_token(
+        subject=subject,
+        client_id=session.client_id,
+        scopes=scopes,
+        audience=audience,
+        lifetime=lifetime,
+        status={"status_list": {"idx": session.status_index, "uri": uri_of(session.status_list_id)}},
+        **claims,
+    )
+    return {
+        "access_token": access_token,
+        "token_type": "Bearer",
+        "expires_in": lifetime,
+        "scope": " ".join(sorted(scopes)),
+    }

@@ -1,0 +1,27 @@
+"""Say which scopes and which servers a sign-in may be for."""
+
+from collections.abc import Iterable
+
+from auth_app.accounts.clients import scopes_of_client
+from auth_app.accounts.roles import IDENTITY_SCOPES, scopes_of
+from auth_app.current import current_settings
+from auth_app.errors import InvalidTarget
+from auth_app.models import Client, User
+
+
+def allowed_scopes(user: User, client: Client) -> frozenset[str]:
+    """Return what a user can let a client do: what both may, and to learn who the user is."""
+    scopes = (scopes_of(user.roles) & scopes_of_client(client)) | IDENTITY_SCOPES
+    return scopes if "refresh_token" in client.grant_types else scopes - {"offline_access"}
+
+
+def narrow_audience(allowed: Iterable[str], resources: list[str] | None) -> list[str]:
+    """Return the servers that were named, every allowed one if none were (RFC 8707 section 2).
+
+    Raises `InvalidTarget`.
+    """
+    known = [server for server in current_settings().audience if server in allowed]
+    audience = [server for server in known if resources is None or server in resources]
+    if not audience or not set(resources or []) <= set(audience):
+        raise InvalidTarget
+    return audience

@@ -1,0 +1,210 @@
+"""Let people look after their own account: `/account`."""
+
+import uuid
+from dataclasses import dataclass
+
+from flask import Blueprint, redirect, request, url_for
+from sqlalchemy import select
+from werkzeug import Response
+
+from auth_app.accounts.browser_sessions import list_browser_sessions
+from auth_app.accounts.session_ends import (
+    end_browser_session,
+    end_session,
+    end_user_sessions,
+    set_pending_bits,
+)
+from auth_app.accounts.sessions import list_sessions
+from auth_app.accounts.users import change_password
+from auth_app.database import db
+from auth_app.errors import InvalidPassword, TooManyAttempts
+from auth_app.models import BrowserSession, Client, Session
+from auth_app.pages.browsers import browser_cookie, current_browser_session, forget_session, is_own_form
+from auth_app.pages.rendering import format_text, render_page, show_errors_as_pages
+from auth_app.pages.sign_in import continue_at, find_asking_client, read_form, show_sign_in
+from flask_resource_server import InvalidToken
+
+blueprint = Blueprint("account", __name__, url_prefix="/account")
+show_errors_as_pages(blueprint)
+
+# What a page says after something was done, by the name in its query.
+_NOTICES = {"password_changed", "signed_out_others", "sign_in_ended"}
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """A browser, or a login without one, as its user sees it."""
+
+    key: str  # names it in a form
+    applications: list[str]
+    since: int
+    last_used: int
+    address: str
+    is_current: bool = False
+    is_browser: bool = True
+
+
+@blueprint.get("")
+def show_account() -> Response:
+    """Show who has signed in, and where else."""
+    session = current_browser_session()
+    if session is None:
+        return show_sign_in("/account")
+    if session.user.must_change_password:
+        return show_password_page("/account")
+    notice = request.args.get("done", "")
+    return render_page(
+        "account.html",
+        user=session.user,
+        sign_ins=_list_sign_ins(session),
+        notice=format_text(notice) if notice in _NOTICES else None,
+    )
+
+
+@blueprint.get("/password")
+def show_password() -> Response:
+    """Show the form for another password."""
+    return show_password_page("/account") if current_browser_session() else show_sign_in("/account")
+
+
+@blueprint.post("/password")
+def change_own_password() -> Response:
+    """Change the password, end all sign-ins but this one, and go on to where that was asked for."""
+    form, session = read_form(), current_browser_session()
+    continue_to = form.get("continue", "/account")
+    if session is None:
+        return show_sign_in(continue_to)
+    if not is_own_form(form.get("form_token", "")):
+        return show_password_page(continue_to, "form_expired")
+    new = form.get("new_password", "")[:1024]
+    if new != form.get("repeated_password", "")[:1024]:
+        return show_password_page(continue_to, "passwords_differ", field="repeated_password")
+    old = form.get("current_password", "")[:1024]
+    try:
+        change_password(session.user, session, old, new, browser_cookie())
+    except InvalidPassword as error:
+        db.session.rollback()
+        is_old = error.description == InvalidPassword.description
+        field = "current_password" if is_old else "new_password"
+        return show_password_page(continue_to, error.description, field=field)
+    except TooManyAttempts as error:
+        return show_password_page(continue_to, "too_many_attempts", 429, seconds=error.seconds)
+    except InvalidToken:  # it was ended elsewhere meanwhile
+        db.session.rollback()
+        return show_sign_in(continue_to)
+    db.session.commit()
+    set_pending_bits()
+    if continue_to == "/account":
+        return _done("password_changed")
+    return continue_at(continue_to)
+
+
+@blueprint.post("/end")
+def end_sign_in() -> Response:
+    """End one sign-in of the user, or all others."""
+    form, session = read_form(), current_browser_session()
+    if session is None:
+        return show_sign_in("/account")
+    if not is_own_form(form.get("form_token", "")):
+        return redirect(url_for(".show_account"), 303)
+    if "others" in form:
+        return _end_others(session)
+    kind, _, text = form.get("sign_in", "").partition(":")
+    try:
+        key = uuid.UUID(text)
+    except ValueError:
+        return redirect(url_for(".show_account"), 303)
+    _end_one(session, kind, key)
+    db.session.commit()
+    response = (
+        _done("sign_in_ended") if key != session.id else redirect(url_for("logout.show_signed_out"), 303)
+    )
+    if key == session.id:
+        forget_session(response)
+    return response
+
+
+def show_password_page(
+    continue_to: str, error: str | None = None, status: int = 400, field: str = "", **values: object
+) -> Response:
+    """Return the form for another password: the only page for users who have to choose one.
+
+    `error` is the name of a text, or a text, about the `field`.
+    """
+    session = current_browser_session()
+    assert session, "somebody has signed in"
+    _, targets = find_asking_client(continue_to)
+    return render_page(
+        "password.html",
+        status if error else 200,
+        form_targets=targets,
+        user=session.user,
+        continue_to=continue_to,
+        field=field,
+        error=format_text(error, **values) if error else None,
+    )
+
+
+def _end_others(session: BrowserSession) -> Response:
+    try:
+        end_user_sessions(session.user, keep=session)
+    except InvalidToken:
+        db.session.rollback()
+        return show_sign_in("/account")
+    db.session.commit()
+    set_pending_bits()
+    return _done("signed_out_others")
+
+
+def _end_one(current: BrowserSession, kind: str, key: uuid.UUID) -> None:
+    """End a sign-in if it is one of the user's own; the caller commits."""
+    if kind == "browser":
+        browser = db.session.get(BrowserSession, key)
+        if browser and browser.user_id == current.user_id:
+            end_browser_session(browser)
+    else:
+        login = db.session.get(Session, key)
+        if login and login.user_id == current.user_id:
+            end_session(login.id, user=login.user_id, client=login.client_id)
+
+
+def _list_sign_ins(current: BrowserSession) -> list[SignIn]:
+    """Return the browsers in which the user is signed in, this one first, and then all other logins."""
+    logins = list_sessions(current.user)
+    ids = {login.client_id for login in logins}
+    names = {
+        client.id: client.name or client.id
+        for client in db.session.scalars(select(Client).where(Client.id.in_(ids)))
+    }
+    browsers = list_browser_sessions(current.user)
+    found = [
+        SignIn(
+            key=f"browser:{browser.id}",
+            applications=sorted(
+                {names[one.client_id] for one in logins if one.browser_session_id == browser.id}
+            ),
+            since=browser.created_at,
+            last_used=browser.last_used_at,
+            address=browser.address,
+            is_current=browser.id == current.id,
+        )
+        for browser in browsers
+    ]
+    known = {browser.id for browser in browsers}
+    found += [
+        SignIn(
+            key=f"login:{login.id}",
+            applications=[names[login.client_id]],
+            since=login.created_at,
+            last_used=int(login.rotated_at or login.created_at),
+            address=login.address or "",
+            is_browser=False,
+        )
+        for login in logins
+        if login.browser_session_id not in known
+    ]
+    return sorted(found, key=lambda sign_in: (not sign_in.is_current, -sign_in.last_used))
+
+
+def _done(notice: str) -> Response:
+    return redirect(url_for(".show_account", done=notice), 303)

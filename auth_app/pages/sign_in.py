@@ -1,0 +1,142 @@
+"""Sign people in, once for all applications: `/login`."""
+
+import re
+from urllib.parse import parse_qs
+
+from flask import Blueprint, redirect, request, url_for
+from werkzeug import Response
+from werkzeug.exceptions import UnsupportedMediaType
+
+from auth_app import audit
+from auth_app.accounts.browser_sessions import start_browser_session
+from auth_app.accounts.clients import find_client
+from auth_app.accounts.known_addresses import remember_address, remember_browser
+from auth_app.accounts.redirect_uris import is_registered, origin_of
+from auth_app.accounts.sessions import claim_user
+from auth_app.accounts.users import authenticate_user
+from auth_app.database import db
+from auth_app.errors import InvalidGrant, TooManyAttempts
+from auth_app.metrics import LOGINS
+from auth_app.models import Client, User
+from auth_app.pages.browsers import (
+    browser_cookie,
+    current_browser_session,
+    is_own_form,
+    keep_browser,
+    keep_session,
+)
+from auth_app.pages.rendering import format_text, own_path, render_page, show_errors_as_pages
+from shared.bodies import decode_form
+from shared.errors import Unavailable
+
+blueprint = Blueprint("sign_in", __name__)
+show_errors_as_pages(blueprint)
+
+# Where a sign-in may lead: only to pages of this server.
+_ACCOUNT = "/account"
+_CONTINUE = re.compile(r"/account|/authorize\?[\x21-\x7e]*")
+
+_MAXIMUM_USERNAME, _MAXIMUM_PASSWORD = 128, 1024
+
+
+@blueprint.get("/login")
+def show_login() -> Response:
+    """Show the sign-in page, or the account of whoever has signed in already."""
+    if current_browser_session():
+        return redirect(url_for("account.show_account"), 303)
+    return show_sign_in(_ACCOUNT)
+
+
+@blueprint.post("/login")
+def sign_in() -> Response:
+    """Sign in with a user name and a password, and go on to where that was asked for."""
+    form = read_form()
+    continue_to, username = form.get("continue", _ACCOUNT), form.get("username", "")
+    if not is_own_form(form.get("form_token", "")):
+        return show_sign_in(continue_to, username, "form_expired", 400)
+    try:
+        user = _authenticate(username, form.get("password", ""))
+    except TooManyAttempts as error:
+        page = show_sign_in(continue_to, username, "too_many_attempts", 429, seconds=error.seconds)
+        page.headers["Retry-After"] = str(error.seconds)
+        return page
+    except Unavailable:
+        return show_sign_in(continue_to, username, "unavailable", 503)
+    if user is None:
+        return show_sign_in(continue_to, username, "wrong_credentials", 400)
+    return _start(user, continue_to)
+
+
+def show_sign_in(
+    continue_to: str, username: str = "", error: str | None = None, status: int = 200, **values: object
+) -> Response:
+    """Return the sign-in page; `continue_to` is the path, with its query, from where people were sent here.
+
+    `error` is the name of a text, and `values` what stands in its braces.
+    """
+    continue_to = _check_continue(continue_to)
+    client, targets = find_asking_client(continue_to)
+    return render_page(
+        "sign_in.html",
+        status,
+        form_targets=targets,
+        continue_to=continue_to,
+        application=(client.name or client.id) if client else None,
+        username=username[:_MAXIMUM_USERNAME],
+        error=format_text(error, **values) if error else None,
+    )
+
+
+def find_asking_client(continue_to: str) -> tuple[Client | None, list[str]]:
+    """Return the client for which somebody signs in, and the origins to which the form may lead then."""
+    query = parse_qs(continue_to.partition("?")[2])
+    client = find_client(query.get("client_id", [""])[0])
+    uri = query.get("redirect_uri", [""])[0]
+    if client is None or not is_registered(uri, client.redirect_uris):
+        return None, []
+    return client, [origin_of(uri)]
+
+
+def continue_at(continue_to: str) -> Response:
+    """Lead a browser to a page of this server, if that is what it is, else to the user's account."""
+    return redirect(own_path(_check_continue(continue_to)), 303)
+
+
+def read_form() -> dict[str, str]:
+    """Return the fields of a form of ours. Raises `InvalidRequest`, `UnsupportedMediaType`."""
+    if request.mimetype != "application/x-www-form-urlencoded":
+        raise UnsupportedMediaType
+    return {name: str(value) for name, value in decode_form(frozenset()).items()}
+
+
+def _authenticate(username: str, password: str) -> User | None:
+    # What no user can have is not worth a hash, nor, with a NUL in it, a question to PostgreSQL.
+    is_possible = len(username) <= _MAXIMUM_USERNAME and len(password) <= _MAXIMUM_PASSWORD
+    if not is_possible or not username or not password or re.search(r"[\x00-\x1f\x7f]", username):
+        return None
+    user = authenticate_user(username, password, browser_cookie())
+    if user is None:
+        return None
+    try:
+        claim_user(user, password)
+    except InvalidGrant:  # the password was changed, or the user disabled, while it was verified
+        db.session.rollback()
+        return None
+    return user
+
+
+def _start(user: User, continue_to: str) -> Response:
+    session, token = start_browser_session(user, current_browser_session())
+    remember_address(user)
+    remember_browser(user, browser_cookie())
+    audit.record_on_commit("signed_in", actor=user.id, browser=session.id)
+    db.session.commit()
+    LOGINS.labels("succeeded").inc()
+    response = continue_at(continue_to)
+    keep_browser(response)
+    keep_session(response, token)
+    return response
+
+
+def _check_continue(path: str) -> str:
+    return path if _CONTINUE.fullmatch(path) else _ACCOUNT

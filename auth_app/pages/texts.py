@@ -1,0 +1,68 @@
+"""Every text of the pages, in one place: PAGE_TEXTS_FILE replaces any of them, for another language."""
+
+import json
+from pathlib import Path
+
+from flask_resource_server.exceptions import ConfigurationError
+
+TEXTS = {
+    "language": "en",
+    "sign_in": "Sign in",
+    "sign_in_to": "to continue to {application}",
+    "username": "User name",
+    "password": "Password",
+    "wrong_credentials": "The user name or the password is wrong.",
+    "too_many_attempts": "Too many sign-ins have failed. Try again in {seconds} seconds.",
+    "unavailable": "Signing in does not work at the moment. Try again in a few seconds.",
+    "form_expired": "This page was open for too long, or your browser refuses cookies. Try again.",
+    "change_password": "Change password",
+    "must_change_password": "An administrator has set your password. Choose a new one to go on.",
+    "current_password": "Current password",
+    "new_password": "New password",
+    "new_password_hint": "At least 8 characters. Long phrases are better than odd characters.",
+    "repeat_password": "New password again",
+    "passwords_differ": "The two new passwords are not the same.",
+    "password_changed": "Your password has been changed, and you have been signed out everywhere else.",
+    "account": "Your account",
+    "signed_in_as": "Signed in as {username}",
+    "name": "Name",
+    "email": "Email",
+    "roles": "Roles",
+    "sign_ins": "Where you are signed in",
+    "this_browser": "This browser",
+    "another_browser": "Another browser",
+    "without_browser": "Signed in with a password",
+    "no_application": "No application",
+    "since": "Since",
+    "last_used": "Last used",
+    "address": "From",
+    "sign_out": "Sign out",
+    "sign_out_of": "Sign out of {application}",
+    "sign_out_others": "Sign out everywhere else",
+    "signed_out_others": "You have been signed out everywhere else.",
+    "sign_in_ended": "That sign-in has ended.",
+    "confirm_sign_out": "Do you want to sign out?",
+    "confirm_sign_out_hint": "This signs you out of every application that you have opened in this browser.",
+    "stay_signed_in": "Stay signed in",
+    "signed_out": "You are signed out",
+    "signed_out_hint": "You can close this page, or sign in again.",
+    "continue": "Continue",
+    "continue_to": "Continue to {application}",
+    "error": "This did not work",
+    "error_hint": "Go back to the application and try again. If it happens again, tell its operator.",
+}
+
+
+def read_texts(path: Path | None) -> dict[str, str]:
+    """Return the texts, with those of a JSON file in the place of ours. Raises `ConfigurationError`."""
+    if path is None:
+        return TEXTS
+    try:
+        given = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"PAGE_TEXTS_FILE: {path} cannot be read as JSON: {error}") from None
+    if not isinstance(given, dict) or not all(isinstance(text, str) for text in given.values()):
+        raise ConfigurationError(f"PAGE_TEXTS_FILE: {path} must be an object whose values are texts")
+    if unknown := given.keys() - TEXTS.keys():
+        raise ConfigurationError(f"PAGE_TEXTS_FILE: {path} has the unknown text {min(unknown)!a}")
+    return TEXTS | given
