@@ -132,6 +132,8 @@ def set_(
         if is_removed and name in changes:
             raise click.UsageError(f"Give --{name.replace('_', '-').rstrip('s')} or the same with --no-.")
         changes |= {name: nothing} if is_removed else {}
+    if not changes:
+        raise click.UsageError("Say what to change: see --help.")
     client = _find(client_id)
     if options["refresh_token"] or "redirect_uris" in changes:
         grants = [grant for grant in client.grant_types if grant in {"client_credentials", "password"}]
@@ -139,8 +141,6 @@ def set_(
         changes["grant_types"] = _choose_grants(
             known, grants, options["refresh_token"] or _refresh_of(client)
         )
-    if not changes:
-        raise click.UsageError("Say what to change: see --help.")
     change_client(client, changes)
     db.session.commit()
     click.echo(f"changed {client_id}")

@@ -29,7 +29,7 @@ def register(pair: Pair, client_id: str, *options: str) -> dict[str, str]:
     """Register a client and return the settings of its job."""
     command = " ".join(["clients add", client_id, "--json", *options])
     printed = run_flask("wsgi_auth", command, pair.auth.environment, pair.auth.log.parent)
-    (client,) = (json.loads(line) for line in printed.splitlines() if '"client_secret"' in line)
+    (client,) = (json.loads(line) for line in printed.splitlines() if '"client_secret":' in line)
     remember(client)
     return {
         "OAUTH_ISSUER": pair.auth.url,

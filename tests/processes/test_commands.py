@@ -130,12 +130,15 @@ def test_clients_are_added_listed_and_removed(auth: FlaskClient) -> None:
     said = done(run_command(auth, "clients", "add", "reader"))
 
     assert [line.split()[0] for line in said.splitlines()] == ["client_id", "client_secret"]
-    assert as_json(auth, "clients", "list") == [
-        {"id": "reader", "scopes": [], "resources": [ISSUER, COURSES]},
-        {"id": "writer", "scopes": ["courses:read", "courses:write"], "resources": [COURSES]},
+    first_party, *added = as_json(auth, "clients", "list")
+    assert (first_party["id"], first_party["scopes"], first_party["resources"]) == ("first-party", None, None)
+    assert [(row["id"], row["scopes"], row["resources"]) for row in added] == [
+        ("reader", [], [ISSUER, COURSES]),
+        ("writer", ["courses:read", "courses:write"], [COURSES]),
     ]
+    assert added[0]["grant_types"] == ["client_credentials"]
     assert done(run_command(auth, "clients", "remove", "writer")) == "removed writer\n"
-    assert [row["id"] for row in as_json(auth, "clients", "list")] == ["reader"]
+    assert [row["id"] for row in as_json(auth, "clients", "list")] == ["first-party", "reader"]
 
 
 @both_databases
@@ -176,7 +179,7 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     },
     "unknown role to set": (["users", "set-roles", "student1", "king"], "", 2, "'king' is not one of"),
     "bad client ID": (["clients", "add", "Reports"], "", 1, "A client ID is"),
-    "reserved client ID": (["clients", "add", "first-party"], "", 1, "reserved"),
+    "client ID that is taken": (["clients", "add", "first-party"], "", 1, "a client of this ID already"),
     "client ID like a user's": (["clients", "add", "a" + UUID[1:]], "", 1, "reserved"),
     "two scopes in one": (
         ["clients", "add", "reports", "--scope", "courses:read courses:write"],
@@ -196,8 +199,13 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         f"client to {command}": (["clients", command, "nobody", *options], "", 1, "There is no client nobody")
         for command, *options in (["remove"], ["show"], ["set", "--no-scope"], ["set-secret"])
     },
-    "nothing to set": (["clients", "set", "reports"], "", 2, "--scope or --no-scope, --resource, or both"),
-    "scope and none": (["clients", "set", "x", "--no-scope", "--scope", "courses:read"], "", 2, "or both"),
+    "nothing to set": (["clients", "set", "reports"], "", 2, "Say what to change"),
+    "scope and none": (
+        ["clients", "set", "x", "--no-scope", "--scope", "courses:read"],
+        "",
+        2,
+        "or the same with --no-.",
+    ),
     "unknown resource to set": (["clients", "set", "x", "--resource", "http://x"], "", 1, "add it to RES"),
     "negative overlap": (["clients", "set-secret", "x", "--overlap", "-1"], "", 2, "not in the range"),
     "sessions of nobody": (["sessions", "list", "--user", "nobody"], "", 1, "There is no user nobody"),
