@@ -71,6 +71,7 @@ workers = 2  # one for each core: the work is Python's and OpenSSL's, and seldom
 # answers while the first waits for the database. Slow clients can hold them all: in production a reverse
 # proxy stands in front and reads requests whole before it passes them on.
 threads = 2
+limit_request_line = 8190  # a sign-in request may be long; nginx has the same limit
 graceful_timeout = 10  # seconds: no request takes one, and a worker that hangs at its end is not waited for
 
 forwarded_allow_ips = ""  # by default whoever connects from loopback may say what scheme was used

@@ -68,6 +68,10 @@ class InvalidPassword(ApiError):
     error = "invalid_password"
     description = "The current password is wrong."
 
+    def __init__(self, description: str | None = None, text: str = "wrong_password") -> None:
+        super().__init__(description)
+        self.text = text  # the name of what a page says
+
 
 class UsernameTaken(ApiError):
     """Another user has this name."""

@@ -51,6 +51,8 @@ def start_browser_session(user: User, previous: BrowserSession | None) -> tuple[
     if previous and previous.user_id != user.id:
         end_browser_session(previous)
         previous = None
+    if previous:  # unless it has ended meanwhile
+        previous = db.session.scalar(_USE, {"browser": previous.id, **_times()})
     if previous is None:
         _make_room(user)
         previous = BrowserSession(user_id=user.id, user=user, created_at=now)

@@ -14,13 +14,19 @@ def check_new_password(username: str, password: str) -> None:
     """Raise `InvalidPassword` that says which rule a new password breaks."""
     password = normalise(password)
     if len(password) < MINIMUM_LENGTH:
-        raise InvalidPassword(f"The new password must have {MINIMUM_LENGTH} characters or more.")
+        raise InvalidPassword(
+            f"The new password must have {MINIMUM_LENGTH} characters or more.", "password_too_short"
+        )
     if len(password) > MAXIMUM_LENGTH:
-        raise InvalidPassword(f"The new password must have {MAXIMUM_LENGTH} characters or fewer.")
+        raise InvalidPassword(
+            f"The new password must have {MAXIMUM_LENGTH} characters or fewer.", "password_too_long"
+        )
     if normalise_username(password) == normalise_username(username):
-        raise InvalidPassword("The new password must not be the user name.")
+        raise InvalidPassword("The new password must not be the user name.", "password_is_username")
     if password.casefold() in _common_passwords():
-        raise InvalidPassword("The new password is one of the most common: choose another one.")
+        raise InvalidPassword(
+            "The new password is one of the most common: choose another one.", "password_is_common"
+        )
 
 
 @cache

@@ -114,7 +114,7 @@ def change_password(
     if authenticate_user(username, old, browser) is None:
         raise InvalidPassword
     if normalise(new) == normalise(old):
-        raise InvalidPassword("The new password must not be the current one.")
+        raise InvalidPassword("The new password must not be the current one.", "password_is_current")
     check_new_password(username, new)
     if not _write(user, User.password_hash == verified_hash, **_hashed(new), must_change_password=False):
         # What was verified is the password no longer: a wrong one, as if it had come a moment later.

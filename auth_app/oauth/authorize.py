@@ -14,7 +14,7 @@ from auth_app.accounts.redirect_uris import origin_of
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import InvalidTarget
-from auth_app.models import BrowserSession
+from auth_app.models import BrowserSession, Client
 from auth_app.oauth.authorization_codes import Grant, issue_code
 from auth_app.oauth.authorization_request import (
     AuthorizationError,
@@ -56,7 +56,7 @@ def authorize() -> Response:
     try:
         return _answer(read_request(client, to.redirect_uri, parameters), to, parameters)
     except AuthorizationError as error:
-        return _return(to, {"error": error.error, "error_description": error.description})
+        return _return(client, to, {"error": error.error, "error_description": error.description})
 
 
 def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> Response:
@@ -76,7 +76,7 @@ def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> 
     code = issue_code(_grant(asked, session), session)
     audit.record_on_commit("code_issued", actor=session.user_id, client=asked.client.id)
     db.session.commit()
-    return _return(to, {"code": code})
+    return _return(asked.client, to, {"code": code})
 
 
 def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
@@ -110,7 +110,7 @@ def _path_after_sign_in(parameters: Parameters) -> str:
     return f"/authorize?{urlencode(rest, doseq=True)}"
 
 
-def _return(to: Return, members: Mapping[str, str]) -> Response:
+def _return(client: Client, to: Return, members: Mapping[str, str]) -> Response:
     """Send the browser back to the client, by a redirect or by a form that sends itself."""
     state = {"state": to.state} if to.state is not None else {}
     answer = {**members, **state, "iss": current_settings().issuer}  # RFC 9207
@@ -120,6 +120,7 @@ def _return(to: Return, members: Mapping[str, str]) -> Response:
         "form_post.html",
         form_targets=[origin_of(to.redirect_uri)],
         scripts="'self'",
+        application=client.name or client.id,
         action=to.redirect_uri,
         members=answer,
     )

@@ -84,9 +84,8 @@ def change_own_password() -> Response:
         change_password(session.user, session, old, new, browser_cookie())
     except InvalidPassword as error:
         db.session.rollback()
-        is_old = error.description == InvalidPassword.description
-        field = "current_password" if is_old else "new_password"
-        return show_password_page(continue_to, error.description, field=field)
+        field = "current_password" if error.text == "wrong_password" else "new_password"
+        return show_password_page(continue_to, error.text, field=field)
     except TooManyAttempts as error:
         return show_password_page(continue_to, "too_many_attempts", 429, seconds=error.seconds)
     except InvalidToken:  # it was ended elsewhere meanwhile
@@ -129,7 +128,7 @@ def show_password_page(
 ) -> Response:
     """Return the form for another password: the only page for users who have to choose one.
 
-    `error` is the name of a text, or a text, about the `field`.
+    `error` is the name of a text about the `field`.
     """
     session = current_browser_session()
     assert session, "somebody has signed in"

@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, g, render_template, request, url_for
 from werkzeug.exceptions import NotFound
+from werkzeug.local import LocalProxy
 
 from auth_app.current import current_settings
 from auth_app.pages.browsers import form_token, keep_browser
@@ -70,7 +71,7 @@ def render_page(
         texts=texts,
         brand=settings.brand_name,
         logo=url_for("pages.show_logo") if settings.brand_logo else None,
-        form_token=form_token(),
+        form_token=LocalProxy(form_token),  # an error page has no form, and needs no database
         **values,
     )
     response = Response(html, status, mimetype="text/html")

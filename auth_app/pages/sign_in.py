@@ -83,6 +83,7 @@ def show_sign_in(
         continue_to=continue_to,
         application=(client.name or client.id) if client else None,
         username=username[:_MAXIMUM_USERNAME],
+        fields_invalid=error == "wrong_credentials",
         error=format_text(error, **values) if error else None,
     )
 
