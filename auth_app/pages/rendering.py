@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, g, render_template, request, url_for
+from flask import Blueprint, Flask, Response, current_app, render_template, request, url_for
 from werkzeug.exceptions import NotFound
 from werkzeug.local import LocalProxy
 
@@ -98,8 +98,6 @@ def show_errors_as_pages(pages: Blueprint) -> None:
 
 
 def _make_error_page(error: Response) -> Response:
-    # It has no form that would need the session, and the database may be what has failed.
-    g.setdefault("browser_session", None)
     description = str((error.get_json() or {}).get("error_description", ""))
     page = render_page("error.html", error.status_code, description=description)
     for name in ("Retry-After", "Allow"):
