@@ -87,7 +87,9 @@ def change_own_password() -> Response:
         field = "current_password" if error.text == "wrong_password" else "new_password"
         return show_password_page(continue_to, error.text, field=field)
     except TooManyAttempts as error:
-        return show_password_page(continue_to, "too_many_attempts", 429, seconds=error.seconds)
+        page = show_password_page(continue_to, "too_many_attempts", 429, seconds=error.seconds)
+        page.headers["Retry-After"] = str(error.seconds)
+        return page
     except InvalidToken:  # it was ended elsewhere meanwhile
         db.session.rollback()
         return show_sign_in(continue_to)

@@ -81,8 +81,6 @@ def render_page(
         f"default-src 'none'; style-src 'self'; img-src 'self'; script-src {scripts}; "
         f"form-action {targets}; base-uri 'none'; frame-ancestors 'none'"
     )
-    # An application may have opened this page in a window of its own, and waits for that to come back.
-    response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"
     return response
 
 
@@ -91,17 +89,21 @@ def show_errors_as_pages(pages: Blueprint) -> None:
 
     @pages.after_request
     def show(response: Response) -> Response:
-        if response.status_code < 400 or not response.is_json:
-            return response
-        page = render_page(
-            "error.html",
-            response.status_code,
-            description=str((response.get_json() or {}).get("error_description", "")),
-        )
-        for name in ("Retry-After", "Allow"):
-            if name in response.headers:
-                page.headers[name] = response.headers[name]
-        return page
+        if response.status_code >= 400 and response.is_json:
+            response = _make_error_page(response)
+        # An application may have opened a window of its own for this, and waits for that to come back. One
+        # redirect on the way with another policy would part the two.
+        response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"
+        return response
+
+
+def _make_error_page(error: Response) -> Response:
+    description = str((error.get_json() or {}).get("error_description", ""))
+    page = render_page("error.html", error.status_code, description=description)
+    for name in ("Retry-After", "Allow"):
+        if name in error.headers:
+            page.headers[name] = error.headers[name]
+    return page
 
 
 def format_text(name: str, **values: object) -> str:

@@ -1,0 +1,243 @@
+"""Guesses at the sign-in page are slowed down like others, and hold up nobody in a browser that is known."""
+
+import time
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from auth_app.accounts.known_addresses import ADDRESSES_PER_USER, KNOWN_FOR
+from auth_app.accounts.throttle import (
+    ACCOUNT_ALLOWANCE,
+    ADDRESS_ALLOWANCE,
+    ADDRESS_ALLOWANCE_PER_USER,
+    PAIR_ALLOWANCE,
+)
+from auth_app.models import KnownAddress
+from tests.conftest import PASSWORDS, both_databases, find_user, run_command
+from tests.sign_in import fields_of, new_browser
+from tests.unit.test_known_addresses import insert_rows, known_addresses
+from tests.unit.test_login_limits import (
+    HERE,
+    THERE,
+    fail_from,
+    fail_from_everywhere,
+    failures,
+    let_time_pass,
+    statuses,
+    try_login,
+)
+
+pytestmark = both_databases
+
+NOWHERE = "203.0.113.99"  # where nobody has been yet
+
+
+def try_page(
+    browser: FlaskClient, username: str = "student1", password: str | None = None, address: str = HERE
+) -> TestResponse:
+    """Sign in at the page, with the right password unless there is another."""
+    form = fields_of(new_browser(browser).get("/login") if signed_in(browser) else browser.get("/login"))
+    if signed_in(browser):
+        form["form_token"] = fields_of(browser.get("/account/password"))["form_token"]
+    form |= {"username": username, "password": password or PASSWORDS[username]}
+    return browser.post("/login", data=form, environ_overrides={"REMOTE_ADDR": address})
+
+
+def signed_in(browser: FlaskClient) -> bool:
+    return browser.get("/login").status_code == 303
+
+
+def guess(browser: FlaskClient, count: int, address: str = HERE, username: str = "student1") -> set[int]:
+    return {try_page(browser, username, "wrong", address).status_code for _ in range(count)}
+
+
+@pytest.fixture
+def known(auth: FlaskClient) -> FlaskClient:
+    """A browser in which student1 has signed in once, and out again."""
+    browser = new_browser(auth)
+    assert try_page(browser).status_code == 303
+    assert browser.post("/logout", data=fields_of(browser.get("/logout"))).status_code == 303
+    return browser
+
+
+def test_failures_count_wherever_they_happen(auth: FlaskClient) -> None:
+    assert statuses(auth, 3) == {400}
+    assert guess(new_browser(auth), PAIR_ALLOWANCE - 3) == {400}
+
+    page, answer = try_page(new_browser(auth)), try_login(auth, password="password123")
+
+    assert (page.status_code, answer.status_code) == (429, 429)
+    assert page.headers["Retry-After"] == "1"
+    assert "Too many sign-ins have failed." in page.text
+    assert not signed_in(auth)
+    assert try_page(auth, address=THERE).status_code == 303
+
+
+def test_page_answers_alike_for_a_user_that_does_not_exist(auth: FlaskClient) -> None:
+    answers = []
+    for username in ("student1", "nobody99"):
+        browser = new_browser(auth)
+        codes = [try_page(browser, username, "wrong").status_code for _ in range(PAIR_ALLOWANCE + 1)]
+        answers.append(codes)
+
+    assert answers[0] == answers[1] == [400] * PAIR_ALLOWANCE + [429]
+
+
+def test_success_at_the_page_resets_the_account_at_its_address(auth: FlaskClient) -> None:
+    statuses(auth, PAIR_ALLOWANCE - 1)
+
+    assert try_page(auth).status_code == 303
+
+    assert failures(auth) == 0
+
+
+def test_form_of_another_site_does_not_count(auth: FlaskClient) -> None:
+    """Otherwise it could make a visitor wait."""
+    for _ in range(PAIR_ALLOWANCE + 1):
+        auth.post("/login", data={"username": "student1", "password": "wrong", "form_token": "x"})
+
+    assert failures(auth) == 0
+
+
+def test_strangers_from_everywhere_do_not_hold_up_a_known_browser(
+    auth: FlaskClient, known: FlaskClient
+) -> None:
+    fail_from_everywhere(auth, ACCOUNT_ALLOWANCE)
+
+    assert try_page(new_browser(auth), address=NOWHERE).status_code == 429
+    assert try_page(known, address=NOWHERE).status_code == 303
+
+
+def test_strangers_at_the_same_address_do_not_hold_up_a_known_browser(
+    auth: FlaskClient, known: FlaskClient
+) -> None:
+    assert guess(new_browser(auth), PAIR_ALLOWANCE) == {400}
+
+    assert try_page(new_browser(auth)).status_code == 429
+    assert try_page(known).status_code == 303
+
+
+def test_failures_of_others_at_the_same_address_do_not_hold_up_a_known_browser(
+    auth: FlaskClient, known: FlaskClient
+) -> None:
+    fail_from(auth, NOWHERE, ADDRESS_ALLOWANCE)
+
+    assert try_page(new_browser(auth), address=NOWHERE).status_code == 429
+    assert try_page(known, address=NOWHERE).status_code == 303
+
+
+def test_sign_in_makes_the_address_known_too(auth: FlaskClient, known: FlaskClient) -> None:
+    fail_from(auth, HERE, ADDRESS_ALLOWANCE + ADDRESS_ALLOWANCE_PER_USER)
+
+    assert try_page(new_browser(auth), "teacher1").status_code == 429
+    assert try_login(auth, password="password123").status_code == 200
+
+
+def test_cookie_that_was_made_up_helps_nobody(auth: FlaskClient, known: FlaskClient) -> None:
+    fail_from_everywhere(auth, ACCOUNT_ALLOWANCE)
+    stranger = new_browser(auth)
+    stranger.set_cookie("auth_browser", "A" * 43)
+
+    assert try_page(stranger, address=NOWHERE).status_code == 429
+
+
+def test_cookie_of_another_user_helps_nobody(auth: FlaskClient, known: FlaskClient) -> None:
+    """The attacker has an account too, and a browser in which it is known."""
+    attacker = new_browser(auth)
+    assert try_page(attacker, "teacher1", address=NOWHERE).status_code == 303
+    fail_from_everywhere(auth, ACCOUNT_ALLOWANCE)
+
+    assert try_page(attacker, address=NOWHERE).status_code == 429
+
+
+def test_guesses_in_a_known_browser_are_slowed_down_too(auth: FlaskClient, known: FlaskClient) -> None:
+    assert guess(known, PAIR_ALLOWANCE) == {400}
+
+    assert try_page(known).status_code == 429
+    assert try_page(known, address=NOWHERE).status_code == 429, "it is the browser that counts"
+    assert try_page(new_browser(auth), address=NOWHERE).status_code == 303, "and nobody else waits"
+
+
+def test_stolen_cookie_gives_no_more_guesses_from_many_addresses(
+    auth: FlaskClient, known: FlaskClient
+) -> None:
+    codes = [
+        try_page(known, password="wrong", address=f"198.51.100.{n}").status_code
+        for n in range(PAIR_ALLOWANCE + 3)
+    ]
+
+    assert codes == [400] * PAIR_ALLOWANCE + [429] * 3
+
+
+def test_known_browser_is_free_again_when_its_delay_is_over(auth: FlaskClient, known: FlaskClient) -> None:
+    guess(known, PAIR_ALLOWANCE)
+    let_time_pass(auth, 1)
+
+    assert try_page(known).status_code == 303
+    assert failures(auth) == 0
+
+
+def test_browser_is_unknown_again_after_thirty_days(auth: FlaskClient, known: FlaskClient) -> None:
+    let_time_pass(auth, KNOWN_FOR + 1)
+    fail_from_everywhere(auth, ACCOUNT_ALLOWANCE)
+
+    assert try_page(known, address=NOWHERE).status_code == 429
+
+
+def test_browsers_and_addresses_of_a_user_are_bounded(auth: FlaskClient) -> None:
+    user, now = find_user(auth, "student1").id, int(time.time())
+    rows = [
+        {"user_id": user, "address": str(n), "last_login_at": now - n - 1} for n in range(ADDRESSES_PER_USER)
+    ]
+    insert_rows(auth, KnownAddress, rows)
+    browser = new_browser(auth)
+
+    assert try_page(browser).status_code == 303
+
+    known = known_addresses(auth)
+    assert len(known) == ADDRESSES_PER_USER
+    assert {str(ADDRESSES_PER_USER - 1), str(ADDRESSES_PER_USER - 2)}.isdisjoint(known), "the oldest are gone"
+    fail_from_everywhere(auth, ACCOUNT_ALLOWANCE)
+    assert try_page(browser, address=NOWHERE).status_code == 303
+
+
+def test_signing_in_again_and_again_adds_no_rows(auth: FlaskClient) -> None:
+    for _ in range(3):
+        assert try_page(auth).status_code == 303
+
+    assert len(known_addresses(auth)) == 2, "the address and the browser"
+
+
+def test_cookie_is_not_in_the_database(auth: FlaskClient, known: FlaskClient) -> None:
+    cookie = known.get_cookie("auth_browser")
+    assert cookie
+    with auth.application.app_context():
+        session = auth.application.extensions["sqlalchemy"].session
+        stored = session.scalars(sa.select(KnownAddress.address)).all()
+
+    assert all(len(key) == 64 and cookie.value not in key for key in stored)
+
+
+def test_what_was_known_of_a_deleted_user_is_forgotten(auth: FlaskClient, known: FlaskClient) -> None:
+    run_command(auth, "users", "delete", "student1")
+
+    with auth.application.app_context():
+        session = auth.application.extensions["sqlalchemy"].session
+        assert session.scalars(sa.select(KnownAddress.address)).all() == []
+
+
+def test_change_of_the_password_is_slowed_down_like_a_sign_in(auth: FlaskClient) -> None:
+    assert try_page(auth).status_code == 303
+    form = fields_of(auth.get("/account/password"))
+    passwords = {"new_password": "a better password", "repeated_password": "a better password"}
+
+    codes = []
+    for old in ["wrong"] * PAIR_ALLOWANCE + ["password123"]:
+        page = auth.post("/account/password", data={**form, **passwords, "current_password": old})
+        codes.append(page.status_code)
+
+    assert codes == [400] * PAIR_ALLOWANCE + [429]
+    assert page.headers["Retry-After"] == "1"
+    assert try_login(auth, password="password123", address=THERE).status_code == 200
