@@ -15,6 +15,5 @@ def test_requirements_name_their_tests() -> None:
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
 def test_named_test_is_there(file: str, name: str) -> None:
-    found = list((ROOT / "tests").glob(f"*/{file}"))
-    assert len(found) == 1
-    assert f"def {name}(" in found[0].read_text()
+    found = [path.read_text() for path in (ROOT / "tests").glob(f"*/{file}")]  # some names are in two layers
+    assert sum(f"def {name}(" in text for text in found) == 1
