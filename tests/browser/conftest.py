@@ -16,7 +16,8 @@ def page() -> Iterator[Page]:
             args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         # The certificate of a test's nginx is signed by itself.
-        page = browser.new_page(viewport={"width": 1000, "height": 1300}, ignore_https_errors=True)
+        context = browser.new_context(viewport={"width": 1000, "height": 1300}, ignore_https_errors=True)
+        page = context.new_page()
         page.set_default_timeout(20_000)
         yield page
         browser.close()
