@@ -78,7 +78,7 @@ def serve_spa(pair: Pair, url: str, folder: Path) -> Iterator[None]:
             assert f"http://127.0.0.1:{old}" in text
             text = text.replace(f"http://127.0.0.1:{old}", new)
         (home / name).write_text(text)
-    options = ("--public", "--refresh-token", "never", "--name", "Timetable")
+    options = ("--public", "--refresh-token", "never", "--name", "Course-list")
     register_application(pair, "my-spa", f"{url}/", f"{url}/", *options)
     port = url.rpartition(":")[2]
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port]

@@ -94,6 +94,8 @@ def test_person_signs_in_once_and_out_of_everything(
     wanted = request.config.getoption("--screenshots") if first == "web" else None
     pictures: Path = wanted or tmp_path
     other = page.context.new_page()
+    for tab in (page, other):
+        tab.set_viewport_size({"width": 800, "height": 560})
     start(page, getattr(applications, first))
     page.get_by_label("User name").wait_for()
     page.screenshot(path=pictures / "sign-in.png")
