@@ -1,4 +1,4 @@
-"""Add the users and the client of the documentation: `flask --app wsgi_auth demo-data`."""
+"""Add the users and the clients of the documentation: `flask --app wsgi_auth demo-data`."""
 
 import click
 from flask.cli import with_appcontext
@@ -8,6 +8,8 @@ from auth_app.accounts.passwords import hash_password
 from auth_app.accounts.users import add_user, find_user
 from auth_app.database import db
 from auth_app.models import FIRST_PARTY
+
+DEMO_WEB_APP = "demo-web-app"  # which scripts/run serves; on whatever port, as it is on loopback
 
 # Their passwords break the rules for new ones, so that nobody takes them for more than they are.
 DEMO_USERS = {
@@ -20,9 +22,9 @@ DEMO_USERS = {
 @click.command("demo-data")
 @with_appcontext
 def add_demo_users() -> None:
-    """Add the demo users and the first-party client, unless they are there. Not for production.
+    """Add the demo users, the first-party client and a web application, unless they are there.
 
-    Everybody knows the passwords.
+    Not for production: everybody knows the passwords.
     """
     for username, (password, role) in DEMO_USERS.items():
         if find_user(username) is None:
@@ -30,4 +32,19 @@ def add_demo_users() -> None:
     if find_client(FIRST_PARTY) is None:
         grants = ["password", "refresh_token"]
         add_client(FIRST_PARTY, NONE, grant_types=grants, name="First-party applications")
+    if find_client(DEMO_WEB_APP) is None:
+        _add_web_app()
     db.session.commit()
+
+
+def _add_web_app() -> None:
+    """Add the client of examples/web_app: a public one, since a secret that is printed here were none."""
+    add_client(
+        DEMO_WEB_APP,
+        NONE,
+        name="My courses",
+        grant_types=["authorization_code"],
+        redirect_uris=["http://127.0.0.1:8088/callback"],
+        post_logout_redirect_uris=["http://127.0.0.1:8088/"],
+        scopes=["courses:read"],
+    )

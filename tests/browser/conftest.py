@@ -23,7 +23,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Page:
     # The certificate of a test's nginx is signed by itself.
-    page = browser.new_page(viewport={"width": 1000, "height": 1300}, ignore_https_errors=True)
+    context = browser.new_context(viewport={"width": 1000, "height": 1300}, ignore_https_errors=True)
+    page = context.new_page()
     page.set_default_timeout(20_000)
     return page
 
