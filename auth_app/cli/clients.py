@@ -190,7 +190,7 @@ def remove(client_id: str) -> None:
 
 
 def _find(client_id: str) -> Client:
-    client: Client = require(find_client(client_id), f"client {client_id}")
+    client: Client = require(find_client(client_id), "client", client_id)
     return client
 
 

@@ -107,7 +107,7 @@ def _commit() -> None:
 
 
 def _find(username: str) -> User:
-    user: User = require(find_user(username), f"user {username}")
+    user: User = require(find_user(username), "user", username)
     return user
 
 

@@ -208,9 +208,14 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     ),
     "unknown resource to set": (["clients", "set", "x", "--resource", "http://x"], "", 1, "add it to RES"),
     "negative overlap": (["clients", "set-secret", "x", "--overlap", "-1"], "", 2, "not in the range"),
-    "sessions of nobody": (["sessions", "list", "--user", "nobody"], "", 1, "There is no user nobody"),
+    "sessions of nobody": (
+        ["sessions", "list", "--user", "nobody"],
+        "",
+        1,
+        "nobody: `users list` shows which",
+    ),
     "sessions to revoke of nobody": (["sessions", "revoke", "--user", "nobody"], "", 1, "There is no user"),
-    "no session": (["sessions", "revoke", UUID], "", 1, f"There is no live session {UUID}"),
+    "no session": (["sessions", "revoke", UUID], "", 1, f"There is no session {UUID}: `sessions list`"),
     "bad session": (["sessions", "revoke", "x"], "", 2, "not a valid UUID"),
     "neither session nor user": (["sessions", "revoke"], "", 2, "either a session's ID, --user or --all"),
     "session and user": (
