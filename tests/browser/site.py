@@ -99,7 +99,7 @@ def submit_sign_in(page: Page, username: str = "student1", password: str | None 
 
 
 def fail_until_throttled(page: Page, username: str) -> None:
-    """Sign in with a wrong password until that is held up: for longer each time, whatever time a try takes."""
+    """Sign in with a wrong password until that is held up, for longer each time."""
     for _ in range(20):
         submit_sign_in(page, username, "wrong")
         if "Too many" in page.get_by_role("alert").inner_text():
