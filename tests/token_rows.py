@@ -325,6 +325,11 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
             }.items()
         },
     },
+    "binding": {
+        "bound to a key by DPoP": claims(cnf={"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+        "bound to a certificate": claims(cnf={"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}),
+        "bound to nothing": claims(cnf=None),
+    },
     "scope_claim": {
         "scope null": claims(scope=None),
         "scope a list": claims(scope=["courses:read"]),

@@ -180,7 +180,9 @@ class Renewal(Generic[D]):
             with self._changing:
                 self._document = self._source.merge(fetched, self._document)
         except Exception as error:
-            problem = f"cannot fetch {self._source.url}: {type(error).__name__}: {error}"
+            # What a server sends must not steer the terminal on which somebody reads the log.
+            text = ascii(str(error))[1:-1]
+            problem = f"cannot fetch {self._source.url}: {type(error).__name__}: {text}"
             if problem != attempt.problem:
                 _logger.warning("%s; %s", problem, self._what_remains(attempt))
             return replace(attempt, problem=problem)

@@ -34,10 +34,10 @@ class PublicKeys(Mapping[str, RSAPublicKey], ABC):
         """Look for a key that was not there a moment ago. Raises `KeyError`, `Undetermined`."""
         raise KeyError(kid)
 
-    def knows(self, kid: str) -> bool:
-        """Tell whether a key verifies by what is known now, without asking the issuer."""
+    def verifies(self, kid: str, key: RSAPublicKey) -> bool:
+        """Tell whether `kid` names this very key by what is known now, without asking the issuer."""
         published = self.read().get(kid)
-        return published is not None and not published.is_gone
+        return published is not None and not published.is_gone and published.key == key
 
     def check(self) -> None:
         """Raise `Degraded` while the newest state is unknown, and what `read` raises."""
