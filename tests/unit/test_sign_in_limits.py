@@ -147,9 +147,11 @@ def test_cookie_of_another_user_helps_nobody(auth: FlaskClient, known: FlaskClie
     """The attacker has an account too, and a browser in which it is known."""
     attacker = new_browser(auth)
     assert try_page(attacker, "teacher1", address=NOWHERE).status_code == 303
-    fail_from_everywhere(auth, ACCOUNT_ALLOWANCE)
+    assert guess(new_browser(auth), PAIR_ALLOWANCE, NOWHERE) == {400}
+    assert try_page(attacker, address=NOWHERE).status_code == 429, "for it counts as its address"
+    fail_from_everywhere(auth, ACCOUNT_ALLOWANCE - PAIR_ALLOWANCE)
 
-    assert try_page(attacker, address=NOWHERE).status_code == 429
+    assert try_page(attacker, address=THERE).status_code == 429
 
 
 def test_guesses_in_a_known_browser_are_slowed_down_too(auth: FlaskClient, known: FlaskClient) -> None:
