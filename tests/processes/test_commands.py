@@ -82,12 +82,16 @@ def test_users_are_listed_and_shown(auth: FlaskClient) -> None:
     assert table[0].split() == [
         "id",
         "username",
+        "name",
+        "email",
+        "email_verified",
         "roles",
         "is_disabled",
         "must_change_password",
         "last_login_at",
+        "updated_at",
     ]
-    assert table[1].split()[1:] == ["admin1", "admin", "no", "no", "-"]
+    assert table[1].split()[1:-1] == ["admin1", "-", "-", "no", "admin", "no", "no", "-"]
     assert shown == rows[1]
     assert shown["last_login_at"] == find_user(auth, "student1").last_login_at
     assert "argon2" not in json.dumps(rows)
@@ -101,6 +105,50 @@ def test_password_is_set_and_ends_all_sessions(auth: FlaskClient) -> None:
 
     assert auth.get("/users/me", headers=bearer(token)).status_code == 401
     assert log_in(auth, password=GOOD_PASSWORD)
+
+
+@both_databases
+def test_user_gets_a_name_and_an_address(auth: FlaskClient) -> None:
+    options = ["--name", "Ada Lovelace", "--email", "ada@example.com", "--email-verified"]
+    done(run_command(auth, "users", "add", "ada", *options, stdin=GOOD_PASSWORD))
+    password_hash = find_user(auth, "ada").password_hash
+    done(run_command(auth, "users", "add", "bob", "--hashed", "--name", "Bob", stdin=password_hash))
+
+    ada, bob = (as_json(auth, "users", "show", username)[0] for username in ("ada", "bob"))
+
+    assert (ada["name"], ada["email"], ada["email_verified"]) == ("Ada Lovelace", "ada@example.com", True)
+    assert (bob["name"], bob["email"], bob["email_verified"]) == ("Bob", None, False)
+    assert "Ada Lovelace  ada@example.com  yes " in done(run_command(auth, "users", "list"))
+
+
+# What `users set` is given, and what `ada` has afterwards: name, address, whether it is verified.
+SET: dict[str, tuple[list[str], tuple[str | None, str | None, bool]]] = {
+    "name": (["--name", "Ada"], ("Ada", "ada@example.com", True)),
+    "no name": (["--no-name"], (None, "ada@example.com", True)),
+    "address": (["--email", "ada@new.example"], ("Ada Lovelace", "ada@new.example", False)),
+    "verified address": (
+        ["--email", "ada@new.example", "--email-verified"],
+        ("Ada Lovelace", "ada@new.example", True),
+    ),
+    "the same address": (["--email", "ada@example.com"], ("Ada Lovelace", "ada@example.com", True)),
+    "unverified": (["--no-email-verified"], ("Ada Lovelace", "ada@example.com", False)),
+    "no address": (["--no-email"], ("Ada Lovelace", None, False)),
+    "nothing": (["--no-name", "--no-email"], (None, None, False)),
+}
+
+
+@both_databases
+@pytest.mark.parametrize(("options", "expected"), SET.values(), ids=SET)
+def test_name_and_address_are_set(
+    options: list[str], expected: tuple[str | None, str | None, bool], auth: FlaskClient
+) -> None:
+    known = ["--name", "Ada Lovelace", "--email", "ada@example.com", "--email-verified"]
+    done(run_command(auth, "users", "set", "student1", *known))
+
+    assert done(run_command(auth, "users", "set", "student1", *options)) == "changed student1\n"
+
+    user = find_user(auth, "student1")
+    assert (user.name, user.email, user.email_verified) == expected
 
 
 def test_roles_are_set(auth: FlaskClient) -> None:
@@ -177,6 +225,26 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         f"{command} of nobody": (["users", command, "nobody"], GOOD_PASSWORD, 1, "There is no user nobody")
         for command in ("show", "set-password", "set-roles", "disable", "enable", "delete")
     },
+    "profile of nobody": (["users", "set", "nobody", "--no-name"], "", 1, "nobody: `users list` shows"),
+    "no profile to set": (["users", "set", "student1"], "", 2, "Say what to change"),
+    "name and none": (
+        ["users", "set", "student1", "--name", "x", "--no-name"],
+        "",
+        2,
+        "either --name or --no-",
+    ),
+    "address and none": (["users", "set", "x", "--email", "a@b", "--no-email"], "", 2, "either --email or"),
+    "name that is empty": (["users", "set", "student1", "--name", ""], "", 1, "1 to 200 printable"),
+    "name with an escape": (["users", "set", "student1", "--name", "a\x1b[2J"], "", 1, "1 to 200 printable"),
+    "bad address": (["users", "set", "student1", "--email", "ada"], "", 1, "has one @"),
+    "verified, and no address": (["users", "set", "student1", "--email-verified"], "", 1, "no email address"),
+    "new user's bad address": (["users", "add", "ada", "--email", "a b@c"], GOOD_PASSWORD, 1, "has one @"),
+    "new user's missing address": (
+        ["users", "add", "ada", "--email-verified"],
+        GOOD_PASSWORD,
+        1,
+        "no email address",
+    ),
     "unknown role to set": (["users", "set-roles", "student1", "king"], "", 2, "'king' is not one of"),
     "bad client ID": (["clients", "add", "Reports"], "", 1, "A client ID is"),
     "client ID that is taken": (["clients", "add", "first-party"], "", 1, "a client of this ID already"),
