@@ -13,14 +13,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from auth_app import audit
-from auth_app.accounts.redirect_uris import check_redirect_uri, check_web_uri
+from auth_app.accounts.redirect_uris import check_key_set_uri, check_redirect_uri, check_web_uri
 from auth_app.accounts.roles import SCOPES
 from auth_app.accounts.session_ends import end_client_sessions, end_session
 from auth_app.accounts.sessions import hash_secret, lock_client
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Client
-from flask_resource_server.tokens.key_set import parse_key_set
+from flask_resource_server.tokens.key_set import PRIVATE_MEMBERS, parse_key_set
 from flask_resource_server.tokens.keys import UnusableKey
 from shared.errors import InvalidRequest
 
@@ -154,8 +154,10 @@ def _check(client: Client) -> None:
     """Refuse metadata that cannot be used, or not safely. Raises `InvalidRequest`."""
     for uri in [*client.redirect_uris, *client.post_logout_redirect_uris]:
         check_redirect_uri(uri)
-    for web_uri in filter(None, (client.backchannel_logout_uri, client.jwks_uri)):
-        check_web_uri(web_uri)
+    if client.backchannel_logout_uri:
+        check_web_uri(client.backchannel_logout_uri)
+    if client.jwks_uri:
+        check_key_set_uri(client.jwks_uri)
     if client.name is not None and not (client.name.isprintable() and 0 < len(client.name) <= 128):
         raise InvalidRequest("A name is 1 to 128 printable characters.")
     if bool(client.redirect_uris) != ("authorization_code" in client.grant_types):
@@ -171,6 +173,9 @@ def _check_jwks(client: Client) -> None:
     if client.jwks and client.jwks_uri:
         raise InvalidRequest("Give a key set or its URL, not both.")
     if client.jwks:
+        members = client.jwks.get("keys")
+        if isinstance(members, list) and any(PRIVATE_MEMBERS & set(key) for key in members if key):
+            raise InvalidRequest("The key set holds a private key: give the public keys alone.")
         try:
             parse_key_set(json.dumps(client.jwks).encode())
         except UnusableKey as error:

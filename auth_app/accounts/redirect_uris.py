@@ -42,15 +42,26 @@ def check_redirect_uri(uri: str) -> None:
 def check_web_uri(uri: str) -> None:
     """Refuse a URI that this server could not send a request to. Raises `InvalidRequest`."""
     parts = _split(uri)
-    is_web = parts and parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
-    if not is_web or not _CHARACTERS.fullmatch(uri) or len(uri) > 512:
+    is_web = parts and parts.scheme in {"http", "https"} and "@" not in parts.netloc
+    is_sound = _CHARACTERS.fullmatch(uri) and len(uri) <= 512
+    if not (is_web and is_sound and parts and _has_address(parts.hostname)):
         raise InvalidRequest(
             f"{uri!a} is not an absolute URL: give one such as https://app.example.com/path."
         )
 
 
+def check_key_set_uri(uri: str) -> None:
+    """Refuse a URI at which somebody on the way could put other keys. Raises `InvalidRequest`."""
+    check_web_uri(uri)
+    parts = urlsplit(uri)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK_HOSTS:
+        raise InvalidRequest(f"{uri!a} would fetch keys unencrypted: use https.")
+
+
 def is_registered(uri: str, registered: list[str]) -> bool:
     """Tell whether a URI is one of those that are registered: the same text, but for a loopback's port."""
+    if len(uri) > MAXIMUM_LENGTH:
+        return False
     given = _LOOPBACK.fullmatch(uri) if _CHARACTERS.fullmatch(uri) else None
     return uri in registered or bool(given and any(_is_same(given, known) for known in registered))
 
@@ -58,9 +69,18 @@ def is_registered(uri: str, registered: list[str]) -> bool:
 def origin_of(uri: str) -> str:
     """Return what stands for a redirect URI in a Content-Security-Policy."""
     parts = urlsplit(uri)
-    if parts.scheme not in {"http", "https"} or "[" in parts.netloc:  # the policy's grammar has no IPv6
+    if parts.scheme not in {"http", "https"}:
         return f"{parts.scheme}:"
+    if "[" in parts.netloc:  # the policy's grammar has no IPv6
+        return f"{parts.scheme}://*:{parts.port or (443 if parts.scheme == 'https' else 80)}"
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _has_address(host: str | None) -> bool:
+    try:
+        return bool(host) and bool((host or "").encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _is_same(given: re.Match[str], registered: str) -> bool:

@@ -30,12 +30,14 @@ from auth_app.pages.account import show_password_page
 from auth_app.pages.browsers import current_browser_session
 from auth_app.pages.rendering import render_page, show_errors_as_pages
 from auth_app.pages.sign_in import show_sign_in
+from shared.errors import InvalidRequest
 
 blueprint = Blueprint("authorize", __name__)
 show_errors_as_pages(blueprint)
 
 # They have done their part once the user has signed in.
-_ANSWERED_BY_SIGN_IN = {"prompt", "max_age"}
+_ANSWERED_BY_SIGN_IN = {"prompt", "max_age", "id_token_hint"}
+_LONGEST_URL = 8000  # characters that gunicorn and nginx take (gunicorn.conf.py)
 
 
 @blueprint.post("/authorize")
@@ -45,7 +47,10 @@ def forward_request() -> Response:
     It goes on as a GET: the cookie of a sign-in does not come with a form of another site.
     """
     body = request.get_data().decode("ascii", "replace")
-    return redirect(f"{url_for('.authorize')}?{urlencode(parse_parameters(body), doseq=True)}", 303)
+    url = f"{url_for('.authorize')}?{urlencode(parse_parameters(body), doseq=True)}"
+    if len(url) > _LONGEST_URL:
+        raise InvalidRequest("The request is too long.")
+    return redirect(url, 303)
 
 
 @blueprint.get("/authorize")
@@ -62,7 +67,7 @@ def authorize() -> Response:
 def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> Response:
     session = current_browser_session()
     is_silent = "none" in asked.prompts
-    if session is None or asked.needs_sign_in or _is_too_old(session, asked.max_age):
+    if session is None or asked.needs_sign_in or not _is_wanted(session, asked):
         if is_silent:
             raise AuthorizationError("login_required", "The user has to sign in.")
         hint = asked.login_hint or (session.user.username if session else "")
@@ -100,8 +105,11 @@ def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
     )
 
 
-def _is_too_old(session: BrowserSession, max_age: int | None) -> bool:
-    return max_age is not None and time.time() - session.authenticated_at > max_age
+def _is_wanted(session: BrowserSession, asked: AuthorizationRequest) -> bool:
+    """Tell whether a session is of the user whom the client expects, and recent enough for it."""
+    if asked.hinted_subject not in {None, str(session.user_id)}:
+        return False
+    return asked.max_age is None or time.time() - session.authenticated_at <= asked.max_age
 
 
 def _path_after_sign_in(parameters: Parameters) -> str:

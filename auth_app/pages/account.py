@@ -19,7 +19,13 @@ from auth_app.accounts.users import change_password
 from auth_app.database import db
 from auth_app.errors import InvalidPassword, TooManyAttempts
 from auth_app.models import BrowserSession, Client, Session
-from auth_app.pages.browsers import browser_cookie, current_browser_session, forget_session, is_own_form
+from auth_app.pages.browsers import (
+    browser_cookie,
+    current_browser_session,
+    forget_session,
+    is_own_form,
+    read_session_again,
+)
 from auth_app.pages.rendering import format_text, render_page, show_errors_as_pages
 from auth_app.pages.sign_in import continue_at, find_asking_client, read_form, show_sign_in
 from flask_resource_server import InvalidToken
@@ -84,6 +90,7 @@ def change_own_password() -> Response:
         change_password(session.user, session, old, new, browser_cookie())
     except InvalidPassword as error:
         db.session.rollback()
+        read_session_again()
         field = "current_password" if error.text == "wrong_password" else "new_password"
         return show_password_page(continue_to, error.text, field=field)
     except TooManyAttempts as error:
@@ -92,6 +99,7 @@ def change_own_password() -> Response:
         return page
     except InvalidToken:  # it was ended elsewhere meanwhile
         db.session.rollback()
+        read_session_again()
         return show_sign_in(continue_to)
     db.session.commit()
     set_pending_bits()
@@ -151,6 +159,7 @@ def _end_others(session: BrowserSession) -> Response:
         end_user_sessions(session.user, keep=session)
     except InvalidToken:
         db.session.rollback()
+        read_session_again()
         return show_sign_in("/account")
     db.session.commit()
     set_pending_bits()
@@ -162,7 +171,7 @@ def _end_one(current: BrowserSession, kind: str, key: uuid.UUID) -> None:
     if kind == "browser":
         browser = db.session.get(BrowserSession, key)
         if browser and browser.user_id == current.user_id:
-            end_browser_session(browser)
+            end_browser_session(browser.id, browser.user_id)
     else:
         login = db.session.get(Session, key)
         if login and login.user_id == current.user_id:

@@ -24,6 +24,8 @@ from auth_app.pages.browsers import (
     is_own_form,
     keep_browser,
     keep_session,
+    last_browser_session,
+    read_session_again,
 )
 from auth_app.pages.rendering import format_text, own_path, render_page, show_errors_as_pages
 from shared.bodies import decode_form
@@ -122,12 +124,13 @@ def _authenticate(username: str, password: str) -> User | None:
         claim_user(user, password)
     except InvalidGrant:  # the password was changed, or the user disabled, while it was verified
         db.session.rollback()
+        read_session_again()
         return None
     return user
 
 
 def _start(user: User, continue_to: str) -> Response:
-    session, token = start_browser_session(user, current_browser_session())
+    session, token = start_browser_session(user, last_browser_session())
     remember_address(user)
     remember_browser(user, browser_cookie())
     audit.record_on_commit("signed_in", actor=user.id, browser=session.id)

@@ -1,9 +1,10 @@
 """A token that was accepted counts for its own request, and for no other that is made of the same environ."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from flask import Flask, request
+from werkzeug.test import run_wsgi_app
 
 from flask_resource_server import ResourceServer, current_subject, require_scope
 from flask_resource_server.authentication import authenticate
@@ -58,10 +59,9 @@ def test_inner_request_of_a_copied_environ_has_its_own_token(app: Flask, tokens:
     @require_scope()
     def outer() -> str:
         environ = {**request.environ, "PATH_INFO": "/inner", "HTTP_AUTHORIZATION": other["Authorization"]}
-        status: list[str] = []
-        start: Callable[..., None] = lambda line, _headers, _error=None: status.append(line)  # noqa: E731
-        body = b"".join(app.wsgi_app(environ, start))
-        return f"{status[0][:3]} {body.decode() if status[0].startswith('200') else ''} {current_subject()}"
+        inner, status, _ = run_wsgi_app(app.wsgi_app, environ)
+        body = b"".join(inner).decode() if status.startswith("200") else ""
+        return f"{status[:3]} {body} {current_subject()}"
 
     client, headers = app.test_client(), bearer(tokens, "ann")
     other = bearer(tokens, "bob")
