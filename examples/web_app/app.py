@@ -64,7 +64,9 @@ def sign_out() -> Response:
     """Sign out here and, through `auth_app`, of every other application."""
     login = logins.pop(session.get("login", ""), {})
     session.clear()
-    answer: Response = auth.logout_redirect(url_for("show_courses", _external=True), login.get("id_token"))
+    home = url_for("show_courses", _external=True)
+    # The client's ID leads back here even if this process has forgotten the login.
+    answer: Response = auth.logout_redirect(home, login.get("id_token"), client_id=auth.client_id)
     return answer
 
 

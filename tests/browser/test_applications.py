@@ -66,6 +66,22 @@ def test_user_signs_in_sees_courses_and_signs_out(page: Page, url: str, applicat
     expect(page.get_by_label("Password")).to_be_visible()
 
 
+def test_user_can_sign_out_in_a_tab_that_was_left_open(
+    page: Page, url: str, applications: Applications
+) -> None:
+    other = page.context.new_page()
+    start(page, url)
+    enter_password(page)
+    expect_courses(page)
+    start(other, url) if url == applications.spa else other.goto(url)
+    expect_courses(other)
+
+    for tab in (page, other):
+        tab.get_by_role("button", name="Sign out").click()
+        expect(tab.get_by_text("Sign in", exact=True)).to_be_visible()
+        assert tab.url.startswith(f"{url}/")
+
+
 def test_script_from_elsewhere_does_not_run_in_the_page(page: Page, applications: Applications) -> None:
     found: list[str] = []
     page.on("console", lambda message: found.append(message.text))
