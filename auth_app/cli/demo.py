@@ -9,7 +9,8 @@ from auth_app.accounts.users import add_user, find_user
 from auth_app.database import db
 from auth_app.models import FIRST_PARTY
 
-DEMO_WEB_APP = "demo-web-app"  # which scripts/run serves; on whatever port, as it is on loopback
+# What scripts/run serves, on whatever ports, as that is on loopback: a web application, and the docs page.
+DEMO_WEB_APP, DEMO_DOCS = "demo-web-app", "demo-docs"
 
 # Their passwords break the rules for new ones, so that nobody takes them for more than they are.
 DEMO_USERS = {
@@ -22,7 +23,7 @@ DEMO_USERS = {
 @click.command("demo-data")
 @with_appcontext
 def add_demo_users() -> None:
-    """Add the demo users, the first-party client and a web application, unless they are there.
+    """Add the demo users, the first-party client and two web applications, unless they are there.
 
     Not for production: everybody knows the passwords.
     """
@@ -34,6 +35,8 @@ def add_demo_users() -> None:
         add_client(FIRST_PARTY, NONE, grant_types=grants, name="First-party applications")
     if find_client(DEMO_WEB_APP) is None:
         _add_web_app()
+    if find_client(DEMO_DOCS) is None:
+        _add_docs()
     db.session.commit()
 
 
@@ -47,4 +50,16 @@ def _add_web_app() -> None:
         redirect_uris=["http://127.0.0.1:8088/callback"],
         post_logout_redirect_uris=["http://127.0.0.1:8088/"],
         scopes=["courses:read"],
+    )
+
+
+def _add_docs() -> None:
+    """Add the client as which people sign in from the docs page of course_app."""
+    add_client(
+        DEMO_DOCS,
+        NONE,
+        name="Course API docs",
+        grant_types=["authorization_code"],
+        redirect_uris=["http://127.0.0.1:8082/docs/oauth2-redirect"],
+        scopes=["courses:read", "courses:write", "enrolments:write"],
     )
