@@ -33,7 +33,7 @@ def show_logout() -> Response:
     """Sign out at once if an ID token proves that the application is the user's, else ask first."""
     asked = take_single(parse_parameters(request.query_string.decode("ascii", "replace")), _NAMES)
     hint, client = _find_client(asked)
-    to = _find_return(asked, client)
+    to = _find_return(asked, hint, client)
     session = last_browser_session()  # what came of one that has expired may be live
     if hint and _is_about(hint, session):
         return _sign_out(session, hint, to)
@@ -56,7 +56,7 @@ def log_out() -> Response:
     if "form_token" not in asked:
         return redirect(f"{url_for('.show_logout')}?{urlencode(asked)}", 303)
     hint, client = _find_client(asked)
-    to = _find_return(asked, client)
+    to = _find_return(asked, hint, client)
     if not is_own_form(asked.pop("form_token")):
         return redirect(f"{url_for('.show_logout')}?{urlencode(asked)}", 303)
     return _sign_out(last_browser_session(), hint, to)
@@ -79,13 +79,12 @@ def _find_client(asked: Request) -> tuple[dict[str, Any] | None, Client | None]:
     return hint, find_client(client_id) if client_id else None
 
 
-def _find_return(asked: Request, client: Client | None) -> Return | None:
+def _find_return(asked: Request, hint: dict[str, Any] | None, client: Client | None) -> Return | None:
     """Return where the browser goes in the end, None if it stays. Raises `InvalidRequest`."""
     uri = asked.get("post_logout_redirect_uri")
-    if uri is None:
+    # A hint that cannot be verified any more, such as by a key that is gone, proves nothing: the page asks.
+    if uri is None or ("id_token_hint" in asked and hint is None):
         return None
-    if client is None and "id_token_hint" in asked:
-        return None  # one that nobody can verify any more, such as of a key that is gone, proves nothing
     if client is None:
         raise InvalidRequest("To return to an application, send id_token_hint or client_id.")
     if not is_registered(uri, client.post_logout_redirect_uris):
