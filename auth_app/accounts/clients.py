@@ -158,7 +158,9 @@ def _check(client: Client) -> None:
         check_web_uri(client.backchannel_logout_uri)
     if client.jwks_uri:
         check_key_set_uri(client.jwks_uri)
-    if client.name is not None and not (client.name.isprintable() and 0 < len(client.name) <= 128):
+    if client.name is not None and not (
+        client.name.isprintable() and client.name.strip() and len(client.name) <= 128
+    ):
         raise InvalidRequest("A name is 1 to 128 printable characters.")
     if bool(client.redirect_uris) != ("authorization_code" in client.grant_types):
         raise InvalidRequest("A client has redirect URIs if, and only if, it may use authorization_code.")
