@@ -15,10 +15,11 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from flask_resource_server.tokens.checks import CHECKS
 from tests.form_browser import FormBrowser
-from tests.servers import ROOT, STOP_LIMIT, Server, call, listen, url_of, wait_until_ready
+from tests.servers import PATIENCE, ROOT, STOP_LIMIT, Server, call, listen, url_of, wait_until_ready
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -229,6 +230,20 @@ def test_service_that_cannot_serve_is_named_and_no_other_is_started(clone: Path)
     assert "auth_app cannot start: keys/public_key.pem cannot be read" in failed.stderr
     assert failed.stderr.endswith("run: auth_app cannot serve: see above.\n")
     assert "course_app" not in failed.stderr
+
+
+def test_people_can_sign_in_from_the_docs_page_that_is_served(installed_clone: Path) -> None:
+    """How that goes on in a browser: tests/browser/test_docs_sign_in.py."""
+    with running(installed_clone, free_ports()) as (auth, course):
+        page = requests.get(f"{course.url}/docs", timeout=PATIENCE)
+        token = requests.post(f"{auth.url}/token", headers={"Origin": course.url}, timeout=PATIENCE)
+        asked = {"client_id": "demo-docs", "redirect_uri": f"{course.url}/docs/oauth2-redirect"}
+        url = f"{auth.url}/authorize"
+        answer = requests.get(url, params=asked, allow_redirects=False, timeout=PATIENCE)
+
+    assert 'data-client-id="demo-docs"' in page.text
+    assert token.headers["Access-Control-Allow-Origin"] == course.url
+    assert answer.headers["Location"].startswith(asked["redirect_uri"])
 
 
 def test_ctrl_c_ends_everything_soon_whatever_clients_have_open(installed_clone: Path) -> None:
