@@ -6,6 +6,7 @@ The folder is optional. If it cannot be written, that is logged once, and each p
 import contextlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -60,21 +61,31 @@ class DiskCopy:
         """Return a value that changes whenever the copy does; None if there is no copy."""
         return file_version(self.path)
 
-    def read(self) -> bytes | None:
-        """Return the content of the copy; None if there is no copy that can be read."""
+    def read(self) -> tuple[bytes | None, float]:
+        """Return the content of the copy, None if there is none that can be read, and when it was fetched."""
         try:
-            return self.path.read_bytes()
+            with self.path.open("rb") as file:
+                return file.read(), os.fstat(file.fileno()).st_mtime
         except OSError:
-            return None
+            return None, float("-inf")
 
-    def write(self, content: bytes) -> bool:
-        """Replace the copy unless it holds `content` already; return whether it does now."""
-        if self.read() != content and not self._try(lambda: replace_file(self.path, content, 0o644)):
+    def write(self, content: bytes, fetched_at: float) -> bool:
+        """Make the copy hold `content`, fetched at a time since the epoch; return whether it does now.
+
+        The time is that of the file's last change, so that an unchanged document is not written again.
+        """
+        if not self._try(lambda: self._write(content, fetched_at)):
             return False
         if self._problem:
             self._problem = None
             _logger.warning("%s can be written again", self.path)
         return True
+
+    def _write(self, content: bytes, fetched_at: float) -> None:
+        if self.read()[0] != content:
+            replace_file(self.path, content, 0o644, modified_at=fetched_at)
+        else:
+            os.utime(self.path, (fetched_at, fetched_at))
 
     def last_attempt(self) -> Attempt:
         """Return the last attempt that any process of the host has recorded."""
@@ -151,11 +162,11 @@ class NoDiskCopy:
         """Return None: there is no copy."""
         return None
 
-    def read(self) -> bytes | None:
+    def read(self) -> tuple[None, float]:
         """Return None: there is no copy."""
-        return None
+        return None, float("-inf")
 
-    def write(self, content: bytes) -> bool:  # noqa: ARG002
+    def write(self, content: bytes, fetched_at: float) -> bool:  # noqa: ARG002
         """Return False: nothing is written."""
         return False
 

@@ -37,11 +37,13 @@ os.open = open_file
 FETCH = """
 from pathlib import Path
 from flask_resource_server.documents.disk_copy import DiskCopy
+from tests.servers import wait_for
 from tests.unit.test_fetched_copy import Source, open_copy, text_of
 source = Source(lambda: b"new")
 copy = open_copy(source, Path(sys.argv[1]))
 assert copy.look_again()
 assert text_of(copy) == b"new"
+wait_for(Path(sys.argv[1]).exists)
 other = open_copy(Source(lambda: b"other"), Path(sys.argv[1]), cooldown=100)
 assert text_of(other) == b"new", "it was read from the disk"
 """
