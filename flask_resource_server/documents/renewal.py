@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetching import TIMEOUT
+from flask_resource_server.documents.trusted_files import printable
 
 _FIRST_RETRY = 2  # seconds between attempts as long as none has succeeded, and nothing can be verified
 _LONGEST_PAUSE = 3600  # seconds between two fetches, whatever an issuer or a setting says
@@ -182,7 +183,7 @@ class Renewal(Generic[D]):
                 self._document = self._source.merge(fetched, self._document)
                 self._fetched_at = attempt.started_at
         except Exception as error:
-            problem = f"cannot fetch {self._source.url}: {type(error).__name__}: {error}"
+            problem = printable(f"cannot fetch {self._source.url}: {type(error).__name__}: {error}")
             if problem != attempt.problem:
                 _logger.warning("%s; %s", problem, self._what_remains(attempt))
             return replace(attempt, problem=problem)
@@ -237,9 +238,8 @@ class Renewal(Generic[D]):
             self._document = self._source.merge(self._source.parse(content), self._document)
         except Exception as error:
             if is_new:
-                _logger.warning(
-                    "cannot use the copy in %s: %s: %s", self._disk.path, type(error).__name__, error
-                )
+                problem = printable(f"{type(error).__name__}: {error}")
+                _logger.warning("cannot use the copy in %s: %s", self._disk.path, problem)
             return False
         self._fetched_at = fetched_at
         return True

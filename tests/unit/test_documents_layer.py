@@ -24,7 +24,7 @@ FILES = sorted((ROOT / "flask_resource_server" / "documents").glob("*.py"))
 SIMULATED_WINDOWS = """
 import os, sys
 sys.modules["fcntl"] = None
-for name in ("fchown", "fchmod", "fork", "O_DIRECTORY"):
+for name in ("fchown", "fchmod", "fork", "geteuid", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK"):
     delattr(os, name)
 really_open = os.open
 def open_file(path, flags, mode=0o777, **options):
