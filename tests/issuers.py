@@ -40,7 +40,7 @@ class Issuer:
     conditions: list[str | None] = field(default_factory=list)  # If-None-Match of each
     url: str = ""
 
-    def publish(self, *jwks: dict[str, Any]) -> None:
+    def publish(self, *jwks: Any) -> None:
         self.status, self.body = 200, json.dumps({"keys": jwks}).encode()
 
 

@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetching import TIMEOUT
+from flask_resource_server.documents.trusted_files import printable
 
 _FIRST_RETRY = 2  # seconds between attempts as long as none has succeeded, and nothing can be verified
 _LONGEST_PAUSE = 3600  # seconds between two fetches, whatever an issuer or a setting says
@@ -51,8 +52,9 @@ class Renewal(Generic[D]):
         self._source = source
         self._disk = disk
         self._cooldown = cooldown
-        self._changing = threading.Lock()  # guards the next four
+        self._changing = threading.Lock()  # guards the next five
         self._document: D | None = None
+        self._fetched_at = float("-inf")  # when the fetch started that the document came from
         self._version: tuple[int, ...] | None = None  # of the copy that was read last
         self._tried_version: tuple[int, ...] | None = (
             None  # the same, or that of a copy that could not be parsed
@@ -179,10 +181,9 @@ class Renewal(Generic[D]):
             fetched = self._source.fetch()
             with self._changing:
                 self._document = self._source.merge(fetched, self._document)
+                self._fetched_at = attempt.started_at
         except Exception as error:
-            # What a server sends must not steer the terminal on which somebody reads the log.
-            text = ascii(str(error))[1:-1]
-            problem = f"cannot fetch {self._source.url}: {type(error).__name__}: {text}"
+            problem = printable(f"cannot fetch {self._source.url}: {type(error).__name__}: {error}")
             if problem != attempt.problem:
                 _logger.warning("%s; %s", problem, self._what_remains(attempt))
             return replace(attempt, problem=problem)
@@ -203,7 +204,7 @@ class Renewal(Generic[D]):
         with self._changing:
             has_news = self._own_attempt.is_good or self._disk.version() is None
             if self._document is not None and has_news:
-                if not self._disk.write(self._document.content):
+                if not self._disk.write(self._document.content, self._fetched_at):
                     self._disk.forget_attempt()  # the other processes have to fetch for themselves
                     return
                 self._version = self._tried_version = self._disk.version()
@@ -223,20 +224,32 @@ class Renewal(Generic[D]):
             is_new = version != self._tried_version
             if version is not None and is_due and (is_new or time.monotonic() >= self._retry_at):
                 self._tried_version, self._retry_at = version, time.monotonic() + 1
-                if self._load(self._disk.read(), is_new=is_new):
+                if self._load(*self._disk.read(), is_new=is_new):
                     self._version = version
         finally:
             self._changing.release()
 
-    def _load(self, content: bytes | None, *, is_new: bool) -> bool:
+    def _load(self, content: bytes | None, fetched_at: float, *, is_new: bool) -> bool:
         if content is None:
             return False
+        if self._is_older(fetched_at):
+            return True
         try:
             self._document = self._source.merge(self._source.parse(content), self._document)
         except Exception as error:
             if is_new:
-                _logger.warning(
-                    "cannot use the copy in %s: %s: %s", self._disk.path, type(error).__name__, error
-                )
+                problem = printable(f"{type(error).__name__}: {error}")
+                _logger.warning("cannot use the copy in %s: %s", self._disk.path, problem)
             return False
+        self._fetched_at = fetched_at
         return True
+
+    def _is_older(self, fetched_at: float) -> bool:
+        """Return whether a copy is older than the document in memory, as where it could not be written since.
+
+        A time in the future is that of a clock that has been set back, and says nothing.
+        """
+        now = time.time()
+        if self._document is None or self._fetched_at > now:
+            return False
+        return not self._fetched_at <= fetched_at <= now

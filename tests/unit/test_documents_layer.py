@@ -24,7 +24,7 @@ FILES = sorted((ROOT / "flask_resource_server" / "documents").glob("*.py"))
 SIMULATED_WINDOWS = """
 import os, sys
 sys.modules["fcntl"] = None
-for name in ("fchown", "fchmod", "fork", "O_DIRECTORY"):
+for name in ("fchown", "fchmod", "fork", "geteuid", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK"):
     delattr(os, name)
 really_open = os.open
 def open_file(path, flags, mode=0o777, **options):
@@ -37,11 +37,13 @@ os.open = open_file
 FETCH = """
 from pathlib import Path
 from flask_resource_server.documents.disk_copy import DiskCopy
+from tests.servers import wait_for
 from tests.unit.test_fetched_copy import Source, open_copy, text_of
 source = Source(lambda: b"new")
 copy = open_copy(source, Path(sys.argv[1]))
 assert copy.look_again()
 assert text_of(copy) == b"new"
+wait_for(Path(sys.argv[1]).exists)
 other = open_copy(Source(lambda: b"other"), Path(sys.argv[1]), cooldown=100)
 assert text_of(other) == b"new", "it was read from the disk"
 """

@@ -212,6 +212,63 @@ def test_copy_that_was_removed_is_fetched_again_at_once(tmp_path: Path) -> None:
     assert text_of(copy) == b"newer"
 
 
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["running", "restarted"])
+def test_copy_that_could_not_be_rewritten_does_not_come_back(is_restarted: bool, tmp_path: Path) -> None:
+    """Anybody can cause another look at the copy, by a token that names a key which nobody has."""
+    contents = [b"old"]
+
+    def make() -> bytes:
+        if not contents:
+            raise ValueError("the issuer is down")
+        return contents[0]
+
+    copy = open_copy(Source(make), tmp_path / "copy", cooldown=0.01)
+    assert copy.look_again()
+    wait_for((tmp_path / "copy").exists)
+    (tmp_path / ".copy.draft").mkdir()  # as with a full disk, for root may write to any file
+    if is_restarted:
+        copy = open_copy(Source(make), tmp_path / "copy", cooldown=0.01)
+        assert text_of(copy) == b"old"
+    contents[0] = b"new"
+    wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+    contents.clear()
+
+    wait_for(lambda: not copy.look_again())
+    time.sleep(1.1)  # for that long, a copy that was read is not read again
+    copy.look_again()
+
+    assert text_of(copy) == b"new"
+
+
+def test_unchanged_document_makes_the_copy_younger_without_another_write(tmp_path: Path) -> None:
+    copy = open_copy(Source(lambda: b"text"), tmp_path / "copy", cooldown=0.01)
+    assert copy.look_again()
+    wait_for((tmp_path / "copy").exists)
+    before = (tmp_path / "copy").stat()
+
+    wait_for(lambda: copy.look_again() and (tmp_path / "copy").stat().st_mtime > before.st_mtime)
+
+    assert (tmp_path / "copy").stat().st_ino == before.st_ino
+
+
+def test_copy_from_before_the_clock_was_set_back_is_used_until_there_is_a_newer_one(tmp_path: Path) -> None:
+    path = tmp_path / "copy"
+    path.write_bytes(b"old")
+    os.utime(path, (time.time() + 3600,) * 2)
+    contents = [b"new"]
+    copy = open_copy(Source(lambda: contents[0]), path, cooldown=0.01)
+    wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+    contents.clear()
+
+    path.write_bytes(b"newer")
+    wait_for(lambda: text_of(copy) == b"newer")
+    path.write_bytes(b"old")
+    os.utime(path, (time.time() + 3600,) * 2)
+
+    wait_for(lambda: copy.look_again() is False)
+    assert text_of(copy) == b"newer"
+
+
 def test_name_that_is_never_resolved_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT", 0.1)
     going_on = threading.Event()
