@@ -4,13 +4,14 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from http.client import HTTPConnection, HTTPException
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 TIMEOUT = 5  # seconds to connect, and for the whole answer after that
 
+_GLOBAL_UNICAST = ip_network("2000::/3")  # all that IANA gives out of IPv6; the rest is for other purposes
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address is its last four bytes
 
 Address = IPv4Address | IPv6Address
@@ -27,32 +28,47 @@ def post_form(url: str, form: dict[str, str], networks: Iterable[Network]) -> in
     Addresses that are not public are refused, unless they are in one of `networks`. Raises `OSError`, which
     `ForbiddenAddress` is one of.
     """
-    parts = urlsplit(url)
-    connected = _connect(
-        parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), networks
-    )
-    # A socket's timeout begins anew with each byte that comes.
+    try:
+        return _post(urlsplit(url), urlencode(form), list(networks))
+    except (HTTPException, ValueError) as error:  # the answer is not HTTP, or the host no name that can be
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _post(url: SplitResult, body: str, networks: list[Network]) -> int:
+    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    connected = _connect(host, port, networks)
+    if url.scheme == "https":
+        # The handshake comes later, under the deadline.
+        connected = ssl.create_default_context().wrap_socket(
+            connected, server_hostname=host, do_handshake_on_connect=False
+        )
+    with _deadline(connected), contextlib.closing(HTTPConnection(host)) as connection:
+        if isinstance(connected, ssl.SSLSocket):
+            connected.do_handshake()
+        connection.sock = connected
+        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        headers = {"Host": url.netloc, "Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", target, body, headers)
+        return connection.getresponse().status
+
+
+@contextlib.contextmanager
+def _deadline(connected: socket.socket) -> Iterator[None]:
+    """Close a socket at the end of the block, and shut it down if that takes longer than `TIMEOUT`.
+
+    The socket's own timeout begins anew with each byte that comes.
+    """
     watch = threading.Timer(TIMEOUT, _shut_down, [connected])
     watch.daemon = True
     watch.start()
     try:
-        with contextlib.closing(HTTPConnection(parts.hostname or "")) as connection:
-            connection.sock = connected
-            if parts.scheme == "https":
-                context = ssl.create_default_context()
-                connection.sock = context.wrap_socket(connected, server_hostname=parts.hostname)
-            target = parts.path + (f"?{parts.query}" if parts.query else "")
-            headers = {"Host": parts.netloc, "Content-Type": "application/x-www-form-urlencoded"}
-            connection.request("POST", target or "/", urlencode(form), headers)
-            return connection.getresponse().status
-    except HTTPException as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
+        yield
     finally:
         watch.cancel()
         connected.close()
 
 
-def _connect(host: str, port: int, networks: Iterable[Network]) -> socket.socket:
+def _connect(host: str, port: int, networks: list[Network]) -> socket.socket:
     """Connect to an address of a host that was looked at: its name may lead elsewhere a moment later."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for *_, address in found:
@@ -61,30 +77,37 @@ def _connect(host: str, port: int, networks: Iterable[Network]) -> socket.socket
                 f"{host} is at {address[0]}, which is not a public address: add its network to "
                 "BACKCHANNEL_LOGOUT_NETWORKS if that is right"
             )
-    family, kind, protocol, _, address = found[0]
-    connected = socket.socket(family, kind, protocol)
-    try:
-        connected.settimeout(TIMEOUT)
-        connected.connect(address)
-    except OSError:
-        connected.close()
-        raise
-    return connected
+    errors = []
+    for family, kind, protocol, _, address in found:
+        connected = socket.socket(family, kind, protocol)
+        connected.settimeout(TIMEOUT / len(found))
+        try:
+            connected.connect(address)
+        except OSError as error:
+            connected.close()
+            errors.append(error)
+        else:
+            connected.settimeout(TIMEOUT)
+            return connected
+    raise errors[0]
 
 
-def _is_allowed(address: Address, networks: Iterable[Network]) -> bool:
-    if any(address in network for network in networks):
+def _is_allowed(address: Address, networks: list[Network]) -> bool:
+    final = _find_final(address)
+    if any(one in network for network in networks for one in (address, final)):
         return True
-    return all(one.is_global and not one.is_multicast for one in (address, *_embedded(address)))
+    if isinstance(final, IPv6Address) and final not in _GLOBAL_UNICAST:
+        return False
+    return final.is_global and not final.is_multicast
 
 
-def _embedded(address: Address) -> list[IPv4Address]:
-    """Return the IPv4 addresses that packets to an address of IPv6 may be for in the end."""
+def _find_final(address: Address) -> Address:
+    """Return the IPv4 address to which packets to an address of IPv6 are translated, or the address."""
     if isinstance(address, IPv4Address):
-        return []
-    translated = IPv4Address(address.packed[-4:]) if address in _NAT64 else None
-    teredo = address.teredo[1] if address.teredo else None
-    return [one for one in (address.ipv4_mapped, address.sixtofour, teredo, translated) if one]
+        return address
+    if address in _NAT64:
+        return IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _shut_down(connected: socket.socket) -> None:
