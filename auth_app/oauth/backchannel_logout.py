@@ -176,7 +176,7 @@ def _send(notice: LogoutNotice, pauses: _Pauses) -> None:
     try:
         status = post_form(uri, {"logout_token": token}, current_settings().backchannel_logout_networks)
         problem = None if status in {200, 204} else f"it has answered {status}"
-    except (OSError, ValueError) as error:  # a name that cannot be one is a ValueError
+    except OSError as error:
         problem = f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
     if problem is None:
         pauses.end(notice.client_id)

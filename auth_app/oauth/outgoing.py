@@ -31,7 +31,7 @@ def post_form(url: str, form: dict[str, str], networks: Iterable[Network]) -> in
     """POST a form and return the status of the answer; redirects are not followed.
 
     Addresses that are not public are refused, unless they are in one of `networks`. Raises within `TIMEOUT`
-    seconds: `OSError`, which `ForbiddenAddress` is one of, and `ValueError` for a host that has no address.
+    seconds: `OSError`, which `ForbiddenAddress` is one of.
     """
     post = _Post(url, form, tuple(networks))
     post.start()
@@ -62,7 +62,7 @@ class _Post(threading.Thread):
         """Send the form, and keep the status or the exception for `result`."""
         try:
             self._status = self._send()
-        except HTTPException as error:
+        except (HTTPException, ValueError) as error:  # it is not HTTP, or the host is no name that can be
             self._error = OSError(f"{type(error).__name__}: {str(error)!a}")
         except Exception as error:
             self._error = error
