@@ -128,7 +128,7 @@ def walk(page: Page, site: Site) -> Iterator[str]:
     for name, text in {"current": "password123", "new": "a long phrase", "repeated": "another"}.items():
         page.locator(f"#{name}_password").fill(text)
     with page.expect_navigation():
-        page.keyboard.press("Enter")
+        page.locator("button").press("Enter")
     yield "passwords differ"
     page.route("**/form_post.js", lambda route: route.abort())
     page.goto(site.authorize(response_mode="form_post"))
@@ -137,5 +137,5 @@ def walk(page: Page, site: Site) -> Iterator[str]:
     page.goto(f"{site.url}/logout")
     yield "sign out"
     with page.expect_navigation():
-        page.keyboard.press("Enter")
+        page.locator("button").press("Enter")
     yield "signed out"

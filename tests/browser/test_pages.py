@@ -87,6 +87,7 @@ def test_password_that_cannot_be_changed_is_told_at_its_field(
     page.goto(f"{site.url}/login")
     submit_sign_in(page)
     page.goto(f"{site.url}/account/password")
+    expect_focus(page, "Current password")
     for password in passwords:
         page.keyboard.type(password)
         page.keyboard.press("Tab")
@@ -121,6 +122,7 @@ def test_people_sign_in_and_out_without_javascript(plain_page: Page, site: Site)
     page.goto(site.authorize(response_mode="form_post"))
     submit_sign_in(page)
     expect_heading(page, "Continue to Planner")
+    expect_focus(page, "Continue")
     with page.expect_navigation():
         page.keyboard.press("Enter")
     expect_heading(page, "Planner")
