@@ -13,11 +13,8 @@ from urllib.parse import urlencode, urlsplit
 TIMEOUT = 5  # seconds for all of it: name resolution, each address, TLS, and the whole answer
 
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address is its last four bytes
-# What Python 3.11 counts as public, and is not: local translation prefixes (RFC 8215), addresses compatible
-# with IPv4 and of a site (both deprecated), documentation (RFC 9637), and segment routing (RFC 9602).
-_NOT_PUBLIC = [
-    ip_network(name) for name in ("64:ff9b:1::/48", "::/96", "fec0::/10", "3fff::/20", "5f00::/16")
-]
+_GLOBAL_UNICAST = ip_network("2000::/3")  # all that IANA gives out of IPv6; the rest is for other purposes
+_DOCUMENTATION = ip_network("3fff::/20")  # RFC 9637, which Python 3.11 counts as public
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -51,6 +48,7 @@ class _Post(threading.Thread):
     def __init__(self, url: str, form: dict[str, str], networks: tuple[Network, ...]) -> None:
         super().__init__(name=f"POST {url}", daemon=True)
         self._url = urlsplit(url)
+        self._port = self._url.port or (443 if self._url.scheme == "https" else 80)
         self._form = form
         self._networks = networks
         self._socket: socket.socket | None = None
@@ -85,7 +83,7 @@ class _Post(threading.Thread):
 
     def _send(self) -> int:
         url = self._url
-        with contextlib.closing(HTTPConnection(url.hostname or "")) as connection:
+        with contextlib.closing(HTTPConnection(url.hostname or "", self._port)) as connection:
             connection.sock = self._secure(self._connect())
             target = url.path + (f"?{url.query}" if url.query else "")
             headers = {"Host": url.netloc, "Content-Type": "application/x-www-form-urlencoded"}
@@ -94,8 +92,7 @@ class _Post(threading.Thread):
 
     def _connect(self) -> socket.socket:
         """Connect to an address that was looked at: the name may lead elsewhere a moment later."""
-        port = self._url.port or (443 if self._url.scheme == "https" else 80)
-        found: list[Any] = socket.getaddrinfo(self._url.hostname, port, type=socket.SOCK_STREAM)
+        found: list[Any] = socket.getaddrinfo(self._url.hostname, self._port, type=socket.SOCK_STREAM)
         for *_, address in found:
             self._check(str(address[0]))
         errors = []
@@ -142,9 +139,11 @@ class _Post(threading.Thread):
 def _is_allowed(address: Address, networks: Iterable[Network]) -> bool:
     if any(address in network for network in networks):
         return True
-    if any(address in network for network in _NOT_PUBLIC):
-        return False
-    return all(one.is_global and not one.is_multicast for one in (address, *_embedded(address)))
+    embedded = _embedded(address)
+    if isinstance(address, IPv6Address) and not embedded:
+        is_given_out = address in _GLOBAL_UNICAST and address not in _DOCUMENTATION
+        return is_given_out and address.is_global
+    return all(one.is_global and not one.is_multicast for one in embedded or [address])
 
 
 def _embedded(address: Address) -> list[IPv4Address]:
