@@ -1,7 +1,7 @@
 """Tell clients that a login has ended (OpenID Connect Back-Channel Logout 1.0), outside of any request.
 
-Whoever ends a session leaves a notice in the database, in the same transaction. A thread of a worker sends
-what is due, and tries again later what fails; if the process ends first, another one does.
+Whoever ends a session leaves a notice in the database, in the same transaction. Threads of a worker send what
+is due, and try again later what fails; if the process ends first, another one does.
 """
 
 import logging
@@ -10,7 +10,7 @@ import time
 import uuid
 
 from flask import Flask, current_app
-from sqlalchemy import delete, event, func, select, update
+from sqlalchemy import delete, event, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -27,19 +27,26 @@ LOGOUT_TOKEN_TYPE = "logout+jwt"  # noqa: S105  # section 2.4
 _EVENT = "http://schemas.openid.net/event/backchannel-logout"
 _LIFETIME = 120  # seconds: what section 2.4 recommends as the most
 DELAYS = (2, 10, 60, 300, 1800)  # seconds after each failure; then the notice is given up
+_CLAIMED_FOR = 20  # seconds: longer than a process that goes on takes to send one
+_AT_ONCE = 8  # clients that a process tells something at the same time
 _LOOKED_EVERY = 30  # seconds between two looks for notices that another process has left
 
 _logger = logging.getLogger(__name__)
 
 
 class Sender:
-    """The thread of this process that sends notices. It runs only while there are some. Safe for forks."""
+    """The threads of this process that send notices. They run only while there are some. Safe for forks.
+
+    One thread looks for what is due, and starts another for each client that has to be told something, so
+    that a client that does not answer delays no other.
+    """
 
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._busy: set[str] = set()  # the clients that are being told something
         self._looked_at = -float("inf")
 
     def send_soon(self) -> None:
@@ -58,22 +65,45 @@ class Sender:
                 self.send_soon()
 
     def _run(self) -> None:
-        with self._app.app_context():
-            while True:
-                self._wake.clear()
-                try:
-                    wait = _send_due()
-                except SQLAlchemyError as error:
-                    db.session.rollback()
-                    _logger.warning("cannot read logout notices: %s: %s", type(error).__name__, error)
-                    wait = None
-                finally:
-                    db.session.remove()
+        while True:
+            self._wake.clear()
+            with self._app.app_context():
+                wait = self._start_due()
+            with self._lock:
+                if wait is None and not self._busy and not self._wake.is_set():
+                    self._thread = None
+                    return
+            self._wake.wait(wait)
+
+    def _start_due(self) -> float | None:
+        """Send what is due, and return the seconds until more is; None if none will be."""
+        try:
+            while len(busy := self._list_busy()) < _AT_ONCE:
+                notice = _claim(time.time(), busy)
+                if notice is None:
+                    return _seconds_to_next(busy)
                 with self._lock:
-                    if wait is None and not self._wake.is_set():
-                        self._thread = None
-                        return
-                self._wake.wait(wait)
+                    self._busy.add(notice.client_id)
+                name = f"logout notice for {notice.client_id}"
+                threading.Thread(target=self._send_one, args=[notice], name=name, daemon=True).start()
+        except SQLAlchemyError as error:
+            _logger.warning("cannot read logout notices: %s: %s", type(error).__name__, error)
+        return None
+
+    def _list_busy(self) -> list[str]:
+        with self._lock:
+            return list(self._busy)
+
+    def _send_one(self, notice: LogoutNotice) -> None:
+        try:
+            with self._app.app_context():
+                _send(notice)
+        except SQLAlchemyError as error:  # it is due again, as if this process had ended
+            _logger.warning("cannot write logout notices: %s: %s", type(error).__name__, error)
+        finally:
+            with self._lock:
+                self._busy.discard(notice.client_id)
+                self._wake.set()
 
 
 def init_app(app: Flask) -> None:
@@ -102,30 +132,33 @@ def _sender() -> Sender:
     return sender
 
 
-def _send_due() -> float | None:
-    """Send every notice that is due, and return the seconds until the next one is, None if there is none."""
-    while (notice := _claim(time.time())) is not None:
-        _send(notice)
-    next_due = db.session.scalar(select(func.min(LogoutNotice.due_at)))
-    db.session.commit()
+def _seconds_to_next(busy: list[str]) -> float | None:
+    next_due = db.session.scalar(
+        select(func.min(LogoutNotice.due_at)).where(LogoutNotice.client_id.not_in(busy))
+    )
     return None if next_due is None else max(0.1, next_due - time.time())
 
 
-def _claim(now: float) -> LogoutNotice | None:
+def _claim(now: float, busy: list[str]) -> LogoutNotice | None:
     """Take a notice so that no other process does. It is due again if this process does not finish it."""
-    due = select(LogoutNotice).where(LogoutNotice.due_at <= now).order_by(LogoutNotice.due_at).limit(1)
+    due = (
+        select(LogoutNotice)
+        .where(LogoutNotice.due_at <= now, LogoutNotice.client_id.not_in(busy))
+        .order_by(LogoutNotice.due_at)
+        .limit(1)
+    )
     while (notice := db.session.scalar(due)) is not None:
-        seen, delay = notice.due_at, DELAYS[min(notice.attempts, len(DELAYS) - 1)]
         claim = (
             update(LogoutNotice)
-            .where(LogoutNotice.id == notice.id, LogoutNotice.due_at == seen)
-            .values(due_at=now + delay, attempts=LogoutNotice.attempts + 1)
+            .where(LogoutNotice.id == notice.id, LogoutNotice.due_at == notice.due_at)
+            .values(due_at=now + _CLAIMED_FOR, attempts=LogoutNotice.attempts + 1)
             .returning(LogoutNotice)
             .execution_options(synchronize_session=False, populate_existing=True)
         )
         claimed = db.session.scalar(claim)
         db.session.commit()
         if claimed:
+            db.session.expunge(claimed)  # it is for another thread
             return claimed
         db.session.expire_all()
     return None
@@ -137,13 +170,7 @@ def _send(notice: LogoutNotice) -> None:
     if not uri:  # it was removed, or wants to know no longer
         _forget(notice)
         return
-    token = _sign_logout_token(notice)
-    db.session.commit()  # no transaction stays open while somebody else's server is asked
-    try:
-        status = post_form(uri, {"logout_token": token}, current_settings().backchannel_logout_networks)
-        problem = None if status in {200, 204} else f"it has answered {status}"
-    except OSError as error:
-        problem = f"{type(error).__name__}: {error}"
+    problem = _try_to_send(notice, uri)
     if problem is None:
         LOGOUT_NOTICES.labels("sent").inc()
         _forget(notice)
@@ -157,17 +184,30 @@ def _send(notice: LogoutNotice) -> None:
         _postpone(notice)
 
 
+def _try_to_send(notice: LogoutNotice, uri: str) -> str | None:
+    """Send a notice and return None, or say what is in the way."""
+    db.session.commit()  # no transaction stays open while somebody else's server is asked
+    try:
+        form = {"logout_token": _sign_logout_token(notice)}
+        status = post_form(uri, form, current_settings().backchannel_logout_networks)
+    except Exception as error:  # whatever it is, others can be told
+        return f"{type(error).__name__}: {error}"
+    return None if status in {200, 204} else f"it has answered {status}"
+
+
 def _forget(notice: LogoutNotice) -> None:
     db.session.execute(delete(LogoutNotice).where(LogoutNotice.id == notice.id))
     db.session.commit()
 
 
 def _postpone(notice: LogoutNotice) -> None:
-    """Let the other notices for the same client wait too: those for other clients wait for nobody."""
+    """Let this notice wait, and with it the others for the same client."""
+    due_at = time.time() + DELAYS[notice.attempts - 1]
+    is_concerned = or_(LogoutNotice.id == notice.id, LogoutNotice.due_at < due_at)
     db.session.execute(
         update(LogoutNotice)
-        .where(LogoutNotice.client_id == notice.client_id, LogoutNotice.due_at < notice.due_at)
-        .values(due_at=notice.due_at)
+        .where(LogoutNotice.client_id == notice.client_id, is_concerned)
+        .values(due_at=due_at)
         .execution_options(synchronize_session=False)
     )
     db.session.commit()
