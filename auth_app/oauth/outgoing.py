@@ -143,7 +143,8 @@ def _is_allowed(address: Address, networks: Iterable[Network]) -> bool:
     if isinstance(address, IPv6Address) and not embedded:
         is_given_out = address in _GLOBAL_UNICAST and address not in _DOCUMENTATION
         return is_given_out and address.is_global
-    return all(one.is_global and not one.is_multicast for one in embedded or [address])
+    own: list[Address] = [*embedded] or [address]
+    return all(one.is_global and not one.is_multicast for one in own)
 
 
 def _embedded(address: Address) -> list[IPv4Address]:

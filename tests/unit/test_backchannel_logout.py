@@ -1,0 +1,463 @@
+"""Clients are told of every login that has ended, outside of the request, and again if they do not answer."""
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jwt
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+
+from auth_app.models import LogoutNotice
+from auth_app.oauth.backchannel_logout import DELAYS
+from tests.conftest import (
+    KeyPair,
+    both_databases,
+    change_row,
+    find_user,
+    log_in,
+    open_auth,
+    read_claims,
+    run_command,
+)
+from tests.forger import ISSUER
+from tests.receivers import Receiver, serve_receiver
+from tests.servers import wait_for
+from tests.sign_in import (
+    Application,
+    add_application,
+    fields_of,
+    get_code,
+    get_tokens,
+    new_browser,
+    sign_in,
+)
+from tests.unit.test_known_addresses import insert_rows
+from tests.unit.test_status_lists import replicate
+
+pytestmark = both_databases
+
+ALL = "openid offline_access courses:read"
+EVENT = "http://schemas.openid.net/event/backchannel-logout"
+
+Tokens = dict[str, Any]
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("logout notice")]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with serve_receiver() as served:
+        yield served
+
+
+@pytest.fixture
+def auth(new_database: Callable[[], str], key_pair: KeyPair, receiver: Receiver) -> Iterator[FlaskClient]:
+    with open_auth(new_database(), key_pair, backchannel_logout_networks="127.0.0.0/8") as client:
+        yield client
+        stop(client, receiver)
+
+
+def stop(client: FlaskClient, receiver: Receiver) -> None:
+    """Let the threads end that would go on sending."""
+    receiver.released.set()
+    change_row(client, sa.delete(LogoutNotice))
+    wake(client)
+    wait_for(lambda: threads() == [])
+
+
+def wake(client: FlaskClient) -> None:
+    client.application.extensions["logout_sender"].send_soon()
+
+
+def add(
+    client: FlaskClient, receiver: Receiver, client_id: str = "web", path: str = "/logout"
+) -> Application:
+    return add_application(client, client_id, "--backchannel-logout-uri", receiver.url + path)
+
+
+@pytest.fixture
+def web(auth: FlaskClient, receiver: Receiver) -> Application:
+    return add(auth, receiver)
+
+
+@pytest.fixture
+def tokens(auth: FlaskClient, web: Application) -> Tokens:
+    """The tokens of student1, who is signed in."""
+    sign_in(auth)
+    return get_tokens(auth, web, scope=ALL)
+
+
+def sign_out(browser: FlaskClient) -> None:
+    assert browser.post("/logout", data=fields_of(browser.get("/logout"))).status_code == 303
+
+
+def notices(client: FlaskClient) -> list[LogoutNotice]:
+    with client.application.app_context():
+        session = client.application.extensions["sqlalchemy"].session
+        return list(session.scalars(sa.select(LogoutNotice).order_by(LogoutNotice.id)))
+
+
+def sids_told(receiver: Receiver, path: str = "/logout") -> set[str]:
+    return {read_claims(token)["sid"] for token in receiver.tokens(path)}
+
+
+def wait_until_quiet(client: FlaskClient) -> None:
+    wait_for(lambda: threads() == [] and notices(client) == [])
+
+
+def test_logout_token_says_whose_login_has_ended(
+    auth: FlaskClient, tokens: Tokens, receiver: Receiver, key_pair: KeyPair
+) -> None:
+    sign_out(auth)
+    wait_for(lambda: len(receiver.forms) == 1)
+
+    (token,) = receiver.tokens()
+    assert receiver.received[0]["Content-Type"] == "application/x-www-form-urlencoded"
+    assert jwt.get_unverified_header(token) == {"alg": "RS256", "typ": "logout+jwt", "kid": key_pair.kid}
+    claims = jwt.decode(token, key_pair.private_key.public_key(), ["RS256"], audience="web", issuer=ISSUER)
+    login = read_claims(tokens["id_token"])
+    assert set(claims) == {"iss", "sub", "aud", "iat", "exp", "jti", "sid", "events"}, "and no nonce"
+    assert (claims["sub"], claims["sid"], claims["aud"]) == (login["sub"], login["sid"], "web")
+    assert claims["events"] == {EVENT: {}}
+    assert claims["iat"] == pytest.approx(time.time(), abs=10)
+    assert 0 < claims["exp"] - claims["iat"] <= 120
+    wait_until_quiet(auth)
+    assert len(receiver.forms) == 1
+
+
+def test_logout_token_is_good_for_nothing_else(auth: FlaskClient, tokens: Tokens, receiver: Receiver) -> None:
+    sign_out(auth)
+    wait_for(lambda: len(receiver.forms) == 1)
+    (token,) = receiver.tokens()
+
+    assert auth.get("/userinfo", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    assert auth.get(f"/logout?id_token_hint={token}").status_code == 400
+
+
+# What ends a login
+
+End = Callable[[FlaskClient, Application, Tokens], object]
+
+
+def end_at_the_account(auth: FlaskClient, web: Application, tokens: Tokens) -> None:
+    """In another browser, by the button of this one's sign-in."""
+    other = new_browser(auth)
+    sign_in(other)
+    page = other.get("/account").text
+    own, first = re.findall(r'name="sign_in" value="([^"]+)"', page)
+    assert own != first
+    other.post("/account/end", data={**fields_of(other.get("/account")), "sign_in": first})
+
+
+def end_all_others(auth: FlaskClient, web: Application, tokens: Tokens) -> None:
+    other = new_browser(auth)
+    sign_in(other)
+    other.post("/account/end", data={**fields_of(other.get("/account")), "others": "1"})
+
+
+def change_password(auth: FlaskClient, web: Application, tokens: Tokens) -> None:
+    form = {"current_password": "password123", "new_password": "a better password"}
+    form |= {**fields_of(auth.get("/account/password")), "repeated_password": "a better password"}
+    assert auth.post("/account/password", data=form).status_code == 303
+
+
+def revoke(kind: str) -> End:
+    def run(auth: FlaskClient, web: Application, tokens: Tokens) -> None:
+        auth.post("/revoke", data={"token": tokens[kind]}, auth=web.credentials)
+
+    return run
+
+
+def reuse(auth: FlaskClient, web: Application, tokens: Tokens) -> None:
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    second = auth.post("/token", data=form, auth=web.credentials).get_json()
+    auth.post("/token", data=form | {"refresh_token": second["refresh_token"]}, auth=web.credentials)
+    assert auth.post("/token", data=form, auth=web.credentials).status_code == 400
+
+
+def command(*arguments: str) -> End:
+    def run(auth: FlaskClient, web: Application, tokens: Tokens) -> None:
+        sid = read_claims(tokens["id_token"])["sid"]
+        stdin = "a better password" if "set-password" in arguments else ""
+        result = run_command(auth, *(part.format(sid=sid) for part in arguments), stdin=stdin)
+        assert result.exit_code == 0, result.output
+
+    return run
+
+
+ENDS: dict[str, End] = {
+    "sign-out": lambda auth, *_: sign_out(auth),
+    "sign-out with proof": lambda auth, _, tokens: auth.get(f"/logout?id_token_hint={tokens['id_token']}"),
+    "sign-in of somebody else": lambda auth, web, _: sign_in(auth, "teacher1", web.url(prompt="login")),
+    "end at the account": end_at_the_account,
+    "end of all others": end_all_others,
+    "change of the password": change_password,
+    "revoked refresh token": revoke("refresh_token"),
+    "revoked access token": revoke("access_token"),
+    "reused refresh token": reuse,
+    "disabled": command("users", "disable", "student1"),
+    "deleted": command("users", "delete", "student1"),
+    "other password": command("users", "set-password", "student1"),
+    "lost role": command("users", "set-roles", "student1"),
+    "sessions of the user": command("sessions", "revoke", "--user", "student1"),
+    "session": command("sessions", "revoke", "{sid}"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_client_is_told_whatever_ends_a_login(
+    end: End, auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
+) -> None:
+    end(auth, web, tokens)
+
+    wait_until_quiet(auth)
+    assert sids_told(receiver) == {read_claims(tokens["id_token"])["sid"]}
+    assert len(receiver.forms) == 1
+
+
+def test_code_that_is_used_twice_ends_with_a_notice(
+    auth: FlaskClient, web: Application, receiver: Receiver
+) -> None:
+    sign_in(auth)
+    code = get_code(auth, web)
+    answers = [web.redeem(auth, code) for _ in range(2)]
+
+    wait_until_quiet(auth)
+    assert sids_told(receiver) == {read_claims(answers[0].get_json()["id_token"])["sid"]}
+
+
+def test_each_client_is_told_of_its_own_logins_and_no_others(
+    auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
+) -> None:
+    other, silent = add(auth, receiver, "other", "/other"), add_application(auth, "silent")
+    again, others = get_tokens(auth, web), get_tokens(auth, other)
+    get_tokens(auth, silent)
+    log_in(auth)
+    teacher = new_browser(auth)
+    sign_in(teacher, "teacher1")
+    get_tokens(teacher, web)
+
+    sign_out(auth)
+
+    wait_until_quiet(auth)
+    sid = {name: read_claims(one["id_token"])["sid"] for name, one in {"1": tokens, "2": again}.items()}
+    assert sids_told(receiver) == set(sid.values())
+    assert sids_told(receiver, "/other") == {read_claims(others["id_token"])["sid"]}
+    assert len({read_claims(form["logout_token"])["jti"] for _, form in receiver.forms}) == 3
+
+
+def test_client_that_was_removed_or_wants_to_know_no_longer_is_told_nothing(
+    auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
+) -> None:
+    receiver.status = 500
+    other = add(auth, receiver, "other", "/other")
+    get_tokens(auth, other)
+    sign_out(auth)
+    wait_for(lambda: [notice.attempts for notice in notices(auth)] == [1, 1] and len(receiver.forms) == 2)
+    run_command(auth, "clients", "remove", "web")
+    run_command(auth, "clients", "set", "other", "--no-backchannel-logout-uri")
+
+    let_come_due(auth)
+
+    wait_until_quiet(auth)
+    assert len(receiver.forms) == 2
+
+
+def test_what_is_rolled_back_is_not_told(auth: FlaskClient, tokens: Tokens, receiver: Receiver) -> None:
+    result = run_command(auth, "users", "set-password", "student1", stdin="short")
+
+    assert result.exit_code == 1
+    assert notices(auth) == []
+    assert threads() == []
+
+
+# Retries
+
+
+def let_come_due(client: FlaskClient) -> None:
+    change_row(client, sa.update(LogoutNotice).values(due_at=time.time()))
+    wake(client)
+
+
+def wait_for_attempt(client: FlaskClient, receiver: Receiver, number: int) -> LogoutNotice:
+    """Return the notice after it was sent for the nth time, and the answer noted."""
+
+    def is_noted() -> bool:
+        found = notices(client)
+        is_postponed = bool(found) and not any("for" in name for name in threads())
+        return len(receiver.forms) == number and is_postponed
+
+    wait_for(is_noted)
+    (notice,) = notices(client)
+    return notice
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 302, 201])
+def test_notice_is_sent_again_until_the_client_has_taken_it(
+    status: int, auth: FlaskClient, tokens: Tokens, receiver: Receiver
+) -> None:
+    receiver.status, receiver.headers = status, {"Location": f"{receiver.url}/elsewhere"}
+    sign_out(auth)
+    notice = wait_for_attempt(auth, receiver, 1)
+    assert notice.attempts == 1
+
+    receiver.status = 204
+    let_come_due(auth)
+
+    wait_until_quiet(auth)
+    assert [path for path, _ in receiver.forms] == ["/logout", "/logout"], "no redirect is followed"
+    first, second = map(read_claims, receiver.tokens())
+    assert (first["sid"], first["sub"]) == (second["sid"], second["sub"])
+    assert second["exp"] > time.time()
+
+
+def test_notice_waits_longer_each_time_and_is_given_up_in_the_end(
+    auth: FlaskClient, tokens: Tokens, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.status = 503
+    sign_out(auth)
+    for number, delay in enumerate(DELAYS, 1):
+        notice = wait_for_attempt(auth, receiver, number)
+        assert notice.due_at - time.time() == pytest.approx(delay, abs=2)
+        assert notice.attempts == number
+        let_come_due(auth)
+
+    wait_until_quiet(auth)
+
+    assert len(receiver.forms) == len(DELAYS) + 1
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors == ["cannot tell web that a login has ended: it has answered 503; giving up"]
+
+
+def test_other_notices_wait_for_the_same_client_and_for_no_other(
+    auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
+) -> None:
+    receiver.statuses = {"/logout": 500}
+    other = add(auth, receiver, "other", "/other")
+    for _ in range(3):
+        get_tokens(auth, web)
+    get_tokens(auth, other)
+
+    sign_out(auth)
+
+    wait_for(lambda: len(receiver.tokens("/other")) == 1 and len(receiver.tokens()) == 1)
+    wait_for(lambda: not any("for" in name for name in threads()))
+    assert sorted(notice.attempts for notice in notices(auth)) == [0, 0, 0, 1]
+    assert len({notice.due_at for notice in notices(auth)}) == 1
+    receiver.statuses = {}
+    let_come_due(auth)
+    wait_until_quiet(auth)
+    assert len(sids_told(receiver)) == 4
+
+
+def test_client_that_does_not_answer_delays_neither_the_request_nor_others(
+    auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
+) -> None:
+    receiver.hanging = {"/logout"}
+    others = [add(auth, receiver, f"other{number}", f"/other{number}") for number in range(3)]
+    for application in (*others, web, web):
+        get_tokens(auth, application)
+    began = time.monotonic()
+
+    sign_out(auth)
+
+    assert time.monotonic() - began < 3
+    paths = {"/logout", *(f"/other{number}" for number in range(3))}
+    wait_for(lambda: {path for path, _ in receiver.forms} == paths, seconds=4)
+    assert len(receiver.tokens()) == 1, "and it has one thread, however much there is to tell"
+
+
+def test_more_clients_hang_than_there_are_threads(auth: FlaskClient, receiver: Receiver) -> None:
+    sign_in(auth)
+    for number in range(10):
+        receiver.hanging.add(f"/{number}")
+        get_tokens(auth, add(auth, receiver, f"client{number}", f"/{number}"))
+
+    sign_out(auth)
+    wait_for(lambda: len(receiver.forms) == 8)
+    assert len(threads()) == 9
+    receiver.hanging.clear()
+    receiver.released.set()
+
+    wait_until_quiet(auth)
+    assert {path for path, _ in receiver.forms} == {f"/{number}" for number in range(10)}
+
+
+def test_address_that_is_not_allowed_gets_nothing(
+    new_database: Callable[[], str], key_pair: KeyPair, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_auth(new_database(), key_pair) as auth:
+        web = add(auth, receiver)
+        sign_in(auth)
+        get_tokens(auth, web)
+        sign_out(auth)
+        wait_for(lambda: "BACKCHANNEL_LOGOUT_NETWORKS" in caplog.text)
+
+        assert len(notices(auth)) == 1
+        assert receiver.forms == []
+        stop(auth, receiver)
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:1/", "http://app.invalid/"])
+def test_client_that_cannot_be_reached_delays_no_other(
+    uri: str, auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
+) -> None:
+    broken = add_application(auth, "broken", "--backchannel-logout-uri", uri)
+    get_tokens(auth, broken)
+
+    sign_out(auth)
+
+    wait_for(lambda: len(receiver.tokens()) == 1)
+    wait_for(lambda: [notice.client_id for notice in notices(auth)] == ["broken"])
+
+
+# What a process leaves behind
+
+
+def test_notice_that_was_left_is_sent_when_a_list_is_fetched(
+    auth: FlaskClient, web: Application, receiver: Receiver
+) -> None:
+    """By any process over the same database: the one that left it may be gone."""
+    user = find_user(auth, "student1").id
+    left = {"session_id": user, "user_id": user, "client_id": "web", "attempts": 0, "due_at": time.time()}
+    insert_rows(auth, LogoutNotice, [left])
+    assert threads() == []
+
+    auth.get("/.well-known/status-list/1")
+
+    wait_until_quiet(auth)
+    assert sids_told(receiver) == {str(user)}
+
+
+def test_two_workers_send_each_notice_once(auth: FlaskClient, receiver: Receiver) -> None:
+    for number in range(5):
+        add(auth, receiver, f"client{number}", f"/{number}")
+    user = find_user(auth, "student1").id
+    rows = [
+        {"session_id": user, "user_id": user, "client_id": f"client{n % 5}", "attempts": 0, "due_at": 0.0}
+        for n in range(20)
+    ]
+    with replicate(auth) as other:
+        insert_rows(auth, LogoutNotice, rows)
+        wake(auth)
+        wake(other)
+        wait_until_quiet(auth)
+
+    assert len(receiver.forms) == 20
+
+
+def test_notice_does_not_hold_what_is_secret(auth: FlaskClient, tokens: Tokens, receiver: Receiver) -> None:
+    receiver.status = 500
+    sign_out(auth)
+    notice = wait_for_attempt(auth, receiver, 1)
+
+    assert vars(notice).keys() - {"_sa_instance_state"} == {
+        "id", "session_id", "user_id", "client_id", "attempts", "due_at",
+    }  # fmt: skip
