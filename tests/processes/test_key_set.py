@@ -86,7 +86,7 @@ def test_minimal_key_will_do(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) 
 
 def test_cold_start_with_the_issuer_down(key_pair: KeyPair, tmp_path: Path) -> None:
     down = Issuer(url=f"http://127.0.0.1:{reserve_port()}")
-    write_key_copy(tmp_path, key_pair.private_key.public_key())
+    write_key_copy(tmp_path, down.url, key_pair.private_key.public_key())
 
     with open_mirroring(down, tmp_path) as course:
         assert read(course, key_pair) == 200
@@ -114,7 +114,7 @@ def test_service_without_any_key_answers_503_until_the_issuer_is_up(
 
 
 def test_damaged_copy_is_made_anew(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
-    copy_path(tmp_path, "keys").write_text("half a k")
+    copy_path(tmp_path, "keys", setting=issuer.url).write_text("half a k")
     issuer.publish(jwk(key_pair))
 
     with open_mirroring(issuer, tmp_path) as course:
@@ -151,7 +151,7 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    write_key_copy(tmp_path, key_pair.private_key.public_key())
+    write_key_copy(tmp_path, issuer.url, key_pair.private_key.public_key())
     issuer.status = answer.get("status", 200)
     issuer.body = answer.get("body", b"")
     issuer.headers = answer.get("headers", {})
@@ -309,11 +309,11 @@ def test_certificate(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_key_copy(tmp_path, key_pair.private_key.public_key())
     make_certificate(tmp_path, name)
     if is_trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
     with serve_issuer(tmp_path) as issuer:
+        write_key_copy(tmp_path, issuer.url, key_pair.private_key.public_key())
         issuer.publish(jwk(key_pair), jwk(other_key_pair))
 
         with open_mirroring(issuer, tmp_path) as course:
@@ -324,9 +324,9 @@ def test_certificate(
 def test_unknown_kid_is_asked_for_at_once(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    write_key_copy(tmp_path, key_pair.private_key.public_key())
+    write_key_copy(tmp_path, issuer.url, key_pair.private_key.public_key())
     good = {"started_at": time.time() - 100, "is_good": True, "problem": None, "good_at": time.time() - 100}
-    copy_path(tmp_path, "keys").with_suffix(".json.attempt").write_text(json.dumps(good))
+    copy_path(tmp_path, "keys", setting=issuer.url).with_suffix(".json.attempt").write_text(json.dumps(good))
     issuer.publish(jwk(key_pair), jwk(other_key_pair))
 
     with open_mirroring(issuer, tmp_path, jwks_cooldown=100) as course:
@@ -391,7 +391,7 @@ def test_service_works_without_a_folder_for_copies(
 
 def test_copy_is_made_again_once_there_is_a_folder(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
     issuer.publish(jwk(key_pair))
-    copy = copy_path(tmp_path / "later" / "copies", "keys")
+    copy = copy_path(tmp_path / "later" / "copies", "keys", setting=issuer.url)
     with open_mirroring(issuer, tmp_path, copies=copy.parent, jwks_refresh=1, jwks_cooldown=1) as course:
         assert read(course, key_pair) == 200
         copy.parent.parent.mkdir()
