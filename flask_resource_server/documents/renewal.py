@@ -143,7 +143,7 @@ class Renewal(Generic[D]):
             pause = max(1, self._cooldown)
             try:
                 self._renew(is_asked=is_asked)
-                pause = min(max(1, self._interval() - self._seconds_since_attempt()), _LONGEST_PAUSE)
+                pause = max(1, self._interval() - self._seconds_since_attempt())
             except BaseException:  # without the thread, a removed key would be accepted forever
                 _logger.exception("cannot renew the copy of %s", self._source.url)
             with self._rounds:
@@ -156,7 +156,7 @@ class Renewal(Generic[D]):
     def _interval(self) -> float:
         if self._document is None:
             return min(self._cooldown, _FIRST_RETRY)
-        return self._source.refresh(self._document)
+        return min(self._source.refresh(self._document), _LONGEST_PAUSE)
 
     def _renew(self, *, is_asked: bool) -> None:
         """Make an attempt, unless a recent one of another process is enough."""

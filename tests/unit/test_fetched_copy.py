@@ -324,6 +324,15 @@ def test_server_that_never_answers_is_given_up_and_its_thread_ends(
         wait_for(lambda: not [thread for thread in threads() if thread.name == f"GET {url}"], 5)
 
 
+def test_longest_pause_holds_whatever_an_issuer_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "_LONGEST_PAUSE", 1)
+    source = Source(lambda: b"text", interval=1000)
+    copy = open_copy(source, tmp_path / "copy", cooldown=1000)
+    assert copy.look_again()
+
+    wait_for(lambda: len(source.fetches) > 2, 10)
+
+
 @pytest.mark.parametrize("interval", [1e10, 1e300, float("inf")])
 def test_thread_outlives_an_interval_that_no_clock_can_hold(interval: float, tmp_path: Path) -> None:
     """An issuer's `ttl` decides it, and a thread that has ended never fetches again."""
