@@ -1,5 +1,6 @@
 """A document that is fetched in the background, whatever happens to fetches, threads and processes."""
 
+import json
 import os
 import select
 import socket
@@ -331,6 +332,53 @@ def test_longest_pause_holds_whatever_an_issuer_says(tmp_path: Path, monkeypatch
     assert copy.look_again()
 
     wait_for(lambda: len(source.fetches) > 2, 10)
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a copy, and the record of the last good fetch, older."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+    times = {"started_at": then, "good_at": then}
+    path.with_name(f"{path.name}.attempt").write_text(json.dumps({"is_good": True, "problem": None, **times}))
+
+
+@pytest.mark.parametrize("seconds", [10, 2000], ids=["young", "old"])
+def test_old_copy_is_used_after_a_restart_only_if_the_first_fetch_fails(seconds: int, tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", seconds)
+
+    def make() -> bytes:
+        time.sleep(0.3)
+        return b"new"
+
+    copy = open_copy(Source(make), tmp_path / "copy")
+
+    assert text_of(copy) == (b"new" if seconds > 1000 else b"old")
+
+
+def test_old_copy_is_used_after_a_restart_while_the_issuer_is_down(tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", 2000)
+
+    def make() -> bytes:
+        raise ValueError("the issuer is down")
+
+    assert text_of(open_copy(Source(make), tmp_path / "copy")) == b"old"
+
+
+def test_first_fetch_that_hangs_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "TIMEOUT", 0.5)
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", 2000)
+    going_on = threading.Event()
+    copy = open_copy(Source(lambda: b"new" if going_on.wait(60) else b""), tmp_path / "copy")
+
+    assert text_of(copy) == b"old"
+    started = time.monotonic()
+    assert [text_of(copy) for _ in range(5)] == [b"old"] * 5
+    assert time.monotonic() - started < 0.4
+    going_on.set()
+    wait_for(lambda: text_of(copy) == b"new")
 
 
 @pytest.mark.parametrize("interval", [1e10, 1e300, float("inf")])
