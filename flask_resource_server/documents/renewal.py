@@ -114,17 +114,26 @@ class Renewal(Generic[D]):
 
     def _wait_for_round(self) -> bool:
         """Wait for the end of a round; return whether the document is known to be current since."""
+        before, deadline = self.newest_attempt(), time.monotonic() + TIMEOUT
         with self._rounds:
             if not self._is_started:
                 return False
-            if not self._is_busy:
+            was_busy = self._is_busy
+            if was_busy and not self._wait_for_end(deadline):
+                return False
+            # A round that was under way may have found no reason to fetch, but this request has one.
+            if not was_busy or self.newest_attempt() == before:
                 if self._seconds_since_attempt() < self._cooldown:
                     return self._is_current()
                 self._is_asked = True
                 self._rounds.notify_all()
-            finished = self._finished
-            has_looked = self._rounds.wait_for(lambda: self._finished > finished, TIMEOUT)
-        return has_looked and self._document is not None and self.newest_attempt().is_good
+                if not self._wait_for_end(deadline):
+                    return False
+        return self._document is not None and self.newest_attempt().is_good
+
+    def _wait_for_end(self, deadline: float) -> bool:
+        finished = self._finished
+        return self._rounds.wait_for(lambda: self._finished > finished, deadline - time.monotonic())
 
     def _run(self) -> None:
         is_asked = False

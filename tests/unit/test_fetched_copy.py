@@ -20,6 +20,7 @@ from flask_resource_server.documents import fetching, renewal
 from flask_resource_server.documents.disk_copy import DiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
 from flask_resource_server.documents.fetching import MAXIMUM_ABANDONED, Fetcher, FetchError
+from flask_resource_server.documents.locks import hold_lock
 from tests.issuers import serve_issuer
 from tests.servers import listen, wait_for
 
@@ -354,6 +355,24 @@ def test_old_copy_is_used_after_a_restart_only_if_the_first_fetch_fails(seconds:
     copy = open_copy(Source(make), tmp_path / "copy")
 
     assert text_of(copy) == (b"new" if seconds > 1000 else b"old")
+
+
+def test_round_under_way_that_does_not_fetch_settles_nothing(tmp_path: Path) -> None:
+    """The first one after a start used to count as a look at the issuer, and a good token got 401."""
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", 100)
+    source = Source(lambda: b"new")
+    copy = open_copy(source, tmp_path / "copy")
+    answers: list[bool] = []
+    asking = threading.Thread(target=lambda: answers.append(copy.look_again()))
+    with hold_lock(tmp_path / "copy.lock", 1):  # which the round waits for
+        assert text_of(copy) == b"old"
+        asking.start()
+        wait_for(copy._process.get()._waiting.locked)
+
+    asking.join()
+
+    assert (answers, text_of(copy)) == ([True], b"new")
 
 
 def test_old_copy_is_used_after_a_restart_while_the_issuer_is_down(tmp_path: Path) -> None:
