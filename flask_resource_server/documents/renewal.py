@@ -4,45 +4,17 @@ import logging
 import threading
 import time
 from dataclasses import replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetching import TIMEOUT
+from flask_resource_server.documents.sources import D, Source
 from flask_resource_server.documents.trusted_files import printable
 
 _FIRST_RETRY = 2  # seconds between attempts as long as none has succeeded, and nothing can be verified
 _LONGEST_PAUSE = 3600  # seconds between two fetches, whatever an issuer or a setting says
 
 _logger = logging.getLogger(__name__)
-
-
-class Document(Protocol):
-    """A fetched document, in the form that requests use."""
-
-    @property
-    def content(self) -> bytes:
-        """Return what to write to the copy on disk."""
-
-
-D = TypeVar("D", bound=Document)
-
-
-class Source(Protocol[D]):
-    """Where a document comes from. `fetch` and `parse` raise if it cannot be used."""
-
-    url: str
-
-    def fetch(self) -> D:
-        """Return the document as the issuer publishes it now."""
-
-    def parse(self, content: bytes) -> D:
-        """Return the document in the content of a copy on disk."""
-
-    def merge(self, new: D, known: D | None) -> D:
-        """Return the document to use after `new` was fetched or read while `known` was in use."""
-
-    def refresh(self, document: D) -> float:
-        """Return the seconds from one fetch to the next."""
 
 
 class Renewal(Generic[D]):
@@ -68,6 +40,7 @@ class Renewal(Generic[D]):
         self._is_busy = True  # the first round starts with the thread
         self._is_asked = False
         self._finished = 0
+        self._first_deadline = float("inf")  # on the monotonic clock: nobody waits for the first round longer
 
     @property
     def has_looked(self) -> bool:
@@ -79,6 +52,8 @@ class Renewal(Generic[D]):
         self._start()
         if self._disk.version() != self._version:
             self._read_copy()
+        if self._document is not None and not self.has_looked and not self._is_young():
+            self._wait_for_first_round()
         return self._document
 
     def look_again(self) -> bool:
@@ -101,6 +76,13 @@ class Renewal(Generic[D]):
         recorded, own = self._disk.last_attempt(), self._own_attempt
         return recorded if recorded.is_past and recorded.started_at > own.started_at else own
 
+    def _is_young(self) -> bool:
+        """Return whether no fetch is due yet, by the time of the document and by the record of fetches."""
+        now, good_at = time.time(), self.newest_attempt().good_at
+        return good_at is not None and all(
+            0 <= now - fetched_at < self._interval() for fetched_at in (self._fetched_at, good_at)
+        )
+
     def _is_current(self) -> bool:
         newest = self.newest_attempt()
         return self._document is not None and newest.is_good and newest.age < self._cooldown
@@ -116,6 +98,7 @@ class Renewal(Generic[D]):
                 return
             try:
                 threading.Thread(target=self._run, name=f"renewal of {self._source.url}", daemon=True).start()
+                self._first_deadline = time.monotonic() + TIMEOUT
             except RuntimeError as error:  # too many threads: the next request tries again
                 _logger.warning(
                     "cannot start a thread to fetch %s: %s: %s", self._source.url, type(error).__name__, error
@@ -123,19 +106,34 @@ class Renewal(Generic[D]):
             else:
                 self._is_started = True
 
+    def _wait_for_first_round(self) -> None:
+        """Wait until it is known whether an old copy is still in force: the issuer may have removed a key."""
+        with self._rounds:
+            if self._is_started:
+                self._rounds.wait_for(lambda: self.has_looked, self._first_deadline - time.monotonic())
+
     def _wait_for_round(self) -> bool:
         """Wait for the end of a round; return whether the document is known to be current since."""
+        before, deadline = self.newest_attempt(), time.monotonic() + TIMEOUT
         with self._rounds:
             if not self._is_started:
                 return False
-            if not self._is_busy:
+            was_busy = self._is_busy
+            if was_busy and not self._wait_for_end(deadline):
+                return False
+            # A round that was under way may have found no reason to fetch, but this request has one.
+            if not was_busy or self.newest_attempt() == before:
                 if self._seconds_since_attempt() < self._cooldown:
                     return self._is_current()
                 self._is_asked = True
                 self._rounds.notify_all()
-            finished = self._finished
-            has_looked = self._rounds.wait_for(lambda: self._finished > finished, TIMEOUT)
-        return has_looked and self._document is not None and self.newest_attempt().is_good
+                if not self._wait_for_end(deadline):
+                    return False
+        return self._document is not None and self.newest_attempt().is_good
+
+    def _wait_for_end(self, deadline: float) -> bool:
+        finished = self._finished
+        return self._rounds.wait_for(lambda: self._finished > finished, deadline - time.monotonic())
 
     def _run(self) -> None:
         is_asked = False
@@ -143,7 +141,7 @@ class Renewal(Generic[D]):
             pause = max(1, self._cooldown)
             try:
                 self._renew(is_asked=is_asked)
-                pause = min(max(1, self._interval() - self._seconds_since_attempt()), _LONGEST_PAUSE)
+                pause = max(1, self._interval() - self._seconds_since_attempt())
             except BaseException:  # without the thread, a removed key would be accepted forever
                 _logger.exception("cannot renew the copy of %s", self._source.url)
             with self._rounds:
@@ -156,7 +154,7 @@ class Renewal(Generic[D]):
     def _interval(self) -> float:
         if self._document is None:
             return min(self._cooldown, _FIRST_RETRY)
-        return self._source.refresh(self._document)
+        return min(self._source.refresh(self._document), _LONGEST_PAUSE)
 
     def _renew(self, *, is_asked: bool) -> None:
         """Make an attempt, unless a recent one of another process is enough."""

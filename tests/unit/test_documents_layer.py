@@ -48,6 +48,34 @@ other = open_copy(Source(lambda: b"other"), Path(sys.argv[1]), cooldown=100)
 assert text_of(other) == b"new", "it was read from the disk"
 """
 
+REUSE_NUMBER = """
+import os
+from flask_resource_server.documents.processes import PerProcess
+value = PerProcess(list)
+reading, writing = os.pipe()
+first = os.fork()
+if first == 0:
+    value.get().append("of another")
+    number = os.getpid()
+    if os.fork():
+        os._exit(0)
+    os.read(reading, 1)  # until the parent of this process is gone
+    for _ in range(1000):
+        with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+            file.write(str(number - 1))
+        child = os.fork()
+        if child == 0:
+            if os.getpid() == number:
+                print(value.get() or "own", flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        if child == number:
+            break
+    os._exit(0)
+os.waitpid(first, 0)
+os.write(writing, b"x")
+"""
+
 WRITE_AT_ONCE = """
 import threading
 from pathlib import Path
@@ -137,6 +165,24 @@ def test_child_gets_the_lock_once_the_parent_that_held_it_at_the_fork_releases_i
             lock.close()
             assert select.select([reading], [], [], 30)[0]
             assert os.read(reading, 100) == b"True"
+
+
+@pytest.mark.skipif(
+    not os.access("/proc/sys/kernel/ns_last_pid", os.W_OK), reason="only root chooses process IDs"
+)
+@pytest.mark.slow
+def test_value_of_a_process_is_not_taken_for_that_of_another_with_its_number() -> None:
+    """A server's process forks and ends; a child that never used the value forks the number's next owner."""
+    done = subprocess.run(
+        [sys.executable, "-c", REUSE_NUMBER],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("own\n", "")
 
 
 def test_lock_excludes_a_thread_that_names_the_file_by_another_path(tmp_path: Path) -> None:

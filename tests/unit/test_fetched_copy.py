@@ -1,5 +1,6 @@
 """A document that is fetched in the background, whatever happens to fetches, threads and processes."""
 
+import json
 import os
 import select
 import socket
@@ -19,6 +20,7 @@ from flask_resource_server.documents import fetching, renewal
 from flask_resource_server.documents.disk_copy import DiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
 from flask_resource_server.documents.fetching import MAXIMUM_ABANDONED, Fetcher, FetchError
+from flask_resource_server.documents.locks import hold_lock
 from tests.issuers import serve_issuer
 from tests.servers import listen, wait_for
 
@@ -322,6 +324,80 @@ def test_server_that_never_answers_is_given_up_and_its_thread_ends(
             Fetcher("text/plain", 100).fetch(url)
 
         wait_for(lambda: not [thread for thread in threads() if thread.name == f"GET {url}"], 5)
+
+
+def test_longest_pause_holds_whatever_an_issuer_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "_LONGEST_PAUSE", 1)
+    source = Source(lambda: b"text", interval=1000)
+    copy = open_copy(source, tmp_path / "copy", cooldown=1000)
+    assert copy.look_again()
+
+    wait_for(lambda: len(source.fetches) > 2, 10)
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a copy, and the record of the last good fetch, older."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+    times = {"started_at": then, "good_at": then}
+    path.with_name(f"{path.name}.attempt").write_text(json.dumps({"is_good": True, "problem": None, **times}))
+
+
+@pytest.mark.parametrize("seconds", [10, 2000], ids=["young", "old"])
+def test_old_copy_is_used_after_a_restart_only_if_the_first_fetch_fails(seconds: int, tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", seconds)
+
+    def make() -> bytes:
+        time.sleep(0.3)
+        return b"new"
+
+    copy = open_copy(Source(make), tmp_path / "copy")
+
+    assert text_of(copy) == (b"new" if seconds > 1000 else b"old")
+
+
+def test_round_under_way_that_does_not_fetch_settles_nothing(tmp_path: Path) -> None:
+    """The first one after a start used to count as a look at the issuer, and a good token got 401."""
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", 100)
+    source = Source(lambda: b"new")
+    copy = open_copy(source, tmp_path / "copy")
+    answers: list[bool] = []
+    asking = threading.Thread(target=lambda: answers.append(copy.look_again()))
+    with hold_lock(tmp_path / "copy.lock", 1):  # which the round waits for
+        assert text_of(copy) == b"old"
+        asking.start()
+        wait_for(copy._process.get()._waiting.locked)
+
+    asking.join()
+
+    assert (answers, text_of(copy)) == ([True], b"new")
+
+
+def test_old_copy_is_used_after_a_restart_while_the_issuer_is_down(tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", 2000)
+
+    def make() -> bytes:
+        raise ValueError("the issuer is down")
+
+    assert text_of(open_copy(Source(make), tmp_path / "copy")) == b"old"
+
+
+def test_first_fetch_that_hangs_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "TIMEOUT", 0.5)
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", 2000)
+    going_on = threading.Event()
+    copy = open_copy(Source(lambda: b"new" if going_on.wait(60) else b""), tmp_path / "copy")
+
+    assert text_of(copy) == b"old"
+    started = time.monotonic()
+    assert [text_of(copy) for _ in range(5)] == [b"old"] * 5
+    assert time.monotonic() - started < 0.4
+    going_on.set()
+    wait_for(lambda: text_of(copy) == b"new")
 
 
 @pytest.mark.parametrize("interval", [1e10, 1e300, float("inf")])
