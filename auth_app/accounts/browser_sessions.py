@@ -54,7 +54,9 @@ def start_browser_session(user: User, previous: BrowserSession | None) -> tuple[
     so that signing out ends all that ever came of it, and another user's ends. The caller commits.
     """
     now, token = int(time.time()), secrets.token_urlsafe(32)
-    delete_expired(BrowserSession, BrowserSession.expires_at, now)
+    # What came of one that has expired may be live: signing out has to find it.
+    kept_for = current_settings().refresh_token_lifetime
+    delete_expired(BrowserSession, BrowserSession.expires_at, now - kept_for)
     if previous and previous.user_id != user.id:
         end_browser_session(previous.id, previous.user_id)
         previous = None
@@ -78,7 +80,7 @@ def find_browser_session(token: str) -> BrowserSession | None:
     return db.session.scalar(_BY_COOKIE, {"token": hash_secret(token), **_times()})
 
 
-def find_ended_browser_session(token: str) -> BrowserSession | None:
+def find_any_browser_session(token: str) -> BrowserSession | None:
     """Return the session of a cookie, also one that has expired: what came of it may be live."""
     return db.session.scalar(
         select(BrowserSession).where(BrowserSession.token_hash == hash_secret(token)),

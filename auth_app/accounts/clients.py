@@ -164,10 +164,16 @@ def _check(client: Client) -> None:
         raise InvalidRequest("A name is 1 to 128 printable characters.")
     if bool(client.redirect_uris) != ("authorization_code" in client.grant_types):
         raise InvalidRequest("A client has redirect URIs if, and only if, it may use authorization_code.")
+    if client.always_refresh and "refresh_token" not in client.grant_types:
+        raise InvalidRequest("A client that nobody signs in to has no refresh tokens.")
     if client.auth_method == NONE and "client_credentials" in client.grant_types:
-        raise InvalidRequest("A public client cannot use client_credentials: it cannot prove who it is.")
+        raise InvalidRequest(
+            "A public client cannot use client_credentials: give it a redirect URI, or another grant."
+        )
     if (client.auth_method == ASSERTION) != bool(client.jwks or client.jwks_uri):
-        raise InvalidRequest("A client has a key set, or the URL of one, if it uses private_key_jwt.")
+        raise InvalidRequest(
+            "A key set, or its URL, is for a client that was added with one: add another client."
+        )
     _check_jwks(client)
 
 

@@ -11,6 +11,7 @@ MAXIMUM_LENGTH = 2048
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?@!$&'()*+,;=%\[\]-]+")
 # The port of an application on its user's machine is whichever was free (RFC 8252 section 7.3).
 _LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::[0-9]{1,5})?([/?].*)?")
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")  # a name or an address: no pattern, and nothing for a policy
 _LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -21,9 +22,9 @@ def check_redirect_uri(uri: str) -> None:
     Raises `InvalidRequest`.
     """
     if not _CHARACTERS.fullmatch(uri) or len(uri) > MAXIMUM_LENGTH:
-        raise InvalidRequest(f"{uri!a} is not a URI that codes can be sent to: it must not have a fragment.")
+        raise InvalidRequest(f"{uri!a} has a fragment, or characters that no URI has.")
     parts = _split(uri)
-    if parts is None or "@" in parts.netloc:
+    if parts is None or "@" in parts.netloc or (parts.hostname and not _HOST.fullmatch(parts.hostname)):
         raise InvalidRequest(f"{uri!a} is not an absolute URI: give one such as https://app.example.com/cb.")
     if parts.scheme == "https" and parts.hostname:
         return
@@ -31,6 +32,8 @@ def check_redirect_uri(uri: str) -> None:
         return
     if parts.scheme == "http":
         raise InvalidRequest(f"{uri!a} would send codes unencrypted: use https.")
+    if parts.scheme == "https":
+        raise InvalidRequest(f"{uri!a} names no host.")
     # A private-use scheme is a domain name in reverse order (RFC 8252 section 7.1); `javascript` is none.
     if "." not in parts.scheme:
         raise InvalidRequest(
@@ -66,14 +69,19 @@ def is_registered(uri: str, registered: list[str]) -> bool:
     return uri in registered or bool(given and any(_is_same(given, known) for known in registered))
 
 
-def origin_of(uri: str) -> str:
-    """Return what stands for a redirect URI in a Content-Security-Policy."""
+def targets_after(uri: str) -> list[str]:
+    """Return where a browser may be led after a redirect URI, as sources of a Content-Security-Policy.
+
+    Browsers apply `form-action` to every redirect after a form, and an application may lead on to another
+    host of its own: so the scheme is all that is held.
+    """
     parts = urlsplit(uri)
-    if parts.scheme not in {"http", "https"}:
-        return f"{parts.scheme}:"
-    if "[" in parts.netloc:  # the policy's grammar has no IPv6
-        return f"{parts.scheme}://*:{parts.port or (443 if parts.scheme == 'https' else 80)}"
-    return f"{parts.scheme}://{parts.netloc}"
+    if parts.scheme == "https":
+        return ["https:"]
+    if parts.scheme == "http":  # on the user's machine; the policy's grammar has no IPv6
+        own = ["http:"] if "[" in parts.netloc else ["http://127.0.0.1:*", "http://localhost:*"]
+        return ["https:", *own]
+    return ["https:", f"{parts.scheme}:"]
 
 
 def _has_address(host: str | None) -> bool:

@@ -157,8 +157,13 @@ def _read_prompts(single: Mapping[str, str]) -> frozenset[str]:
 
 
 def _read_hint(single: Mapping[str, str]) -> str | None:
-    hint = read_id_token(single["id_token_hint"]) if "id_token_hint" in single else None
-    return hint["sub"] if hint else None
+    if "id_token_hint" not in single:
+        return None
+    hint = read_id_token(single["id_token_hint"])
+    if hint:
+        return str(hint["sub"])
+    # One that cannot be verified names nobody: silently, nobody is whom the client expects.
+    return "" if "none" in single.get("prompt", "") else None
 
 
 def _read_max_age(single: Mapping[str, str]) -> int | None:

@@ -8,7 +8,7 @@ from werkzeug import Response
 
 from auth_app.accounts.browser_sessions import lock_browser_session
 from auth_app.accounts.clients import find_client
-from auth_app.accounts.redirect_uris import is_registered, origin_of
+from auth_app.accounts.redirect_uris import is_registered, targets_after
 from auth_app.accounts.session_ends import end_browser_session, end_session
 from auth_app.accounts.sessions import find_live_session
 from auth_app.database import db
@@ -41,7 +41,7 @@ def show_logout() -> Response:
         return _leave(to)
     return render_page(
         "logout.html",
-        form_targets=[origin_of(to.redirect_uri)] if to else [],
+        form_targets=targets_after(to.redirect_uri) if to else [],
         user=session.user,
         application=_name(client),
         members={name: value for name, value in asked.items() if name != "form_token"},

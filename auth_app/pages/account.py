@@ -29,6 +29,7 @@ from auth_app.pages.browsers import (
 from auth_app.pages.rendering import format_text, render_page, show_errors_as_pages
 from auth_app.pages.sign_in import continue_at, find_asking_client, read_form, show_sign_in
 from flask_resource_server import InvalidToken
+from shared.errors import Unavailable
 
 blueprint = Blueprint("account", __name__, url_prefix="/account")
 show_errors_as_pages(blueprint)
@@ -48,6 +49,7 @@ class SignIn:
     address: str
     is_current: bool = False
     is_browser: bool = True
+    is_application: bool = False  # whose browser is signed out by now
 
 
 @blueprint.get("")
@@ -97,6 +99,8 @@ def change_own_password() -> Response:
         page = show_password_page(continue_to, "too_many_attempts", 429, seconds=error.seconds)
         page.headers["Retry-After"] = str(error.seconds)
         return page
+    except Unavailable:
+        return show_password_page(continue_to, "unavailable", 503)
     except InvalidToken:  # it was ended elsewhere meanwhile
         db.session.rollback()
         read_session_again()
@@ -209,6 +213,7 @@ def _list_sign_ins(current: BrowserSession) -> list[SignIn]:
             last_used=int(login.rotated_at or login.created_at),
             address=login.address or "",
             is_browser=False,
+            is_application=login.browser_session_id is not None,
         )
         for login in logins
         if login.browser_session_id not in known

@@ -12,7 +12,7 @@ import secrets
 from flask import g, request
 from werkzeug import Response
 
-from auth_app.accounts.browser_sessions import find_browser_session, find_ended_browser_session
+from auth_app.accounts.browser_sessions import find_any_browser_session, find_browser_session
 from auth_app.current import current_settings
 from auth_app.models import BrowserSession
 
@@ -40,7 +40,7 @@ def current_browser_session() -> BrowserSession | None:
 def last_browser_session() -> BrowserSession | None:
     """Return the session of the browser's cookie, also one that has expired or was idle for too long."""
     token = _read("session")
-    return find_ended_browser_session(token) if token else None
+    return find_any_browser_session(token) if token else None
 
 
 def read_session_again() -> None:

@@ -11,7 +11,7 @@ from auth_app import audit
 from auth_app.accounts.browser_sessions import start_browser_session
 from auth_app.accounts.clients import find_client
 from auth_app.accounts.known_addresses import remember_address, remember_browser
-from auth_app.accounts.redirect_uris import is_registered, origin_of
+from auth_app.accounts.redirect_uris import is_registered, targets_after
 from auth_app.accounts.sessions import claim_user
 from auth_app.accounts.users import authenticate_user
 from auth_app.database import db
@@ -97,7 +97,7 @@ def find_asking_client(continue_to: str) -> tuple[Client | None, list[str]]:
     uri = query.get("redirect_uri", [""])[0]
     if client is None or not is_registered(uri, client.redirect_uris):
         return None, []
-    return client, [origin_of(uri)]
+    return client, targets_after(uri)
 
 
 def continue_at(continue_to: str) -> Response:

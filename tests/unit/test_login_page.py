@@ -367,7 +367,7 @@ def check_headers(page: TestResponse, is_for_application: bool, scripts: str) ->
         "style-src": "'self'",
         "img-src": "'self'",
         "script-src": scripts,
-        "form-action": "'self' https://web.example.com" if is_for_application else "'self'",
+        "form-action": "'self' https:" if is_for_application else "'self'",
         "base-uri": "'none'",
         "frame-ancestors": "'none'",
     }

@@ -22,7 +22,7 @@ def test_commands_register_each_kind_of_application(
             assert result.exit_code == 0, result.output
         listed = run_command(auth, "clients", "list").stdout
 
-    assert len(COMMANDS) == 4
+    assert len(COMMANDS) == 5
     for method in ("client_secret", "private_key_jwt", "none"):
         assert f" {method} " in listed
 

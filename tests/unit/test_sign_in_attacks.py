@@ -39,6 +39,7 @@ from tests.sign_in import (
     get_tokens,
     new_browser,
     sign_in,
+    submit_sign_in,
 )
 
 HOURS_AGO = {"last_used_at": int(time.time()) - 13 * 3600}
@@ -154,6 +155,45 @@ def test_client_is_not_given_a_code_for_another_user_than_it_expects(
     refused = answer_of(other.get(applications[0].url(prompt="none", id_token_hint=hint)))
 
     assert refused["error"] == "login_required"
+
+
+@both_databases
+def test_user_who_is_not_the_one_expected_is_not_signed_in_for_the_client(
+    auth: FlaskClient, applications: list[Application]
+) -> None:
+    sign_in(auth)
+    hint = get_tokens(auth, applications[0])["id_token"]
+    other = new_browser(auth)
+    page = other.get(applications[0].url(id_token_hint=hint))
+
+    response = submit_sign_in(other, page, "teacher1", "password456")
+
+    assert answer_of(other.get(response.location))["error"] == "login_required"
+
+
+def test_hint_that_names_nobody_is_not_answered_silently(
+    auth: FlaskClient, applications: list[Application]
+) -> None:
+    sign_in(auth)
+
+    refused = answer_of(auth.get(applications[0].url(prompt="none", id_token_hint="garbage")))
+
+    assert refused["error"] == "login_required"
+
+
+@both_databases
+@pytest.mark.parametrize("ends_by", ["signing in again", "somebody else"])
+def test_signing_out_ends_what_came_of_a_browser_session_that_has_expired(
+    ends_by: str, auth: FlaskClient, applications: list[Application]
+) -> None:
+    sign_in(auth)
+    tokens = get_tokens(auth, applications[0])
+    change_row(auth, sa.update(BrowserSession).values(expires_at=int(time.time()) - 10))
+    sign_in(auth if ends_by == "signing in again" else new_browser(auth), "student1")
+
+    auth.post("/logout", data=fields_of(auth.get("/logout")))
+
+    assert not refreshes(auth, applications[0], tokens)
 
 
 @both_databases
@@ -308,6 +348,7 @@ def test_ending_everybodys_sessions_does_not_fail_while_people_sign_in(auth: Fla
         statuses: set[int] = set().union(*(one.result(60) for one in running))
 
     assert {result.exit_code for result in results} == {0}, [result.output for result in results]
+    assert 200 in statuses
     assert statuses <= {200, 400}
 
 

@@ -54,6 +54,7 @@ def _change_clients() -> None:
         ):
             batch.alter_column(name, server_default=None)
     # Until now everybody could log in as `first-party`. Where there are users, they still can.
+    # `count(*) < 0` is false, spelled as both databases take it.
     op.execute(
         "INSERT INTO clients (id, auth_method, grant_types, redirect_uris, post_logout_redirect_uris, "
         "always_refresh) SELECT 'first-party', 'none', '[\"password\", \"refresh_token\"]', '[]', '[]', "
