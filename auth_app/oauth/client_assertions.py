@@ -162,10 +162,9 @@ class _FetchedKeys:
         return self._keys
 
     def _fetch(self) -> None:
-        self._fetched_at = time.monotonic()
         try:
             self._keys = _parse(Fetcher("application/jwk-set+json", _MAXIMUM_KEY_SET).fetch(self._uri))
-            self._good_at = self._fetched_at
+            self._good_at = time.monotonic()
         except UnusableKey as error:
             self._keys = {}
             _logger.warning("the key set at %s cannot be used: %s", self._uri, error)
@@ -174,3 +173,5 @@ class _FetchedKeys:
             _logger.warning("cannot fetch the key set at %s: %s: %a", self._uri, name, str(error))
             if time.monotonic() - self._good_at > _MAXIMUM_AGE:
                 self._keys = {}
+        # Not before: who comes while it is under way, and knows no keys, has to wait for them.
+        self._fetched_at = time.monotonic()
