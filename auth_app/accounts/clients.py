@@ -182,7 +182,9 @@ def _check_jwks(client: Client) -> None:
         raise InvalidRequest("Give a key set or its URL, not both.")
     if client.jwks:
         members = client.jwks.get("keys")
-        if isinstance(members, list) and any(PRIVATE_MEMBERS & set(key) for key in members if key):
+        if not isinstance(members, list):
+            raise InvalidRequest("The key set has no member `keys`, which is a list (RFC 7517 section 5).")
+        if any(PRIVATE_MEMBERS & set(key) for key in members if key):
             raise InvalidRequest("The key set holds a private key: give the public keys alone.")
         try:
             parse_key_set(json.dumps(client.jwks).encode())

@@ -97,12 +97,15 @@ def _is_past(moment: Any) -> bool:
 
 
 def _is_signed(client: Client, assertion: UnverifiedJws) -> bool:
-    """Tell whether the key that `kid` names, or the only key there is, has signed an assertion."""
+    """Tell whether the key that `kid` names, or the only key there is, has signed an assertion.
+
+    Raises `_Refused` where there is no such key.
+    """
     kid = assertion.header.get("kid")
     keys = _find_keys(client, kid)
     key = keys.get(kid) if isinstance(kid, str) else next(iter(keys.values())) if len(keys) == 1 else None
     if key is None:
-        return False
+        raise _Refused("kid")
     try:
         key.verify(assertion.signature, assertion.signed, PKCS1v15(), SHA256())
     except InvalidSignature:
