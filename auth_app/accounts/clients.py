@@ -184,7 +184,7 @@ def _check_jwks(client: Client) -> None:
         members = client.jwks.get("keys")
         if not isinstance(members, list):
             raise InvalidRequest("The key set has no member `keys`, which is a list (RFC 7517 section 5).")
-        if any(PRIVATE_MEMBERS & set(key) for key in members if key):
+        if any(isinstance(key, dict) and PRIVATE_MEMBERS & key.keys() for key in members):
             raise InvalidRequest("The key set holds a private key: give the public keys alone.")
         try:
             parse_key_set(json.dumps(client.jwks).encode())
