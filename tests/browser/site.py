@@ -33,14 +33,16 @@ class Site:
 
 
 @contextmanager
-def serve_site(folder: Path, host: str = "127.0.0.1", **settings: str) -> Iterator[Site]:
+def serve_site(
+    folder: Path, host: str = "127.0.0.1", leads_on_to: str = "", **settings: str
+) -> Iterator[Site]:
     """Serve auth_app with demo data, and an application that any port of its user's machine may have."""
     home = folder / "auth"
     for name, (content, mode) in make_homes().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
         (folder / name).chmod(mode)
-    with listen() as listener, serve_application(host) as (port, answers):
+    with listen() as listener, serve_application(host, leads_on_to) as (port, answers):
         environment = {
             "ISSUER": url_of(listener),
             "AUTH_DATABASE_URL": f"sqlite:///{home}/auth.db",
@@ -55,8 +57,11 @@ def serve_site(folder: Path, host: str = "127.0.0.1", **settings: str) -> Iterat
 
 
 @contextmanager
-def serve_application(host: str = "127.0.0.1") -> Iterator[tuple[int, list[Answer]]]:
-    """Listen for browsers that come back; yield the port, and the method and parameters of each answer."""
+def serve_application(host: str = "127.0.0.1", leads_on_to: str = "") -> Iterator[tuple[int, list[Answer]]]:
+    """Listen for browsers that come back; yield the port, and the method and parameters of each answer.
+
+    Browsers go on from the callback to the host `leads_on_to`, if there is one.
+    """
     answers: list[Answer] = []
 
     class Callback(BaseHTTPRequestHandler):
@@ -71,6 +76,11 @@ def serve_application(host: str = "127.0.0.1") -> Iterator[tuple[int, list[Answe
             remember({"token": found.get("code")})
             if urlsplit(self.path).path == "/callback":
                 answers.append((self.command, found))
+                if leads_on_to:
+                    self.send_response(303)
+                    self.send_header("Location", f"http://{leads_on_to}:{server.server_port}/home")
+                    self.end_headers()
+                    return
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()

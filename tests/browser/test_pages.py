@@ -117,6 +117,16 @@ def test_sign_in_leads_back_to_an_application_on_the_users_machine(
         assert len(answer["code"]) == 43
 
 
+def test_application_may_lead_on_to_another_host(page: Page, tmp_path: Path) -> None:
+    """Chromium looks at that redirect too, and would leave people on the sign-in page."""
+    with serve_site(tmp_path, leads_on_to="localhost") as site:
+        page.goto(site.authorize())
+        submit_sign_in(page)
+
+        expect_heading(page, "Planner")
+        assert page.url.startswith("http://localhost:")
+
+
 def test_people_sign_in_and_out_without_javascript(plain_page: Page, site: Site) -> None:
     page = plain_page
     page.goto(site.authorize(response_mode="form_post"))
