@@ -105,8 +105,9 @@ def end_browser_session(browser_id: uuid.UUID, user_id: uuid.UUID, *logins: uuid
     of_browser = select(Session.id).where(
         Session.browser_session_id == browser_id, Session.revoked_at.is_(None)
     )
-    ids = {*db.session.scalars(of_browser.limit(_BATCH)), *logins}
-    count = len(_revoke(Session.id.in_(ids), Session.user_id == user_id)) if ids else 0
+    ids = {*db.session.scalars(of_browser), *logins}
+    found = _find_unrevoked(Session.id.in_(ids), Session.user_id == user_id, limit=len(ids)) if ids else []
+    count = len(_revoke_rows(found))
     record_on_commit("signed_out", actor=user_id, count=count)
 
 
@@ -192,13 +193,13 @@ def _revoke(*which: ColumnElement[bool]) -> list[uuid.UUID]:
     return _revoke_rows(_find_unrevoked(*which))
 
 
-def _find_unrevoked(*which: ColumnElement[bool]) -> Sequence[Row[uuid.UUID, int]]:
+def _find_unrevoked(*which: ColumnElement[bool], limit: int = _BATCH) -> Sequence[Row[uuid.UUID, int]]:
     # Always in the order of the index, so that two who lock the same rows do not wait for each other.
     rows = (
         select(Session.id, Session.status_list_id)
         .where(Session.revoked_at.is_(None), *which)
         .order_by(Session.user_id, Session.generation, Session.created_at)
-        .limit(_BATCH)
+        .limit(limit)
         .with_for_update(of=Session)
     )
     return db.session.execute(rows).all()

@@ -76,7 +76,7 @@ def test_example_file_states_the_defaults(tmp_path: Path) -> None:
     lines = [line.removeprefix("#") for line in example.splitlines() if re.match("#[A-Z0-9_]+=", line)]
     (tmp_path / ".env").write_text("\n".join(lines))
 
-    assert len(lines) == 27
+    assert len(lines) == 36
     assert load_settings(AuthSettings) == AuthSettings.model_construct()
     assert load_settings(CourseSettings) == CourseSettings.model_construct()
 
