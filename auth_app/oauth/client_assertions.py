@@ -81,6 +81,7 @@ def _check(client: Client | None, assertion: UnverifiedJws, body: dict[str, Any]
         "jti": isinstance(claims.get("jti"), str) and 0 < len(claims["jti"]) <= 1024,
         "alg": assertion.header.get("alg") == ALGORITHM,
         "crit": "crit" not in assertion.header,
+        "kid": isinstance(assertion.header.get("kid", ""), str),
     }
     if failed := [name for name, holds in conditions.items() if not holds]:
         raise _Refused(failed[0])
@@ -159,7 +160,6 @@ class _FetchedKeys:
         return self._keys
 
     def _fetch(self) -> None:
-        self._fetched_at = time.monotonic()
         try:
             self._keys = _parse(Fetcher("application/jwk-set+json", _MAXIMUM_KEY_SET).fetch(self._uri))
         except UnusableKey as error:
@@ -168,3 +168,5 @@ class _FetchedKeys:
         except Exception as error:
             name = type(error).__name__
             _logger.warning("cannot fetch the key set at %s: %s: %s", self._uri, name, error)
+        # Not before: who comes while it is under way, and knows no keys, has to wait for them.
+        self._fetched_at = time.monotonic()
