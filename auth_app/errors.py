@@ -30,7 +30,7 @@ class UnauthorizedClient(ApiError):
     """The client may not use this grant type (RFC 6749 section 5.2)."""
 
     error = "unauthorized_client"
-    description = "This grant type is for clients with a secret."
+    description = "The client is not registered for this grant type."
 
 
 class CrossSiteRequest(ApiError):

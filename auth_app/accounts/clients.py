@@ -172,9 +172,11 @@ def _check_jwks(client: Client) -> None:
         raise InvalidRequest("Give a key set or its URL, not both.")
     if client.jwks:
         try:
-            parse_key_set(json.dumps(client.jwks).encode())
+            keys = parse_key_set(json.dumps(client.jwks).encode()).keys
         except UnusableKey as error:
             raise InvalidRequest(f"The key set cannot be used: {error}.") from None
+        if not keys:
+            raise InvalidRequest("The key set has no keys.")
 
 
 def _permissions(client: Client) -> frozenset[str]:
