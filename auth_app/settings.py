@@ -33,7 +33,7 @@ class AuthSettings(Settings):
         default=10, ge=0, le=300, description="Seconds in which a client may retry a refresh; 0: none."
     )
     sessions_per_user: int = Field(
-        default=100, gt=0, description="Live sessions of one user; a login beyond ends the oldest."
+        default=100, gt=0, le=1000, description="Live sessions of one user; a login beyond ends the oldest."
     )
     browser_session_idle: int = Field(
         default=12 * 3600, gt=0, description="Seconds after which a browser that is not used is signed out."

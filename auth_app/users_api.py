@@ -39,7 +39,7 @@ SCOPE = "users:manage"
 @jwt_required()
 def read_me() -> dict[str, object]:
     """Return the user whose token this is."""
-    return _present(_current_session()[1])
+    return _present_own(_current_session()[1])
 
 
 @blueprint.put("/me/password")
@@ -80,11 +80,11 @@ def add_user() -> Response:
         raise InsufficientScope(SCOPE)
     if not is_manager and not current_settings().self_registration:
         raise Unauthorized
-    body = read_body()
-    roles = body.get("roles", [DEFAULT_ROLE])
-    if not is_manager and roles != [DEFAULT_ROLE]:
+    body = {"roles": [DEFAULT_ROLE], **read_body()}
+    # Those who add themselves may say what they are called, but not that anybody has verified it.
+    if not is_manager and (body["roles"] != [DEFAULT_ROLE] or body.get("email_verified")):
         raise InsufficientScope(SCOPE)
-    user = create_user(body["username"], body["password"], roles)
+    user = create_user(**body)
     if is_manager:
         _confirm_permission()
     db.session.commit()
@@ -105,7 +105,7 @@ def read_user(user_id: uuid.UUID) -> Response:
 @jwt_required()
 @require_scope(SCOPE)
 def edit_user(user_id: uuid.UUID) -> Response:
-    """Set roles, disable or enable a user: the members that are given (RFC 7396)."""
+    """Change a user: the members that are given (RFC 7396)."""
     user = _find_to_change(user_id)
     change_user(user, **read_body())
     _confirm_permission()
@@ -197,6 +197,17 @@ def _tag(user: User) -> str:
 
 
 def _present(user: User) -> dict[str, object]:
+    return {
+        **_present_own(user),
+        "name": user.name,
+        "email": user.email,
+        "email_verified": user.email_verified,
+        "updated_at": user.updated_at,
+    }
+
+
+def _present_own(user: User) -> dict[str, object]:
+    """Return what any token of a user may read; for name and email it needs a scope, at `/userinfo`."""
     return {
         "id": str(user.id),
         "username": user.username,

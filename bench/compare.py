@@ -14,19 +14,22 @@ import subprocess
 import sys
 import tempfile
 import urllib.parse
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from bench.growth import measure_growth
 from bench.processes import measure_argon2, measure_processes
 from bench.report import write_report
-from bench.servers import PEERS, ROOT, gunicorn, log_in, post, prepare, run_flask, serve
+from bench.servers import PEERS, ROOT, gunicorn, log_in, post, prepare, run_flask, serve, sign_in
 from course_app.cli import DEMO_COURSES
 
 ROUNDS = 7
 SECONDS = 3
+CALLBACK = "http://127.0.0.1:9999/callback"
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Target:
     script: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
     connections: int = 16
+    cookie: str | None = None
     rates: list[float] = field(default_factory=list)  # requests per second
     slowest: list[float] = field(default_factory=list)  # milliseconds, 99th percentile
 
@@ -47,6 +51,8 @@ class Target:
         command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s", "--latency"]
         if self.token:
             command += ["-H", f"Authorization: Bearer {self.token}"]
+        if self.cookie:
+            command += ["-H", f"Cookie: {self.cookie}"]
         if self.script:
             command += ["-s", str(ROOT / "bench" / self.script)]
         environment = os.environ | self.environment
@@ -69,6 +75,7 @@ def serve_all(folder: Path, environment: dict[str, str]) -> Iterator[list[Target
     ]
     (folder / "answer.json").write_text(json.dumps({"courses": courses, "next": None}))
     client = json.loads(run_flask(folder, environment, "wsgi_auth", "clients add bench --json"))
+    run_flask(folder, environment, "wsgi_auth", f"clients add bench-web --public --redirect-uri {CALLBACK}")
     peers = environment | {
         "BENCH_PUBLIC_KEY": (folder / "keys/public_key.pem").read_text(),
         "BENCH_PRIVATE_KEY": (folder / "keys/private_key.pem").read_text(),
@@ -101,6 +108,7 @@ def serve_all(folder: Path, environment: dict[str, str]) -> Iterator[list[Target
             Target("this project, client_credentials", f"{auth}/token", None, "post.lua", grant),
             Target("this project, password", f"{auth}/token", None, "post.lua", login, 2),
             Target("this project, password, two cores", f"{two_cores}/token", None, "post.lua", login, 4),
+            *sign_in_targets(auth),
             Target(
                 "flask-jwt-extended, create_access_token",
                 f"{documented}/token",
@@ -109,6 +117,26 @@ def serve_all(folder: Path, environment: dict[str, str]) -> Iterator[list[Target
                 {"BENCH_FORM": ""},
             ),
         ]
+
+
+def sign_in_targets(auth: str) -> list[Target]:
+    """Return the requests of a sign-in: the page, one for a code, and one for a code and its exchange."""
+    cookie, verifier = sign_in(auth), "v" * 43
+    challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    client = {"client_id": "bench-web", "redirect_uri": CALLBACK}
+    asked = {"response_type": "code", "scope": "openid", "code_challenge_method": "S256"}
+    query = urllib.parse.urlencode({**client, **asked, "code_challenge": challenge})
+    form = {"grant_type": "authorization_code", "code_verifier": verifier, **client}
+    exchange = {
+        "BENCH_AUTHORIZE": f"/authorize?{query}",
+        "BENCH_COOKIE": cookie,
+        "BENCH_FORM": urllib.parse.urlencode(form),
+    }
+    return [
+        Target("this project, sign-in page", f"{auth}/login"),
+        Target("this project, code", f"{auth}/authorize?{query}", cookie=cookie),
+        Target("this project, code or its exchange", f"{auth}/", None, "code.lua", exchange),
+    ]
 
 
 def measure_targets(targets: list[Target]) -> None:

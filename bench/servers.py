@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +96,14 @@ def post(url: str, **form: str) -> dict[str, Any]:
 def log_in(url: str) -> dict[str, Any]:
     """Return the tokens of a demo user."""
     return post(f"{url}/token", username="student1", password="password123")  # noqa: S106
+
+
+def sign_in(url: str) -> str:
+    """Sign a demo user in as a browser does, and return the cookies."""
+    jar = CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    with browser.open(f"{url}/login") as page:
+        token = re.findall(r'name="form_token" value="([^"]+)"', page.read().decode())[0]
+    form = {"form_token": token, "username": "student1", "password": "password123"}
+    browser.open(f"{url}/login", urllib.parse.urlencode(form).encode()).close()
+    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in jar)

@@ -23,6 +23,7 @@ from auth_app.settings import AuthSettings
 from tests.databases import serve_postgresql
 from tests.plans import find_scans, recorded
 from tests.sessions import insert_sessions
+from tests.sign_in import add_application, get_code, new_browser, sign_in
 
 MANY, REVOKED, FEW, ROUNDS = 1_000_000, 300_000, 10, 9
 PASSWORDS = {"student1": "password123", "teacher1": "password456", "admin1": "password789"}
@@ -73,12 +74,21 @@ def measure(client: FlaskClient) -> dict[str, float]:
     def post(path: str, auth: tuple[str, str] | None = None, **form: str) -> Callable[[], object]:
         return lambda: client.post(path, data=form, auth=auth)
 
+    web, browser, codes = add_application(client), new_browser(client), []
+    sign_in(browser)
+
     tokens = iter([_log_in(client)["access_token"] for _ in range(2 * ROUNDS + 2)])
     requests: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "login": (nothing, lambda: _log_in(client)),
         "refresh": (nothing, refresh),
         "client_credentials": (nothing, post("/token", credentials, grant_type="client_credentials")),
         "session lookup": (nothing, lambda: client.get("/users/me", headers=headers)),
+        "sign-in page": (nothing, lambda: client.get("/login")),
+        "authorize, signed in": (nothing, lambda: browser.get(web.url())),
+        "code exchange": (
+            lambda: codes.append(get_code(browser, web)),
+            lambda: web.redeem(browser, codes.pop()),
+        ),
         "introspect": (nothing, post("/introspect", credentials, token=login["access_token"])),
         "revoke": (nothing, lambda: client.post("/revoke", data={"token": next(tokens)})),
         "first fetch of a list in a process": (signed.clear, lambda: client.get(PATH)),

@@ -8,12 +8,19 @@ from course_app.models import Course
 from course_app.settings import CourseSettings
 from flask_resource_server import ResourceServer
 from shared import service
+from shared.docs_sign_in import SignIn
 from shared.logs import init_logs
 from shared.settings import load_settings
 from shared.startup import add_check, refusal
 
 # What scripts of other origins may use.
 API_PATHS = ("/courses(/.*)?", "/me/courses")
+# What the docs page asks for, of which its user may grant less.
+SCOPES = {
+    "courses:read": "List and read courses",
+    "courses:write": "Add courses, and change and delete your own",
+    "enrolments:write": "Take and give back seats",
+}
 
 
 def create_app(settings: CourseSettings | None = None) -> Flask:
@@ -33,10 +40,20 @@ def create_app(settings: CourseSettings | None = None) -> Flask:
             ("status_lists_age_seconds", "Since the lists were up to date."): tokens.ages["status_lists"],
         }
         service.install_defaults(
-            app, settings, checks={**tokens.checks, **checks}, ages=ages, api_paths=API_PATHS
+            app,
+            settings,
+            checks={**tokens.checks, **checks},
+            ages=ages,
+            api_paths=API_PATHS,
+            docs_sign_in=_docs_sign_in(settings),
         )
         add_check(app, tokens.check_startup)
         cli.init_app(app)
         courses.init_app(app)
         app.register_blueprint(enrolments.blueprint)
         return app
+
+
+def _docs_sign_in(settings: CourseSettings) -> SignIn | None:
+    client_id = settings.docs_client_id
+    return SignIn(settings.issuer, client_id, SCOPES) if client_id else None

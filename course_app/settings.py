@@ -21,6 +21,9 @@ class CourseSettings(Settings):
 
     status_lists_url: Url | None = Field(default=None, description="Unless it is at ISSUER.")
     course_database_url: SecretStr = SecretStr("sqlite:///course.db")
+    docs_client_id: str | None = Field(
+        default=None, description="The public client as which people sign in from the docs page."
+    )
     copies: Path = Field(default=Path("instance"), description="Where fetched keys and lists are kept.")
     status_claim: Literal["optional", "required", "ignored"] = "optional"
     stale_status_lists: Literal["refuse", "accept"] = "refuse"

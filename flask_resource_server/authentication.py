@@ -3,6 +3,7 @@
 import inspect
 import logging
 import re
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -26,7 +27,9 @@ _SCHEME = "bearer"
 _BEARER = re.compile(r"(?:^|,)\s*bearer\b", re.IGNORECASE)  # among the challenges of a header
 _AFTER_SCHEME = re.compile(rf" +({WELL_FORMED.pattern})")
 # In the WSGI environment, where a client can put nothing under this name. `flask.g` would not do: it belongs
-# to the application's context, which may outlive a request.
+# to the application's context, which may outlive a request. The environ may too: Flask-SocketIO makes a new
+# request of it for each event, and middleware copies it for requests of its own. So what is kept says which
+# request it is of.
 _ACCEPTED = "flask_resource_server.accepted"
 _REFUSED = "flask_resource_server.refused"
 _PENDING = "flask_resource_server.pending"  # the reason of a refusal that is not announced yet
@@ -75,7 +78,8 @@ def accept(token: str) -> VerifiedClaims:
     Raises as `authenticate` does.
     """
     claims = _verify(token, refuse)
-    request.environ[_ACCEPTED] = current_server(), claims
+    current = request._get_current_object()  # type: ignore[attr-defined]
+    request.environ[_ACCEPTED] = weakref.ref(current), current_server(), claims
     token_accepted.send(current_app._get_current_object(), claims=claims)  # type: ignore[attr-defined]
     return claims
 
@@ -159,8 +163,12 @@ def current_token() -> VerifiedClaims | None:
     """Return the claims of the token that was accepted for the current request, None where there is none."""
     if not has_request_context():
         return None
-    server, claims = request.environ.get(_ACCEPTED, (None, None))
-    return claims if server is current_app.extensions.get("flask_resource_server") else None
+    accepted = request.environ.get(_ACCEPTED)
+    if accepted is None:
+        return None
+    of_request, server, claims = accepted
+    is_of_this = of_request() is request._get_current_object()  # type: ignore[attr-defined]
+    return claims if is_of_this and server is current_app.extensions.get("flask_resource_server") else None
 
 
 def current_subject() -> str | None:

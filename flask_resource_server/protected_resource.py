@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flask import Flask, current_app
 
@@ -30,7 +30,7 @@ def init_app(app: Flask, *, issuers: Sequence[str], resource: str) -> str:
 
     # APIFlask would put it into the application's contract otherwise.
     show_protected_resource._spec = {"hide": True}  # type: ignore[attr-defined]
-    app.add_url_rule(path, "oauth_protected_resource", show_protected_resource)
+    app.add_url_rule(unquote(path), "oauth_protected_resource", show_protected_resource)
     if parts.path:  # and for whoever looks below the resource's own URL
         app.add_url_rule(_WELL_KNOWN, "oauth_protected_resource_root", show_protected_resource)
     return f"{parts.scheme}://{parts.netloc}{path}"

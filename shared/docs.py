@@ -4,8 +4,21 @@ from pathlib import Path
 
 import flask_swagger_ui
 from flasgger import NO_SANITIZER, Swagger
-from flask import Blueprint, Flask, Response, jsonify, redirect, request, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from werkzeug.wrappers import Response as AnyResponse
+
+from shared import docs_sign_in
+from shared.docs_sign_in import SignIn, add_sign_in, allow_sign_in
 
 blueprint = Blueprint(
     "docs", __name__, template_folder="templates", static_folder="static", static_url_path="/docs/static"
@@ -18,17 +31,19 @@ def show_home() -> AnyResponse:
     return redirect(url_for("flasgger.apidocs"))
 
 
-def init_app(app: Flask) -> None:
-    """Serve `/docs`, and the contract of `app` at `/openapi.json`."""
+def init_app(app: Flask, sign_in: SignIn | None = None) -> None:
+    """Serve `/docs`, where people can sign in if `sign_in` says how, and the contract at `/openapi.json`."""
     document = app.extensions["contract"].document
-    app.register_blueprint(blueprint)  # before flasgger's, so that our page takes the place of its own
+    if sign_in:
+        document = add_sign_in(document, sign_in)
+        docs_sign_in.init_app(app, sign_in)
+    app.register_blueprint(blueprint)
     swagger = Swagger(
         app,
         template=document,
         sanitizer=NO_SANITIZER,
         config={
             "openapi": document["openapi"],
-            "title": document["info"]["title"],
             "headers": [],
             "specs": [{"endpoint": "openapi", "route": "/openapi.json", "rule_filter": lambda _rule: False}],
             "specs_route": "/docs",
@@ -40,9 +55,18 @@ def init_app(app: Flask) -> None:
         },
     )
 
+    def show_page() -> Response:
+        """Return the docs page."""
+        html = render_template("docs/index.html", title=document["info"]["title"], sign_in=sign_in)
+        response = make_response(html)
+        if sign_in:
+            allow_sign_in(response, sign_in)
+        return response
+
     def show_document() -> Response:
         """Return the contract, with the path prefix under which a proxy serves it."""
         servers = [{"url": request.script_root or "/"}]
         return jsonify(swagger.get_apispecs("openapi") | {"servers": servers})
 
+    app.view_functions["flasgger.apidocs"] = show_page
     app.view_functions["flasgger.openapi"] = show_document

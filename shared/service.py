@@ -7,6 +7,7 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
 from shared import bodies, contract, cors, docs, errors, headers, health, metrics, proxies, request_id
+from shared.docs_sign_in import SignIn
 from shared.settings import Settings
 
 
@@ -17,10 +18,12 @@ def install_defaults(
     checks: health.Checks,
     ages: metrics.Ages,
     api_paths: Sequence[str] = (),
+    docs_sign_in: SignIn | None = None,
 ) -> None:
     """Install them in `app`; with an openapi.yml, the docs page too.
 
-    `api_paths` are regular expressions for whole paths: what scripts of CORS_ORIGINS may use.
+    `api_paths` are regular expressions for whole paths: what scripts of CORS_ORIGINS may use. With
+    `docs_sign_in` people can sign in from the docs page.
     """
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False  # members keep the order in which the documents show them
@@ -31,7 +34,7 @@ def install_defaults(
     bodies.init_app(app)
     if (Path(app.root_path) / "openapi.yml").exists():
         contract.init_app(app)
-        docs.init_app(app)
+        docs.init_app(app, docs_sign_in)
     health.init_app(app, checks)
     proxies.init_app(app, settings.trusted_proxies)
     cors.init_app(app, settings.cors_origins, api_paths)

@@ -40,7 +40,7 @@ class Issuer:
     conditions: list[str | None] = field(default_factory=list)  # If-None-Match of each
     url: str = ""
 
-    def publish(self, *jwks: dict[str, Any]) -> None:
+    def publish(self, *jwks: Any) -> None:
         self.status, self.body = 200, json.dumps({"keys": jwks}).encode()
 
 
@@ -101,13 +101,17 @@ def reserve_port(port: int = 0) -> int:
     return reserved_port
 
 
-def copy_path(folder: Path, document: str, issuer: str = ISSUER) -> Path:
-    """Return where a service keeps its copy of one of the issuer's documents."""
-    digest = hashlib.sha256(issuer.encode()).hexdigest()[:12]
+def copy_path(folder: Path, document: str, issuer: str = ISSUER, setting: str | None = None) -> Path:
+    """Return where a service keeps its copy of one of the issuer's documents.
+
+    `setting` is JWKS_URL or STATUS_LISTS_URL, where the document is fetched by that.
+    """
+    origin = f"{issuer}\n{setting}" if setting else issuer
+    digest = hashlib.sha256(origin.encode()).hexdigest()[:12]
     return folder / f"{urlsplit(issuer).hostname}-{digest}.{document}.json"
 
 
-def write_key_copy(folder: Path, *keys: RSAPublicKey) -> None:
+def write_key_copy(folder: Path, jwks_url: str, *keys: RSAPublicKey) -> None:
     """Write the copy that a service which had fetched these keys would have."""
     jwks = [{"kid": thumbprint(key), **public_jwk(key)} for key in keys]
-    copy_path(folder, "keys").write_text(json.dumps({"keys": jwks}))
+    copy_path(folder, "keys", setting=jwks_url).write_text(json.dumps({"keys": jwks}))

@@ -75,7 +75,7 @@ def serve_proxy(
     settings |= {"TRUSTED_PROXIES": "1"}
     with contextlib.ExitStack() as nginx, listen() as auth, listen() as course:
         # nginx comes first: course_app may fetch the status lists through it, and is not ready before.
-        log = nginx.enter_context(_run_nginx(folder, name, port, {"auth:8081": auth, "course:8082": course}))
+        log = nginx.enter_context(run_nginx(folder, name, port, {"auth:8081": auth, "course:8082": course}))
         with serve_pair(folder, (auth, course), auth_settings=settings, course_settings=settings) as pair:
             try:
                 trust = ssl.create_default_context(cafile=folder / "certificate.pem")
@@ -102,7 +102,7 @@ def serve_paths(folder: Path) -> Iterator[Proxy]:
 
 
 @contextlib.contextmanager
-def _run_nginx(folder: Path, name: str, port: int, upstreams: dict[str, socket.socket]) -> Iterator[Path]:
+def run_nginx(folder: Path, name: str, port: int, upstreams: dict[str, socket.socket]) -> Iterator[Path]:
     """Run nginx until the block ends, and yield its log."""
     assert NGINX
     configuration = (ROOT / "deploy" / name).read_text()

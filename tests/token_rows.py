@@ -80,6 +80,12 @@ def genuine_header(genuine: Forger) -> dict[str, Any]:
     return {"alg": "RS256", "typ": "at+jwt", "kid": genuine.kid}
 
 
+def sign_for_client(genuine: Forger, kind: str, **changes: Any) -> str:
+    """Return a token of a kind that tells the client `web` something, and lets nobody do anything."""
+    members = {"aud": "web", "client_id": ABSENT, "scope": ABSENT, "jti": ABSENT, **changes}
+    return genuine.sign({"typ": kind}, **members)
+
+
 def genuine_claims(genuine: Forger) -> str:
     payload = genuine.sign().split(".")[1]
     return urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
@@ -228,6 +234,9 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
         "typ JWT": header(typ="JWT"),
         "typ of a status list": header(typ="statuslist+jwt"),
         "typ of a logout token": header(typ="logout+jwt"),
+        "an ID token": lambda genuine, _: sign_for_client(genuine, "JWT", at_hash="x", auth_time=now()),
+        "an ID token for a server": lambda genuine, _: genuine.sign({"typ": "JWT"}, azp="web", nonce="x"),
+        "a logout token": lambda genuine, _: sign_for_client(genuine, "logout+jwt", jti="x", events={}),
         "typ with a parameter": header(typ="at+jwt; v=1"),
     },
     "crit": {
@@ -324,6 +333,11 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
                 "a list": [],
             }.items()
         },
+    },
+    "binding": {
+        "bound to a key by DPoP": claims(cnf={"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
+        "bound to a certificate": claims(cnf={"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}),
+        "bound to nothing": claims(cnf=None),
     },
     "scope_claim": {
         "scope null": claims(scope=None),

@@ -9,7 +9,7 @@ import secrets
 import time
 import uuid
 
-from sqlalchemy import and_, bindparam, delete, exists, select, update
+from sqlalchemy import and_, bindparam, exists, select, update
 
 from auth_app.accounts.known_addresses import shorten_address
 from auth_app.accounts.session_ends import end_browser_session
@@ -38,21 +38,30 @@ _USE = (
     .returning(BrowserSession)
     .execution_options(synchronize_session=False, populate_existing=True)
 )
+_LOCK = (
+    update(BrowserSession)
+    .where(BrowserSession.id == bindparam("browser"))
+    .values(last_used_at=bindparam("now"))
+    .returning(BrowserSession)
+    .execution_options(synchronize_session=False, populate_existing=True)
+)
 
 
 def start_browser_session(user: User, previous: BrowserSession | None) -> tuple[BrowserSession, str]:
     """Record that a user whose row is locked has signed in, and return the session and its new cookie.
 
-    `previous` is the live session of the same browser: the same user's goes on under another cookie, and
-    another user's ends, with all logins that came of it. The caller commits.
+    `previous` is the session of the same browser, live or not: the same user's goes on under another cookie,
+    so that signing out ends all that ever came of it, and another user's ends. The caller commits.
     """
     now, token = int(time.time()), secrets.token_urlsafe(32)
-    delete_expired(BrowserSession, BrowserSession.expires_at, now)
+    # What came of one that has expired may be live: signing out has to find it.
+    kept_for = current_settings().refresh_token_lifetime
+    delete_expired(BrowserSession, BrowserSession.expires_at, now - kept_for)
     if previous and previous.user_id != user.id:
-        end_browser_session(previous)
+        end_browser_session(previous.id, previous.user_id)
         previous = None
     if previous:  # unless it has ended meanwhile
-        previous = db.session.scalar(_USE, {"browser": previous.id, **_times()})
+        previous = db.session.scalar(_LOCK, {"browser": previous.id, "now": now})
     if previous is None:
         _make_room(user)
         previous = BrowserSession(user_id=user.id, user=user, created_at=now)
@@ -69,6 +78,13 @@ def start_browser_session(user: User, previous: BrowserSession | None) -> tuple[
 def find_browser_session(token: str) -> BrowserSession | None:
     """Return the live session that a cookie stands for, or None, also for what is no cookie of ours."""
     return db.session.scalar(_BY_COOKIE, {"token": hash_secret(token), **_times()})
+
+
+def find_any_browser_session(token: str) -> BrowserSession | None:
+    """Return the session of a cookie, also one that has expired: what came of it may be live."""
+    return db.session.scalar(
+        select(BrowserSession).where(BrowserSession.token_hash == hash_secret(token)),
+    )
 
 
 def touch_browser_session(browser_session: BrowserSession) -> bool:
@@ -99,11 +115,7 @@ def _times() -> dict[str, int]:
 
 
 def _make_room(user: User) -> None:
-    of_user = BrowserSession.user_id == user.id
-    newest_first = select(BrowserSession.id).where(of_user).order_by(BrowserSession.created_at.desc())
-    surplus = newest_first.offset(current_settings().sessions_per_user - 1)
-    db.session.execute(
-        delete(BrowserSession)
-        .where(of_user, BrowserSession.id.in_(surplus))
-        .execution_options(synchronize_session=False)
-    )
+    of_user = select(BrowserSession.id).where(BrowserSession.user_id == user.id)
+    latest_first = of_user.order_by(BrowserSession.last_used_at.desc())
+    for surplus in db.session.scalars(latest_first.offset(current_settings().sessions_per_user - 1)).all():
+        end_browser_session(surplus, user.id)

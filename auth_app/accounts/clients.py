@@ -13,14 +13,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from auth_app import audit
-from auth_app.accounts.redirect_uris import check_redirect_uri, check_web_uri
+from auth_app.accounts.redirect_uris import check_key_set_uri, check_redirect_uri, check_web_uri
 from auth_app.accounts.roles import SCOPES
 from auth_app.accounts.session_ends import end_client_sessions, end_session
 from auth_app.accounts.sessions import hash_secret, lock_client
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Client
-from flask_resource_server.tokens.key_set import parse_key_set
+from flask_resource_server.tokens.key_set import PRIVATE_MEMBERS, parse_key_set
 from flask_resource_server.tokens.keys import UnusableKey
 from shared.errors import InvalidRequest
 
@@ -154,16 +154,26 @@ def _check(client: Client) -> None:
     """Refuse metadata that cannot be used, or not safely. Raises `InvalidRequest`."""
     for uri in [*client.redirect_uris, *client.post_logout_redirect_uris]:
         check_redirect_uri(uri)
-    for web_uri in filter(None, (client.backchannel_logout_uri, client.jwks_uri)):
-        check_web_uri(web_uri)
-    if client.name is not None and not (client.name.isprintable() and 0 < len(client.name) <= 128):
+    if client.backchannel_logout_uri:
+        check_web_uri(client.backchannel_logout_uri)
+    if client.jwks_uri:
+        check_key_set_uri(client.jwks_uri)
+    if client.name is not None and not (
+        client.name.isprintable() and client.name.strip() and len(client.name) <= 128
+    ):
         raise InvalidRequest("A name is 1 to 128 printable characters.")
     if bool(client.redirect_uris) != ("authorization_code" in client.grant_types):
         raise InvalidRequest("A client has redirect URIs if, and only if, it may use authorization_code.")
+    if client.always_refresh and "refresh_token" not in client.grant_types:
+        raise InvalidRequest("A client that nobody signs in to has no refresh tokens.")
     if client.auth_method == NONE and "client_credentials" in client.grant_types:
-        raise InvalidRequest("A public client cannot use client_credentials: it cannot prove who it is.")
+        raise InvalidRequest(
+            "A public client cannot use client_credentials: give it a redirect URI, or another grant."
+        )
     if (client.auth_method == ASSERTION) != bool(client.jwks or client.jwks_uri):
-        raise InvalidRequest("A client has a key set, or the URL of one, if it uses private_key_jwt.")
+        raise InvalidRequest(
+            "A key set, or its URL, is for a client that was added with one: add another client."
+        )
     _check_jwks(client)
 
 
@@ -171,6 +181,11 @@ def _check_jwks(client: Client) -> None:
     if client.jwks and client.jwks_uri:
         raise InvalidRequest("Give a key set or its URL, not both.")
     if client.jwks:
+        members = client.jwks.get("keys")
+        if not isinstance(members, list):
+            raise InvalidRequest("The key set has no member `keys`, which is a list (RFC 7517 section 5).")
+        if any(isinstance(key, dict) and PRIVATE_MEMBERS & key.keys() for key in members):
+            raise InvalidRequest("The key set holds a private key: give the public keys alone.")
         try:
             keys = parse_key_set(json.dumps(client.jwks).encode()).keys
         except UnusableKey as error:

@@ -24,11 +24,11 @@ def check_redirect_uri(uri: str) -> None:
     Raises `InvalidRequest`.
     """
     if not _CHARACTERS.fullmatch(uri) or len(uri) > MAXIMUM_LENGTH:
-        raise InvalidRequest(f"{uri!a} is not a URI that codes can be sent to: it must not have a fragment.")
+        raise InvalidRequest(f"{uri!a} has a fragment, or characters that no URI has.")
     if "*" in uri:
         raise InvalidRequest(f"{uri!a} has a wildcard: register each URI, for they are compared exactly.")
     parts = _split(uri)
-    if parts is None or "@" in parts.netloc:
+    if parts is None or "@" in parts.netloc or (parts.hostname and not _has_host(parts)):
         raise InvalidRequest(f"{uri!a} is not an absolute URI: give one such as https://app.example.com/cb.")
     if parts.scheme == "https" and _has_host(parts):
         return
@@ -36,6 +36,8 @@ def check_redirect_uri(uri: str) -> None:
         return
     if parts.scheme == "http":
         raise InvalidRequest(f"{uri!a} would send codes unencrypted: use https.")
+    if parts.scheme == "https":
+        raise InvalidRequest(f"{uri!a} names no host.")
     # A private-use scheme is a domain name in reverse order (RFC 8252 section 7.1); `javascript` is none.
     if "." not in parts.scheme:
         raise InvalidRequest(
@@ -54,18 +56,35 @@ def check_web_uri(uri: str) -> None:
         )
 
 
+def check_key_set_uri(uri: str) -> None:
+    """Refuse a URI at which somebody on the way could put other keys. Raises `InvalidRequest`."""
+    check_web_uri(uri)
+    parts = urlsplit(uri)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK_HOSTS:
+        raise InvalidRequest(f"{uri!a} would fetch keys unencrypted: use https.")
+
+
 def is_registered(uri: str, registered: list[str]) -> bool:
     """Tell whether a URI is one of those that are registered: the same text, but for a loopback's port."""
+    if len(uri) > MAXIMUM_LENGTH:
+        return False
     given = _LOOPBACK.fullmatch(uri) if _CHARACTERS.fullmatch(uri) else None
     return uri in registered or bool(given and any(_is_same(given, known) for known in registered))
 
 
-def origin_of(uri: str) -> str:
-    """Return what stands for a redirect URI in a Content-Security-Policy."""
+def targets_after(uri: str) -> list[str]:
+    """Return where a browser may be led after a redirect URI, as sources of a Content-Security-Policy.
+
+    Browsers apply `form-action` to every redirect after a form, and an application may lead on to another
+    host of its own: so the scheme is all that is held.
+    """
     parts = urlsplit(uri)
-    if parts.scheme not in {"http", "https"} or "[" in parts.netloc:  # the policy's grammar has no IPv6
-        return f"{parts.scheme}:"
-    return f"{parts.scheme}://{parts.netloc}"
+    if parts.scheme == "https":
+        return ["https:"]
+    if parts.scheme == "http":  # on the user's machine; the policy's grammar has no IPv6
+        own = ["http:"] if "[" in parts.netloc else ["http://127.0.0.1:*", "http://localhost:*"]
+        return ["https:", *own]
+    return ["https:", f"{parts.scheme}:"]
 
 
 def _has_host(parts: SplitResult) -> bool:

@@ -50,6 +50,14 @@ _KEEP_BROWSER = (
     .returning(BrowserSession.id)
     .execution_options(synchronize_session=False)
 )
+# And the logins that came of the browser.
+_KEEP_LOGINS = (
+    update(Session)
+    .where(Session.browser_session_id == bindparam("session"), Session.generation == bindparam("next") - 1)
+    .where(Session.revoked_at.is_(None))
+    .values(generation=bindparam("next"))
+    .execution_options(synchronize_session=False)
+)
 
 
 def end_session(session_id: uuid.UUID, **details: object) -> bool:
@@ -71,6 +79,8 @@ def end_user_sessions(user: User, *, keep: Session | BrowserSession | None = Non
         statement = _KEEP if isinstance(keep, Session) else _KEEP_BROWSER
         if db.session.scalar(statement, {"session": keep.id, "next": generation}) is None:
             raise InvalidToken
+        if isinstance(keep, BrowserSession):
+            db.session.execute(_KEEP_LOGINS, {"session": keep.id, "next": generation})
     db.session.execute(
         delete(BrowserSession)
         .where(BrowserSession.user_id == user.id, BrowserSession.generation < generation)
@@ -80,17 +90,24 @@ def end_user_sessions(user: User, *, keep: Session | BrowserSession | None = Non
     _record_count(Session.user_id == user.id, Session.generation == generation - 1, user=user.id)
 
 
-def end_browser_session(browser_session: BrowserSession) -> None:
-    """Sign out of a browser: end its session, and every login that came of it; the caller commits."""
+def end_browser_session(browser_id: uuid.UUID, user_id: uuid.UUID, *logins: uuid.UUID) -> None:
+    """Sign out of a browser: end its session, every login that came of it, and other `logins` of the user.
+
+    The caller commits.
+    """
     db.session.execute(
         delete(BrowserSession)
-        .where(BrowserSession.id == browser_session.id)
+        .where(BrowserSession.id == browser_id)
         .execution_options(synchronize_session=False)
     )
-    count = 0
-    while ended := _revoke(Session.browser_session_id == browser_session.id):
-        count += len(ended)
-    record_on_commit("signed_out", actor=browser_session.user_id, count=count)
+    # No login can come of it any more. All of them in one statement: whoever locks sessions after a list that
+    # they are in could wait for one who does it the other way round.
+    of_browser = select(Session.id).where(
+        Session.browser_session_id == browser_id, Session.revoked_at.is_(None)
+    )
+    ids = {*db.session.scalars(of_browser.limit(_BATCH)), *logins}
+    count = len(_revoke(Session.id.in_(ids), Session.user_id == user_id)) if ids else 0
+    record_on_commit("signed_out", actor=user_id, count=count)
 
 
 def end_client_sessions(client_id: str) -> None:
@@ -107,12 +124,13 @@ def end_all_sessions() -> None:
 
     All bits of the lists count as set, and no session begins in them any more.
     """
+    # Before the lists, as everything does that locks both.
+    db.session.execute(delete(BrowserSession).execution_options(synchronize_session=False))
     # A login may be starting another list. It has locked the newest one, so that once all are locked here,
     # any list that it started can be seen.
     while lists := db.session.scalars(select(StatusList.id).where(StatusList.is_revoked.is_(False))).all():
         mark_changed(lists)
         db.session.execute(update(StatusList).where(StatusList.id.in_(lists)).values(is_revoked=True))
-    db.session.execute(delete(BrowserSession).execution_options(synchronize_session=False))
     record_on_commit("all_sessions_revoked")
 
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from typing import Unpack
 
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.exc import IntegrityError
@@ -13,6 +14,7 @@ from auth_app.accounts.roles import ROLES
 from auth_app.accounts.session_ends import end_user_sessions
 from auth_app.accounts.sessions import find_live_session
 from auth_app.accounts.throttle import begin_attempt
+from auth_app.accounts.user_profiles import Profile, complete_profile
 from auth_app.accounts.usernames import normalise_username
 from auth_app.database import db
 from auth_app.errors import InvalidPassword, UserChanged, UsernameTaken
@@ -24,8 +26,18 @@ from shared.errors import InvalidRequest, Unavailable
 # ASCII only: a letter of another alphabet that looks the same would let one user pass for another.
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 
+# What applications are told of a user: `updated_at` is when one of these last changed.
+_TOLD = ("roles", "name", "email", "email_verified")
+
 # Only what administrators decide has versions: a user must not be able to make their changes fail.
 _NEXT_VERSION = User.version + 1
+
+
+class UserChanges(Profile, total=False):
+    """Columns of `User` that administrators change."""
+
+    roles: list[str]
+    is_disabled: bool
 
 
 def find_user(username: str) -> User | None:
@@ -59,13 +71,17 @@ def authenticate_user(username: str, password: str, browser: str | None = None) 
     return user
 
 
-def create_user(username: str, password: str, roles: list[str]) -> User:
-    """Add a user. Raises `InvalidPassword`, `InvalidRequest` for a bad name or role, and `UsernameTaken`."""
+def create_user(username: str, password: str, roles: list[str], **profile: Unpack[Profile]) -> User:
+    """Add a user.
+
+    Raises `InvalidPassword`, `UsernameTaken`, and `InvalidRequest` for a bad user name, role or profile.
+    """
     check_new_password(username, password)
-    return add_user(username, hash_password(password), roles)
+    complete_profile(profile)  # what is refused costs no hash
+    return add_user(username, hash_password(password), roles, **profile)
 
 
-def add_user(username: str, password_hash: str, roles: list[str]) -> User:
+def add_user(username: str, password_hash: str, roles: list[str], **profile: Unpack[Profile]) -> User:
     """Add a user by a hash that is known already. Raises `InvalidRequest` and `UsernameTaken`."""
     username = normalise_username(username)
     if not _USERNAME.fullmatch(username):
@@ -78,6 +94,8 @@ def add_user(username: str, password_hash: str, roles: list[str]) -> User:
         password_hash=password_hash,
         password_parameters=parameters_of(password_hash),
         roles=roles,
+        updated_at=int(time.time()),
+        **complete_profile(profile),
     )
     db.session.add(user)
     try:
@@ -127,24 +145,25 @@ def change_password(
     audit.record_on_commit("password_changed", user=user.id)
 
 
-def change_user(user: User, *, roles: list[str] | None = None, is_disabled: bool | None = None) -> None:
-    """Set a user's roles, disable or enable the user; what is None stays as it is.
+def change_user(user: User, **changes: Unpack[UserChanges]) -> None:
+    """Set columns of a user; what is not given stays as it is.
 
-    Losing a role ends all sessions, and so does being disabled. Raises `InvalidRequest`, and `UserChanged`
-    when the user is not as it was read.
+    Losing a role ends all sessions, and so does being disabled. An email address that changes is verified
+    only if `email_verified` is given too. Raises `InvalidRequest`, and `UserChanged` when the user is not as
+    it was read.
     """
-    _check_roles(roles or [])
-    has_lost = roles is not None and not set(user.roles) <= set(roles)
-    given = {"roles": roles, "is_disabled": is_disabled}
-    changes = {name: value for name, value in given.items() if value is not None}
-    if not _write(user, User.version == user.version, **changes, version=_NEXT_VERSION):
+    roles = changes.get("roles", user.roles)
+    _check_roles(roles)
+    has_lost = not set(user.roles) <= set(roles)
+    values = {**changes, **complete_profile(changes, user.email)}
+    changed = [name for name in _TOLD if name in values and values[name] != getattr(user, name)]
+    if changed:
+        values["updated_at"] = int(time.time())
+    if not _write(user, User.version == user.version, **values, version=_NEXT_VERSION):
         raise UserChanged
-    if has_lost or is_disabled:
+    if has_lost or changes.get("is_disabled"):
         end_user_sessions(user)
-    if roles is not None:
-        audit.record_on_commit("roles_changed", user=user.id, roles=roles)
-    if is_disabled is not None:
-        audit.record_on_commit("user_disabled" if is_disabled else "user_enabled", user=user.id)
+    _record_changes(user, changes, changed)
 
 
 def delete_user(user: User) -> None:
@@ -165,12 +184,26 @@ def delete_user(user: User) -> None:
         deleted_at=int(time.time()),
         version=_NEXT_VERSION,
         last_login_at=None,
+        name=None,
+        email=None,
+        email_verified=False,
+        updated_at=None,
     )
     if not is_deleted:
         raise UserChanged
     db.session.execute(delete(KnownAddress).where(KnownAddress.user_id == user.id))
     end_user_sessions(user)
     audit.record_on_commit("user_deleted", user=user.id)
+
+
+def _record_changes(user: User, changes: UserChanges, changed: list[str]) -> None:
+    if "roles" in changes:
+        audit.record_on_commit("roles_changed", user=user.id, roles=changes["roles"])
+    if members := [name for name in changed if name in Profile.__annotations__]:
+        # Without the values, which are personal and would outlive the user in the log.
+        audit.record_on_commit("profile_changed", user=user.id, members=members)
+    if (is_disabled := changes.get("is_disabled")) is not None:
+        audit.record_on_commit("user_disabled" if is_disabled else "user_enabled", user=user.id)
 
 
 def _check_roles(roles: list[str]) -> None:

@@ -65,7 +65,13 @@ def _metadata_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--jwks", type=click.File("rb"), help="The key set of a client that signs assertions."),
         click.option("--jwks-uri", help="Where that key set is."),
-        click.option("--scope", "scopes", type=EachChoice(sorted(SCOPES)), multiple=True, help=once),
+        click.option(
+            "--scope",
+            "scopes",
+            type=EachChoice(sorted(SCOPES)),
+            multiple=True,
+            help=f"A scope of the API that its tokens may have. {once}",
+        ),
         click.option(
             "--resource", "resources", multiple=True, help=f"A server that its tokens are for. {once}"
         ),
@@ -102,10 +108,7 @@ def add(client_id: str, public: bool, grants: tuple[str, ...], as_json: bool, **
     auth_method = NONE if public else ASSERTION if has_keys else SECRET
     secret = add_client(client_id, auth_method, **metadata)
     db.session.commit()
-    if secret is None and not as_json:
-        click.echo(f"client_id      {client_id}")
-    else:
-        _show_secret(client_id, secret, as_json)
+    _show_secret(client_id, secret, as_json)
 
 
 @group.command("set")
@@ -113,7 +116,7 @@ def add(client_id: str, public: bool, grants: tuple[str, ...], as_json: bool, **
 @_metadata_options
 @click.option("--no-scope", is_flag=True, help="Take all scopes away.")
 @click.option("--no-post-logout-redirect-uri", is_flag=True, help="Take all of these URIs away.")
-@click.option("--no-backchannel-logout-uri", is_flag=True, help="Tell it of no logout any more.")
+@click.option("--no-backchannel-logout-uri", is_flag=True, help="Stop back-channel logout.")
 def set_(
     client_id: str,
     no_scope: bool,
@@ -121,7 +124,7 @@ def set_(
     no_backchannel_logout_uri: bool,
     **options: Any,
 ) -> None:
-    """Give a client these values and no others. What is left out stays as it is."""
+    """Replace what the options name. What is left out stays as it is."""
     changes = _read_metadata(options)
     removed: dict[str, tuple[bool, Any]] = {
         "scopes": (no_scope, []),
@@ -132,6 +135,8 @@ def set_(
         if is_removed and name in changes:
             raise click.UsageError(f"Give --{name.replace('_', '-').rstrip('s')} or the same with --no-.")
         changes |= {name: nothing} if is_removed else {}
+    if not changes:
+        raise click.UsageError("Say what to change: see --help.")
     client = _find(client_id)
     if options["refresh_token"] or "redirect_uris" in changes:
         grants = [grant for grant in client.grant_types if grant in {"client_credentials", "password"}]
@@ -139,8 +144,6 @@ def set_(
         changes["grant_types"] = _choose_grants(
             known, grants, options["refresh_token"] or _refresh_of(client)
         )
-    if not changes:
-        raise click.UsageError("Say what to change: see --help.")
     change_client(client, changes)
     db.session.commit()
     click.echo(f"changed {client_id}")
@@ -168,7 +171,8 @@ def set_secret(client_id: str, overlap: int, as_json: bool) -> None:
 @as_json
 def show_client(client_id: str, as_json: bool) -> None:
     """Show one client, and until when the secret before its last change is accepted."""
-    show_one(_row(_find(client_id), SHOWN), as_json)
+    client = _find(client_id)
+    show_one({column: getattr(client, column) for column in SHOWN}, as_json)
 
 
 @group.command("list")
@@ -176,7 +180,8 @@ def show_client(client_id: str, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """List the clients."""
     clients = db.session.scalars(select(Client).where(Client.removed_at.is_(None)).order_by(Client.id))
-    show((_row(client, LISTED) for client in clients), LISTED, as_json)
+    rows = ({column: getattr(client, column) for column in LISTED} for client in clients)
+    show(rows, LISTED, as_json)
 
 
 @group.command("remove")
@@ -190,12 +195,8 @@ def remove(client_id: str) -> None:
 
 
 def _find(client_id: str) -> Client:
-    client: Client = require(find_client(client_id), f"client {client_id}")
+    client: Client = require(find_client(client_id), "client", client_id)
     return client
-
-
-def _row(client: Client, columns: tuple[str, ...]) -> dict[str, Any]:
-    return {column: getattr(client, column) for column in columns}
 
 
 def _read_metadata(options: dict[str, Any]) -> dict[str, Any]:
@@ -251,7 +252,6 @@ def _check_resources(resources: list[str]) -> None:
 
 
 def _show_secret(client_id: str, secret: str | None, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps({"client_id": client_id, "client_secret": secret}))
-    else:
-        click.echo(f"client_id      {client_id}\nclient_secret  {secret}")
+    shown = {"client_id": client_id, "client_secret": secret}
+    lines = (f"{name.ljust(15)}{value}" for name, value in shown.items() if value is not None)
+    click.echo(json.dumps(shown) if as_json else "\n".join(lines))

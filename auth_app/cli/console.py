@@ -41,12 +41,13 @@ class Group(AppGroup):
             ) from None
 
 
-def require(thing: Any, description: str) -> Any:
-    """Return a thing that was looked for; ends the command where there is none."""
+def require(thing: Any, kind: str, name: object) -> Any:
+    """Return a thing that was looked for by its name; ends the command where there is none.
+
+    `kind` is what the commands of a group manage: "user" for `users`.
+    """
     if thing is None:
-        kind = description.split()[0]
-        group = "sessions" if kind == "live" else f"{kind}s"
-        raise click.ClickException(f"There is no {description}: `{group} list` shows which there are.")
+        raise click.ClickException(f"There is no {kind} {name}: `{kind}s list` shows which there are.")
     return thing
 
 

@@ -1,4 +1,4 @@
-"""Add the users and the client of the documentation: `flask --app wsgi_auth demo-data`."""
+"""Add the users and the clients of the documentation: `flask --app wsgi_auth demo-data`."""
 
 import click
 from flask.cli import with_appcontext
@@ -8,6 +8,9 @@ from auth_app.accounts.passwords import hash_password
 from auth_app.accounts.users import add_user, find_user
 from auth_app.database import db
 from auth_app.models import FIRST_PARTY
+
+# What scripts/run serves, on whatever ports, as that is on loopback: a web application, and the docs page.
+DEMO_WEB_APP, DEMO_DOCS = "demo-web-app", "demo-docs"
 
 # Their passwords break the rules for new ones, so that nobody takes them for more than they are.
 DEMO_USERS = {
@@ -20,9 +23,9 @@ DEMO_USERS = {
 @click.command("demo-data")
 @with_appcontext
 def add_demo_users() -> None:
-    """Add the demo users and the first-party client, unless they are there. Not for production.
+    """Add the demo users, the first-party client and two web applications, unless they are there.
 
-    Everybody knows the passwords.
+    Not for production: everybody knows the passwords.
     """
     for username, (password, role) in DEMO_USERS.items():
         if find_user(username) is None:
@@ -30,4 +33,33 @@ def add_demo_users() -> None:
     if find_client(FIRST_PARTY) is None:
         grants = ["password", "refresh_token"]
         add_client(FIRST_PARTY, NONE, grant_types=grants, name="First-party applications")
+    if find_client(DEMO_WEB_APP) is None:
+        _add_web_app()
+    if find_client(DEMO_DOCS) is None:
+        _add_docs()
     db.session.commit()
+
+
+def _add_web_app() -> None:
+    """Add the client of examples/web_app: a public one, since a secret that is printed here were none."""
+    add_client(
+        DEMO_WEB_APP,
+        NONE,
+        name="My courses",
+        grant_types=["authorization_code"],
+        redirect_uris=["http://127.0.0.1:8088/callback"],
+        post_logout_redirect_uris=["http://127.0.0.1:8088/"],
+        scopes=["courses:read"],
+    )
+
+
+def _add_docs() -> None:
+    """Add the client as which people sign in from the docs page of course_app."""
+    add_client(
+        DEMO_DOCS,
+        NONE,
+        name="Course API docs",
+        grant_types=["authorization_code"],
+        redirect_uris=["http://127.0.0.1:8082/docs/oauth2-redirect"],
+        scopes=["courses:read", "courses:write", "enrolments:write"],
+    )

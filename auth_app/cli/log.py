@@ -41,6 +41,7 @@ HARMLESS = {
     "signed_out",
     "token_refreshed",
 }
+
 REPEATABLE: dict[str, Callable[[Any, Event], None]] = {
     "client_added": lambda _client, _event: None,
     "client_changed": lambda client, event: change_client(client, event["changes"]),
@@ -75,7 +76,8 @@ def replay(since: datetime) -> None:
     """Repeat what was decided about users and clients after a backup that was restored.
 
     SINCE is when the backup began. The log is read from standard input, in any order. A user whose password
-    was changed is disabled, because the old password is back. Whatever is left to do by hand is printed.
+    was changed is disabled, because the old password is back; an email address that was changed is no longer
+    verified. Whatever is left to do by hand is printed.
     """
     events = sorted(_read_events(since), key=lambda event: _parse_time(event["time"]))
     tasks = list(_repeat(events))
@@ -101,7 +103,7 @@ def _read_events(since: datetime) -> Iterator[Event]:
 def _repeat(events: Iterable[Event]) -> Iterator[str]:
     """Repeat events, and yield what is left to do by hand; the caller commits."""
     lost: dict[str, None] = {}  # what was made after the backup, in this order
-    doubtful: defaultdict[User, list[str]] = defaultdict(list)
+    unrepeated: defaultdict[User, list[Event]] = defaultdict(list)
     for event in events:
         name, (subject, description) = event["event"], _find_subject(event)
         if name in {"client_removed", "user_deleted"}:
@@ -113,13 +115,13 @@ def _repeat(events: Iterable[Event]) -> Iterator[str]:
         if name in REPEATABLE:
             REPEATABLE[name](subject, event)
             if name == "user_deleted":
-                doubtful.pop(cast("User", subject), None)
+                unrepeated.pop(cast("User", subject), None)
         elif isinstance(subject, User):
-            doubtful[subject].append(name)
+            unrepeated[subject].append(event)
         else:
             yield f"{description}: {name} cannot be repeated; repeat it, or remove the client"
-    for user, names in doubtful.items():
-        yield _disable(user, names)
+    for user, events_of_user in unrepeated.items():
+        yield from _make_safe(user, events_of_user)
     for description in lost:
         yield f"{description} is not in the backup: add it again if it is still needed"
 
@@ -137,10 +139,28 @@ def _find_subject(event: Event) -> tuple[User | Client | None, str]:
     return user, f"user {user.username if user else user_id}"
 
 
-def _disable(user: User, names: list[str]) -> str:
+def _make_safe(user: User, events: list[Event]) -> Iterator[str]:
+    """Take from a user what nobody should rely on after these events, and yield what is left to do."""
+    names = {event["event"] for event in events}
+    if "profile_changed" in names:
+        yield _distrust_profile(user, {member for event in events for member in event.get("members", [])})
+    if others := names - {"profile_changed"}:
+        yield _disable(user, others)
+
+
+def _distrust_profile(user: User, members: set[str]) -> str:
+    """Return a task: the log says which values changed, and has none of them."""
+    if members & {"email", "email_verified"}:
+        # The address that is back may be one that the user has given up, and that is somebody else's by now.
+        change_user(user, email_verified=False)
+    changed = ", ".join(sorted(members))
+    return f"{user.username}: the log does not say what {changed} changed to: run `users set {user.username}`"
+
+
+def _disable(user: User, names: set[str]) -> str:
     was_disabled = user.is_disabled
     change_user(user, is_disabled=True)
-    reason = f"{user.username} is disabled, because {', '.join(sorted(set(names)))} cannot be repeated"
+    reason = f"{user.username} is disabled, because {', '.join(sorted(names))} cannot be repeated"
     if was_disabled:
         return f"{reason}, and was disabled before: run `users set-password` before you enable it again"
     return f"{reason}: run `users set-password {user.username}`, then `users enable {user.username}`"

@@ -27,7 +27,7 @@ def list_(username: str | None, as_json: bool) -> None:
     """List the live sessions, oldest first."""
     live = select(Session).where(LIVE)
     if username:
-        live = live.where(Session.user_id == require(find_user(username), f"user {username}").id)
+        live = live.where(Session.user_id == require(find_user(username), "user", username).id)
     sessions = db.session.scalars(live.order_by(Session.created_at, Session.id), {"now": int(time.time())})
     show(map(_row, sessions), COLUMNS, as_json)
 
@@ -44,12 +44,13 @@ def revoke(session_id: uuid.UUID | None, username: str | None, is_all: bool) -> 
     if session_id:
         session = require(
             db.session.scalar(select(Session).where(Session.id == session_id, LIVE), now),
-            f"live session {session_id}",
+            "session",
+            session_id,
         )
         end_session(session.id, user=session.user_id, client=session.client_id)
         count = 1
     elif username:
-        user = require(find_user(username), f"user {username}")
+        user = require(find_user(username), "user", username)
         count = _count(Session.user_id == user.id)
         end_user_sessions(user)
     else:

@@ -1,6 +1,7 @@
 """Manage users from the command line: `flask --app wsgi_auth users ...`."""
 
 import math
+from typing import Any
 
 import click
 from sqlalchemy import select
@@ -13,7 +14,18 @@ from auth_app.cli.console import EachChoice, Group, as_json, read_secret, requir
 from auth_app.database import db
 from auth_app.models import User
 
-COLUMNS = ("id", "username", "roles", "is_disabled", "must_change_password", "last_login_at")
+COLUMNS = (
+    "id",
+    "username",
+    "name",
+    "email",
+    "email_verified",
+    "roles",
+    "is_disabled",
+    "must_change_password",
+    "last_login_at",
+    "updated_at",
+)
 
 group = Group("users", help="Manage users.")
 role = EachChoice(list(ROLES))
@@ -23,14 +35,17 @@ role = EachChoice(list(ROLES))
 @click.argument("username")
 @click.option("--role", "roles", type=role, multiple=True, default=[DEFAULT_ROLE], show_default=True)
 @click.option("--hashed", is_flag=True, help="Read a hash of argon2 or werkzeug instead of a password.")
-def add(username: str, roles: tuple[str, ...], hashed: bool) -> None:
+@click.option("--name", help="What applications call the user.")
+@click.option("--email", help="The user's email address.")
+@click.option("--email-verified", is_flag=True, help="You know that the address is the user's.")
+def add(username: str, roles: tuple[str, ...], hashed: bool, **profile: Any) -> None:
     """Add a user. The password is asked for, or read from standard input."""
     secret = read_secret("Hash" if hashed else "Password")
     if hashed and not is_password_hash(secret):
         raise click.ClickException(
             "this is no hash of argon2, scrypt or pbkdf2 that a login could be checked with"
         )
-    user = (add_user if hashed else create_user)(username, secret, list(roles))
+    user = (add_user if hashed else create_user)(username, secret, list(roles), **profile)
     db.session.commit()
     click.echo(f"added {user.username}, {user.id}")
 
@@ -49,6 +64,29 @@ def list_(as_json: bool) -> None:
 def show_user(username: str, as_json: bool) -> None:
     """Show one user."""
     show([_row(_find(username))], COLUMNS, as_json)
+
+
+@group.command("set")
+@click.argument("username")
+@click.option("--name", help="What applications call the user.")
+@click.option("--no-name", is_flag=True, help="Take the name away.")
+@click.option("--email", help="The user's email address; unverified, unless --email-verified is given too.")
+@click.option("--no-email", is_flag=True, help="Take the email address away.")
+@click.option(
+    "--email-verified/--no-email-verified", default=None, help="Whether you know that it is the user's."
+)
+def set_(username: str, no_name: bool, no_email: bool, **options: Any) -> None:
+    """Set a user's name and email address. What is left out stays as it is."""
+    changes = {name: value for name, value in options.items() if value is not None}
+    for name, is_removed in (("name", no_name), ("email", no_email)):
+        if is_removed and name in changes:
+            raise click.UsageError(f"Give either --{name} or --no-{name}.")
+        changes |= {name: None} if is_removed else {}
+    if not changes:
+        raise click.UsageError("Say what to change: see --help.")
+    change_user(_find(username), **changes)
+    _commit()
+    click.echo(f"changed {username}")
 
 
 @group.command("set-password")
@@ -107,7 +145,7 @@ def _commit() -> None:
 
 
 def _find(username: str) -> User:
-    user: User = require(find_user(username), f"user {username}")
+    user: User = require(find_user(username), "user", username)
     return user
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urlsplit
 from auth_app.accounts.clients import find_client
 from auth_app.accounts.redirect_uris import is_registered
 from auth_app.models import Client
+from auth_app.oauth.id_tokens import read_id_token
 from auth_app.oauth.parameters import Parameters
 from shared.errors import ApiError
 
@@ -60,6 +61,7 @@ class AuthorizationRequest:
     prompts: frozenset[str]
     max_age: int | None
     login_hint: str
+    hinted_subject: str | None  # whom the client takes the user for
 
     @property
     def needs_sign_in(self) -> bool:
@@ -106,6 +108,7 @@ def read_request(client: Client, redirect_uri: str, parameters: Parameters) -> A
         prompts=_read_prompts(single),
         max_age=_read_max_age(single),
         login_hint=single.get("login_hint", ""),
+        hinted_subject=_read_hint(single),
     )
 
 
@@ -151,6 +154,16 @@ def _read_prompts(single: Mapping[str, str]) -> frozenset[str]:
             "invalid_request", "A prompt is login, consent or select_account, or none alone."
         )
     return prompts
+
+
+def _read_hint(single: Mapping[str, str]) -> str | None:
+    if "id_token_hint" not in single:
+        return None
+    hint = read_id_token(single["id_token_hint"])
+    if hint:
+        return str(hint["sub"])
+    # One that cannot be verified names nobody: silently, nobody is whom the client expects.
+    return "" if "none" in single.get("prompt", "") else None
 
 
 def _read_max_age(single: Mapping[str, str]) -> int | None:

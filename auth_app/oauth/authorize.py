@@ -10,7 +10,7 @@ from werkzeug import Response
 from auth_app import audit
 from auth_app.accounts.browser_sessions import touch_browser_session
 from auth_app.accounts.clients import audience_of_client
-from auth_app.accounts.redirect_uris import origin_of
+from auth_app.accounts.redirect_uris import targets_after
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import InvalidTarget
@@ -30,12 +30,15 @@ from auth_app.pages.account import show_password_page
 from auth_app.pages.browsers import current_browser_session
 from auth_app.pages.rendering import render_page, show_errors_as_pages
 from auth_app.pages.sign_in import show_sign_in
+from shared.errors import InvalidRequest
 
 blueprint = Blueprint("authorize", __name__)
 show_errors_as_pages(blueprint)
 
 # They have done their part once the user has signed in.
 _ANSWERED_BY_SIGN_IN = {"prompt", "max_age"}
+_JUST_NOW = 60  # seconds since the sign-in that a request has led to
+_LONGEST_URL = 8000  # characters that gunicorn and nginx take (gunicorn.conf.py)
 
 
 @blueprint.post("/authorize")
@@ -45,13 +48,18 @@ def forward_request() -> Response:
     It goes on as a GET: the cookie of a sign-in does not come with a form of another site.
     """
     body = request.get_data().decode("ascii", "replace")
-    return redirect(f"{url_for('.authorize')}?{urlencode(parse_parameters(body), doseq=True)}", 303)
+    url = f"{url_for('.authorize')}?{urlencode(parse_parameters(body), doseq=True)}"
+    if len(url) > _LONGEST_URL:
+        raise InvalidRequest("The request is too long.")
+    return redirect(url, 303)
 
 
 @blueprint.get("/authorize")
 def authorize() -> Response:
     """Answer a client's request with a code, after the user has signed in."""
     parameters = parse_parameters(request.query_string.decode("ascii", "replace"))
+    if len(_path_after_sign_in(parameters)) > _LONGEST_URL:
+        raise InvalidRequest("The request is too long.")
     client, to = find_client_and_return(parameters)
     try:
         return _answer(read_request(client, to.redirect_uri, parameters), to, parameters)
@@ -62,7 +70,10 @@ def authorize() -> Response:
 def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> Response:
     session = current_browser_session()
     is_silent = "none" in asked.prompts
-    if session is None or asked.needs_sign_in or _is_too_old(session, asked.max_age):
+    if session and _is_of_another(session, asked):
+        # OpenID Connect Core section 3.1.2.1: whoever the client expects has not signed in.
+        raise AuthorizationError("login_required", "Another user than id_token_hint names has signed in.")
+    if session is None or asked.needs_sign_in or not _is_wanted(session, asked):
         if is_silent:
             raise AuthorizationError("login_required", "The user has to sign in.")
         hint = asked.login_hint or (session.user.username if session else "")
@@ -72,6 +83,8 @@ def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> 
             raise AuthorizationError("interaction_required", "The user has to choose another password.")
         return show_password_page(_path_after_sign_in(parameters))
     if not touch_browser_session(session):  # it has ended this moment
+        if is_silent:
+            raise AuthorizationError("login_required", "The user has to sign in.")
         return show_sign_in(_path_after_sign_in(parameters))
     code = issue_code(_grant(asked, session), session)
     audit.record_on_commit("code_issued", actor=session.user_id, client=asked.client.id)
@@ -100,8 +113,17 @@ def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
     )
 
 
-def _is_too_old(session: BrowserSession, max_age: int | None) -> bool:
-    return max_age is not None and time.time() - session.authenticated_at > max_age
+def _is_of_another(session: BrowserSession, asked: AuthorizationRequest) -> bool:
+    """Tell whether somebody has just signed in who is not the one whom the client expects."""
+    is_new = time.time() - session.authenticated_at < _JUST_NOW
+    return is_new and asked.hinted_subject not in {None, str(session.user_id)}
+
+
+def _is_wanted(session: BrowserSession, asked: AuthorizationRequest) -> bool:
+    """Tell whether a session is of the user whom the client expects, and recent enough for it."""
+    if asked.hinted_subject not in {None, str(session.user_id)}:
+        return False
+    return asked.max_age is None or time.time() - session.authenticated_at <= asked.max_age
 
 
 def _path_after_sign_in(parameters: Parameters) -> str:
@@ -118,7 +140,7 @@ def _return(client: Client, to: Return, members: Mapping[str, str]) -> Response:
         return redirect(build_redirect(to, answer), 303)
     return render_page(
         "form_post.html",
-        form_targets=[origin_of(to.redirect_uri)],
+        form_targets=targets_after(to.redirect_uri),
         scripts="'self'",
         application=client.name or client.id,
         action=to.redirect_uri,

@@ -10,7 +10,7 @@ import time
 import uuid
 
 from flask import Flask, current_app
-from sqlalchemy import delete, event, func, or_, select, update
+from sqlalchemy import case, delete, event, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -29,6 +29,7 @@ _LIFETIME = 120  # seconds: what section 2.4 recommends as the most
 DELAYS = (2, 10, 60, 300, 1800)  # seconds after each failure; then the notice is given up
 _CLAIMED_FOR = 20  # seconds: longer than a process that goes on takes to send one
 _AT_ONCE = 8  # clients that a process tells something at the same time
+_BATCH = 1000  # notices that wait together
 _LOOKED_EVERY = 30  # seconds between two looks for notices that another process has left
 
 _logger = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ def _try_to_send(notice: LogoutNotice, uri: str) -> str | None:
         form = {"logout_token": _sign_logout_token(notice)}
         status = post_form(uri, form, current_settings().backchannel_logout_networks)
     except Exception as error:  # whatever it is, others can be told
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
     return None if status in {200, 204} else f"it has answered {status}"
 
 
@@ -201,13 +202,20 @@ def _forget(notice: LogoutNotice) -> None:
 
 
 def _postpone(notice: LogoutNotice) -> None:
-    """Let this notice wait, and with it the others for the same client."""
+    """Let this notice wait, and with it others for the same client, which count as tried too.
+
+    A batch of them at the most: whoever signs in and out again and again stores as many as they like.
+    """
     due_at = time.time() + DELAYS[notice.attempts - 1]
-    is_concerned = or_(LogoutNotice.id == notice.id, LogoutNotice.due_at < due_at)
+    others = select(LogoutNotice.id).where(
+        LogoutNotice.client_id == notice.client_id, LogoutNotice.due_at < due_at
+    )
+    batch = or_(LogoutNotice.id == notice.id, LogoutNotice.id.in_(others.limit(_BATCH)))
+    attempts = case((LogoutNotice.attempts < notice.attempts, notice.attempts), else_=LogoutNotice.attempts)
     db.session.execute(
         update(LogoutNotice)
-        .where(LogoutNotice.client_id == notice.client_id, is_concerned)
-        .values(due_at=due_at)
+        .where(batch)
+        .values(due_at=due_at, attempts=attempts)
         .execution_options(synchronize_session=False)
     )
     db.session.commit()

@@ -33,6 +33,7 @@ MAXIMUM_LIFETIME = 3600  # seconds until `exp`: as long is its `jti` remembered
 
 _MAXIMUM_KEY_SET = 64 * 1024  # bytes
 _FRESH_FOR = 300  # seconds for which a fetched key set is used
+_MAXIMUM_AGE = 86400  # seconds for which keys count that cannot be fetched again
 _PATIENCE = 4  # seconds to wait for a fetch that another request has begun
 _COOLDOWN = 10  # seconds without another fetch, whatever keys assertions name
 
@@ -65,7 +66,8 @@ def _check(client: Client | None, assertion: UnverifiedJws, body: dict[str, Any]
     """Make the checks of RFC 7523 section 3. Raises `_Refused`."""
     claims, settings = assertion.claims, current_settings()
     audience = claims.get("aud")
-    audiences = audience if isinstance(audience, list) else [audience]
+    # A single one: a server that is named beside this one could use the assertion here.
+    (own_name,) = audience if isinstance(audience, list) and len(audience) == 1 else [audience]
     # Itself by either name, and the endpoint that is asked: clients differ in which they send.
     own = {settings.issuer, f"{settings.issuer}/token", f"{settings.issuer}{request.path}"}
     expires_at: Any = claims.get("exp")
@@ -74,14 +76,14 @@ def _check(client: Client | None, assertion: UnverifiedJws, body: dict[str, Any]
         "client_assertion_type": body.get("client_assertion_type") == ASSERTION_TYPE,
         "client_id": client is not None and body.get("client_id") in {None, client.id},
         "iss": client is not None and claims.get("iss") == client.id,
-        "aud": any(isinstance(one, str) and one in own for one in audiences),
+        "aud": isinstance(own_name, str) and own_name in own,
         "exp": is_time(expires_at) and -LEEWAY < expires_at - time.time() <= MAXIMUM_LIFETIME + LEEWAY,
         "nbf": _is_past(claims.get("nbf", 0)),
         "iat": _is_past(claims.get("iat", 0)),
         "jti": isinstance(claims.get("jti"), str) and 0 < len(claims["jti"]) <= 1024,
+        "kid": isinstance(assertion.header.get("kid", ""), str),
         "alg": assertion.header.get("alg") == ALGORITHM,
         "crit": "crit" not in assertion.header,
-        "kid": isinstance(assertion.header.get("kid", ""), str),
     }
     if failed := [name for name, holds in conditions.items() if not holds]:
         raise _Refused(failed[0])
@@ -95,12 +97,15 @@ def _is_past(moment: Any) -> bool:
 
 
 def _is_signed(client: Client, assertion: UnverifiedJws) -> bool:
-    """Tell whether the key that `kid` names, or the only key there is, has signed an assertion."""
+    """Tell whether the key that `kid` names, or the only key there is, has signed an assertion.
+
+    Raises `_Refused` where there is no such key.
+    """
     kid = assertion.header.get("kid")
     keys = _find_keys(client, kid)
     key = keys.get(kid) if isinstance(kid, str) else next(iter(keys.values())) if len(keys) == 1 else None
     if key is None:
-        return False
+        raise _Refused("kid")
     try:
         key.verify(assertion.signature, assertion.signed, PKCS1v15(), SHA256())
     except InvalidSignature:
@@ -143,7 +148,7 @@ class _FetchedKeys:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._keys: Keys = {}
-        self._fetched_at = -float("inf")
+        self._fetched_at = self._good_at = -float("inf")
         self._lock = threading.Lock()
 
     def find(self, kid: object) -> Keys:
@@ -162,11 +167,14 @@ class _FetchedKeys:
     def _fetch(self) -> None:
         try:
             self._keys = _parse(Fetcher("application/jwk-set+json", _MAXIMUM_KEY_SET).fetch(self._uri))
+            self._good_at = time.monotonic()
         except UnusableKey as error:
             self._keys = {}
             _logger.warning("the key set at %s cannot be used: %s", self._uri, error)
         except Exception as error:
             name = type(error).__name__
-            _logger.warning("cannot fetch the key set at %s: %s: %s", self._uri, name, error)
+            _logger.warning("cannot fetch the key set at %s: %s: %a", self._uri, name, str(error))
+            if time.monotonic() - self._good_at > _MAXIMUM_AGE:
+                self._keys = {}
         # Not before: who comes while it is under way, and knows no keys, has to wait for them.
         self._fetched_at = time.monotonic()

@@ -1,21 +1,22 @@
 """Sign people out of everything at once: `/logout` (OpenID Connect RP-Initiated Logout 1.0)."""
 
-import uuid
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, redirect, request, url_for
 from werkzeug import Response
 
+from auth_app.accounts.browser_sessions import lock_browser_session
 from auth_app.accounts.clients import find_client
-from auth_app.accounts.redirect_uris import is_registered, origin_of
+from auth_app.accounts.redirect_uris import is_registered, targets_after
 from auth_app.accounts.session_ends import end_browser_session, end_session
+from auth_app.accounts.sessions import find_live_session
 from auth_app.database import db
 from auth_app.models import BrowserSession, Client, Session
 from auth_app.oauth.authorization_request import Return, build_redirect
 from auth_app.oauth.id_tokens import read_id_token
 from auth_app.oauth.parameters import parse_parameters, take_single
-from auth_app.pages.browsers import current_browser_session, forget_session, is_own_form
+from auth_app.pages.browsers import forget_session, is_own_form, last_browser_session
 from auth_app.pages.rendering import render_page, show_errors_as_pages
 from shared.errors import InvalidRequest
 
@@ -32,15 +33,15 @@ def show_logout() -> Response:
     """Sign out at once if an ID token proves that the application is the user's, else ask first."""
     asked = take_single(parse_parameters(request.query_string.decode("ascii", "replace")), _NAMES)
     hint, client = _find_client(asked)
-    to = _find_return(asked, client)
-    session = current_browser_session()
+    to = _find_return(asked, hint, client)
+    session = last_browser_session()  # what came of one that has expired may be live
     if hint and _is_about(hint, session):
         return _sign_out(session, hint, to)
     if session is None:
         return _leave(to)
     return render_page(
         "logout.html",
-        form_targets=[origin_of(to.redirect_uri)] if to else [],
+        form_targets=targets_after(to.redirect_uri) if to else [],
         user=session.user,
         application=_name(client),
         members={name: value for name, value in asked.items() if name != "form_token"},
@@ -55,10 +56,10 @@ def log_out() -> Response:
     if "form_token" not in asked:
         return redirect(f"{url_for('.show_logout')}?{urlencode(asked)}", 303)
     hint, client = _find_client(asked)
-    to = _find_return(asked, client)
+    to = _find_return(asked, hint, client)
     if not is_own_form(asked.pop("form_token")):
         return redirect(f"{url_for('.show_logout')}?{urlencode(asked)}", 303)
-    return _sign_out(current_browser_session(), hint, to)
+    return _sign_out(last_browser_session(), hint, to)
 
 
 @blueprint.get("/signed-out")
@@ -68,22 +69,21 @@ def show_signed_out() -> Response:
 
 
 def _find_client(asked: Request) -> tuple[dict[str, Any] | None, Client | None]:
-    """Return the claims of the ID token, if there is one, and the client. Raises `InvalidRequest`."""
-    hint, client_id = None, asked.get("client_id")
-    if "id_token_hint" in asked:
-        hint = read_id_token(asked["id_token_hint"])
-        if hint is None:
-            raise InvalidRequest("The id_token_hint is not an ID token of this server.")
+    """Return the claims of the ID token, if there is a good one, and the client. Raises `InvalidRequest`."""
+    client_id = asked.get("client_id")
+    hint = read_id_token(asked["id_token_hint"]) if "id_token_hint" in asked else None
+    if hint:
         if client_id not in {None, hint["aud"]}:
             raise InvalidRequest("The id_token_hint was issued to another client than client_id.")
         client_id = hint["aud"]
     return hint, find_client(client_id) if client_id else None
 
 
-def _find_return(asked: Request, client: Client | None) -> Return | None:
+def _find_return(asked: Request, hint: dict[str, Any] | None, client: Client | None) -> Return | None:
     """Return where the browser goes in the end, None if it stays. Raises `InvalidRequest`."""
     uri = asked.get("post_logout_redirect_uri")
-    if uri is None:
+    # A hint that cannot be verified any more, such as by a key that is gone, proves nothing: the page asks.
+    if uri is None or ("id_token_hint" in asked and hint is None):
         return None
     if client is None:
         raise InvalidRequest("To return to an application, send id_token_hint or client_id.")
@@ -93,21 +93,40 @@ def _find_return(asked: Request, client: Client | None) -> Return | None:
 
 
 def _is_about(hint: dict[str, Any], session: BrowserSession | None) -> bool:
-    """Tell whether an ID token is of whoever is signed in here, or nobody is."""
+    """Tell whether an ID token is of whoever was last signed in here, or nobody was."""
     return session is None or hint["sub"] == str(session.user_id)
 
 
 def _sign_out(session: BrowserSession | None, hint: dict[str, Any] | None, to: Return | None) -> Response:
+    login = _find_login(hint) if hint else None
     if session:
-        end_browser_session(session)
-    if hint:  # the login that it is about, even if it is of another browser, or of none any more
-        login = db.session.get(Session, uuid.UUID(hint["sid"]))
-        if login and login.client_id == hint["aud"] and str(login.user_id) == hint["sub"]:
-            end_session(login.id, user=login.user_id, client=login.client_id)
+        logins = [login.id] if login and login.user_id == session.user_id else []
+        end_browser_session(session.id, session.user_id, *logins)
+    elif login:
+        _end_login(login)
     db.session.commit()
     response = _leave(to)
     forget_session(response)
     return response
+
+
+def _find_login(hint: dict[str, Any]) -> Session | None:
+    """Return the login that an ID token is about."""
+    login = find_live_session(hint["sid"])
+    is_same = login and login.client_id == hint["aud"] and str(login.user_id) == hint["sub"]
+    return login if is_same else None
+
+
+def _end_login(login: Session) -> None:
+    """End a login that is proven by its ID token, in a browser in which nobody is signed in.
+
+    The others that came of the same browser session end too, unless that is live, in another browser.
+    """
+    browser_id, user_id = login.browser_session_id, login.user_id
+    if browser_id and user_id and lock_browser_session(browser_id) is None:
+        end_browser_session(browser_id, user_id, login.id)
+    else:
+        end_session(login.id, user=user_id, client=login.client_id)
 
 
 def _leave(to: Return | None) -> Response:

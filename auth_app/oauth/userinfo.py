@@ -1,7 +1,5 @@
 """Tell applications who has signed in, as far as the scope says: `/userinfo` (OpenID Connect Core 5.3)."""
 
-import re
-
 from flask import Blueprint, request
 
 from auth_app.accounts.permissions import remaining_scopes
@@ -11,6 +9,7 @@ from auth_app.oauth.access_tokens import read_access_token
 from flask_resource_server import InsufficientScope, InvalidToken
 from flask_resource_server.errors import Unauthorized
 from shared.bodies import decode_form
+from shared.errors import InvalidRequest
 
 blueprint = Blueprint("userinfo", __name__)
 
@@ -20,8 +19,6 @@ CLAIMS = {
     "email": ("email", "email_verified"),
     "roles": ("roles",),
 }
-
-_BEARER = re.compile(r"Bearer +([^ ]+) *", re.IGNORECASE)
 
 
 @blueprint.route("/userinfo", methods=["GET", "POST"])
@@ -54,14 +51,25 @@ def _describe(user: User) -> dict[str, object]:
 
 
 def _read_token() -> str:
-    """Return the token of the header, or of a form (RFC 6750 section 2). Raises `Unauthorized`."""
+    """Return the token of the header, or of a form (RFC 6750 section 2).
+
+    Raises `Unauthorized`, and `InvalidRequest` for a token in both.
+    """
+    in_form = _read_form_token()
     if "Authorization" in request.headers:
-        match = _BEARER.fullmatch(request.headers["Authorization"])
-        if match is None:
+        if in_form is not None:  # a client must not (section 2), and which one is meant nobody knows
+            raise InvalidRequest("Send the access token in one way, not in two.")
+        scheme, _, token = request.headers["Authorization"].strip().partition(" ")
+        if scheme.lower() != "bearer":
             raise Unauthorized
-        return match[1]
-    if request.method == "POST" and request.mimetype == "application/x-www-form-urlencoded":
-        token = decode_form(frozenset()).get("access_token")
-        if isinstance(token, str):
-            return token
-    raise Unauthorized
+        return token.strip()
+    if in_form is None:
+        raise Unauthorized
+    return in_form
+
+
+def _read_form_token() -> str | None:
+    if request.method != "POST" or request.mimetype != "application/x-www-form-urlencoded":
+        return None
+    token = decode_form(frozenset()).get("access_token")
+    return token if isinstance(token, str) else None

@@ -2,16 +2,15 @@
 
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, current_app, jsonify, request
+from flask import Blueprint, Flask, jsonify, request
 from werkzeug import Response
 
 from auth_app.accounts.roles import IDENTITY_SCOPES, SCOPES
-from auth_app.current import current_public_keys
+from auth_app.current import current_public_keys, current_settings
 from auth_app.oauth.authorization_request import RESPONSE_MODES
 from auth_app.oauth.id_tokens import ID_TOKEN_CLAIMS
 from auth_app.oauth.token import supported_grants
 from auth_app.oauth.userinfo import CLAIMS
-from auth_app.settings import AuthSettings
 from flask_resource_server.tokens.keys import ALGORITHM, public_jwk
 from flask_resource_server.tokens.status_list import PATH as STATUS_LIST_PATH
 
@@ -28,7 +27,7 @@ def init_app(app: Flask, issuer: str) -> None:
 @blueprint.get("/jwks.json")
 def show_key_set() -> Response:
     """Return the public keys as a JWK Set (RFC 7517 section 5), or 304 to whoever has it already."""
-    settings: AuthSettings = current_app.extensions["settings"]
+    settings = current_settings()
     members = {"use": "sig", "alg": ALGORITHM}
     keys = [{"kid": kid, **members, **public_jwk(key)} for kid, key in current_public_keys().items()]
     response = jsonify(keys=keys)
@@ -41,7 +40,7 @@ def show_key_set() -> Response:
 @blueprint.get("/openid-configuration")
 def show_metadata() -> tuple[dict[str, object], dict[str, str]]:
     """Return what this server can do and where (RFC 8414 section 2, OpenID Connect Discovery section 3)."""
-    settings: AuthSettings = current_app.extensions["settings"]
+    settings = current_settings()
     issuer = settings.issuer
     confidential = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
     algorithms = [ALGORITHM]

@@ -19,10 +19,17 @@ from auth_app.accounts.users import change_password
 from auth_app.database import db
 from auth_app.errors import InvalidPassword, TooManyAttempts
 from auth_app.models import BrowserSession, Client, Session
-from auth_app.pages.browsers import browser_cookie, current_browser_session, forget_session, is_own_form
+from auth_app.pages.browsers import (
+    browser_cookie,
+    current_browser_session,
+    forget_session,
+    is_own_form,
+    read_session_again,
+)
 from auth_app.pages.rendering import format_text, render_page, show_errors_as_pages
 from auth_app.pages.sign_in import continue_at, find_asking_client, read_form, show_sign_in
 from flask_resource_server import InvalidToken
+from shared.errors import Unavailable
 
 blueprint = Blueprint("account", __name__, url_prefix="/account")
 show_errors_as_pages(blueprint)
@@ -42,6 +49,7 @@ class SignIn:
     address: str
     is_current: bool = False
     is_browser: bool = True
+    is_application: bool = False  # whose browser is signed out by now
 
 
 @blueprint.get("")
@@ -84,14 +92,18 @@ def change_own_password() -> Response:
         change_password(session.user, session, old, new, browser_cookie())
     except InvalidPassword as error:
         db.session.rollback()
+        read_session_again()
         field = "current_password" if error.text == "wrong_password" else "new_password"
         return show_password_page(continue_to, error.text, field=field)
     except TooManyAttempts as error:
         page = show_password_page(continue_to, "too_many_attempts", 429, seconds=error.seconds)
         page.headers["Retry-After"] = str(error.seconds)
         return page
+    except Unavailable:
+        return show_password_page(continue_to, "unavailable", 503)
     except InvalidToken:  # it was ended elsewhere meanwhile
         db.session.rollback()
+        read_session_again()
         return show_sign_in(continue_to)
     db.session.commit()
     set_pending_bits()
@@ -151,6 +163,7 @@ def _end_others(session: BrowserSession) -> Response:
         end_user_sessions(session.user, keep=session)
     except InvalidToken:
         db.session.rollback()
+        read_session_again()
         return show_sign_in("/account")
     db.session.commit()
     set_pending_bits()
@@ -162,7 +175,7 @@ def _end_one(current: BrowserSession, kind: str, key: uuid.UUID) -> None:
     if kind == "browser":
         browser = db.session.get(BrowserSession, key)
         if browser and browser.user_id == current.user_id:
-            end_browser_session(browser)
+            end_browser_session(browser.id, browser.user_id)
     else:
         login = db.session.get(Session, key)
         if login and login.user_id == current.user_id:
@@ -200,6 +213,7 @@ def _list_sign_ins(current: BrowserSession) -> list[SignIn]:
             last_used=int(login.rotated_at or login.created_at),
             address=login.address or "",
             is_browser=False,
+            is_application=login.browser_session_id is not None,
         )
         for login in logins
         if login.browser_session_id not in known

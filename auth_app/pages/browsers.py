@@ -12,7 +12,7 @@ import secrets
 from flask import g, request
 from werkzeug import Response
 
-from auth_app.accounts.browser_sessions import find_browser_session
+from auth_app.accounts.browser_sessions import find_any_browser_session, find_browser_session
 from auth_app.current import current_settings
 from auth_app.models import BrowserSession
 
@@ -35,6 +35,17 @@ def current_browser_session() -> BrowserSession | None:
         g.browser_session = find_browser_session(token) if token else None
     session: BrowserSession | None = g.browser_session
     return session
+
+
+def last_browser_session() -> BrowserSession | None:
+    """Return the session of the browser's cookie, also one that has expired or was idle for too long."""
+    token = _read("session")
+    return find_any_browser_session(token) if token else None
+
+
+def read_session_again() -> None:
+    """Forget what this request knows of the session: a transaction that was rolled back has read it."""
+    g.pop("browser_session", None)
 
 
 def form_token() -> str:

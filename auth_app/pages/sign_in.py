@@ -11,7 +11,7 @@ from auth_app import audit
 from auth_app.accounts.browser_sessions import start_browser_session
 from auth_app.accounts.clients import find_client
 from auth_app.accounts.known_addresses import remember_address, remember_browser
-from auth_app.accounts.redirect_uris import is_registered, origin_of
+from auth_app.accounts.redirect_uris import is_registered, targets_after
 from auth_app.accounts.sessions import claim_user
 from auth_app.accounts.users import authenticate_user
 from auth_app.database import db
@@ -24,6 +24,8 @@ from auth_app.pages.browsers import (
     is_own_form,
     keep_browser,
     keep_session,
+    last_browser_session,
+    read_session_again,
 )
 from auth_app.pages.rendering import format_text, own_path, render_page, show_errors_as_pages
 from shared.bodies import decode_form
@@ -95,7 +97,7 @@ def find_asking_client(continue_to: str) -> tuple[Client | None, list[str]]:
     uri = query.get("redirect_uri", [""])[0]
     if client is None or not is_registered(uri, client.redirect_uris):
         return None, []
-    return client, [origin_of(uri)]
+    return client, targets_after(uri)
 
 
 def continue_at(continue_to: str) -> Response:
@@ -122,12 +124,13 @@ def _authenticate(username: str, password: str) -> User | None:
         claim_user(user, password)
     except InvalidGrant:  # the password was changed, or the user disabled, while it was verified
         db.session.rollback()
+        read_session_again()
         return None
     return user
 
 
 def _start(user: User, continue_to: str) -> Response:
-    session, token = start_browser_session(user, current_browser_session())
+    session, token = start_browser_session(user, last_browser_session())
     remember_address(user)
     remember_browser(user, browser_cookie())
     audit.record_on_commit("signed_in", actor=user.id, browser=session.id)

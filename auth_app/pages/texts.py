@@ -40,6 +40,7 @@ TEXTS = {
     "this_browser": "This browser",
     "another_browser": "Another browser",
     "without_browser": "Signed in with a password",
+    "signed_in_to_application": "Signed in to an application",
     "applications": "Applications",
     "since": "Since",
     "last_used": "Last used",

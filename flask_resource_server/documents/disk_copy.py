@@ -1,11 +1,13 @@
 """Share a fetched document, and when it was last fetched, between the processes of a host, through a folder.
 
-The folder is optional. If it cannot be written, that is logged once, and each process fetches for itself.
+The folder is optional. If it cannot be written, or others can write to it, that is logged once, and each
+process fetches for itself.
 """
 
 import contextlib
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -14,10 +16,20 @@ from pathlib import Path
 from flask_resource_server.documents.files import file_version, replace_file
 from flask_resource_server.documents.locks import hold_lock
 from flask_resource_server.documents.processes import PerProcess
+from flask_resource_server.documents.trusted_files import (
+    UntrustedFile,
+    check_folder,
+    printable,
+    read_trusted,
+)
+
+MAXIMUM_SIZE = 256 * 1024 * 1024  # bytes of a copy: a hundred status lists of two megabytes fit
+_MAXIMUM_RECORD = 64 * 1024  # bytes of the record of an attempt
+_LAST_TIME = 1e11  # seconds since the epoch that the platform's functions still understand
 
 _logger = logging.getLogger(__name__)
 
-_logged_settings: PerProcess[set[str]] = PerProcess(set)  # of `NoDiskCopy`
+_logged: PerProcess[set[str]] = PerProcess(set)  # what concerns a folder, and so several copies
 
 
 @dataclass(frozen=True)
@@ -60,40 +72,50 @@ class DiskCopy:
         """Return a value that changes whenever the copy does; None if there is no copy."""
         return file_version(self.path)
 
-    def read(self) -> bytes | None:
-        """Return the content of the copy; None if there is no copy that can be read."""
+    def read(self) -> tuple[bytes | None, float]:
+        """Return the content of the copy, None if there is none that can be read, and when it was fetched."""
         try:
-            return self.path.read_bytes()
+            return self._read(self.path, MAXIMUM_SIZE)
         except OSError:
-            return None
+            return None, float("-inf")
 
-    def write(self, content: bytes) -> bool:
-        """Replace the copy unless it holds `content` already; return whether it does now."""
-        if self.read() != content and not self._try(lambda: replace_file(self.path, content, 0o644)):
+    def write(self, content: bytes, fetched_at: float) -> bool:
+        """Make the copy hold `content`, fetched at a time since the epoch; return whether it does now.
+
+        The time is that of the file's last change, so that an unchanged document is not written again.
+        """
+        if not self._try(lambda: self._write(content, fetched_at)):
             return False
         if self._problem:
             self._problem = None
             _logger.warning("%s can be written again", self.path)
         return True
 
+    def _write(self, content: bytes, fetched_at: float) -> None:
+        if self.read()[0] != content:
+            replace_file(self.path, content, 0o644, keep_permissions=False, modified_at=fetched_at)
+        else:
+            os.utime(self.path, (fetched_at, fetched_at))
+
     def last_attempt(self) -> Attempt:
         """Return the last attempt that any process of the host has recorded."""
         try:
-            recorded = json.loads(self._attempt_file.read_bytes())
+            recorded = json.loads(self._read(self._attempt_file, _MAXIMUM_RECORD)[0])
             good_at = recorded["good_at"]
             return Attempt(
-                float(recorded["started_at"]),
+                _read_time(recorded["started_at"]),
                 recorded["is_good"] is True,
-                recorded["problem"] and str(recorded["problem"]),
-                good_at and float(good_at),
+                recorded["problem"] and printable(str(recorded["problem"])),
+                good_at and _read_time(good_at),
             )
-        except (OSError, ValueError, TypeError, LookupError):  # none yet, or another program wrote there
+        # None yet, or another program wrote there.
+        except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
             return NO_ATTEMPT
 
     def record(self, attempt: Attempt) -> None:
         """Record an attempt for the other processes."""
         content = json.dumps(asdict(attempt)).encode()
-        self._try(lambda: replace_file(self._attempt_file, content, 0o644))
+        self._try(lambda: replace_file(self._attempt_file, content, 0o644, keep_permissions=False))
 
     def forget_attempt(self) -> None:
         """Remove the record: there is no copy to read, so that the other processes have to fetch."""
@@ -105,10 +127,28 @@ class DiskCopy:
         with contextlib.ExitStack() as stack:
             yield self._take_lock(stack, seconds)
 
+    def _read(self, path: Path, maximum: int) -> tuple[bytes, float]:
+        """Return the content of a file, and its time. Raises `OSError`, for an untrusted one too."""
+        try:
+            check_folder(path.parent)
+            return read_trusted(path, maximum)
+        except UntrustedFile as error:
+            self._log_untrusted(error)
+            raise PermissionError(str(error)) from None
+
     def _take_lock(self, stack: contextlib.ExitStack, seconds: float) -> bool:
+        """Take the lock. Without it, nothing is written."""
         if not self.path.parent.exists():
             with contextlib.suppress(OSError):  # the next attempt to open a file says what is wrong
-                self.path.parent.mkdir()
+                self.path.parent.mkdir(mode=0o700)
+        try:
+            check_folder(self.path.parent)
+        except UntrustedFile as error:
+            self._log_untrusted(error)
+            return False
+        except OSError as error:
+            self._log(error)
+            return False
         try:
             return stack.enter_context(hold_lock(self._lock_file, seconds))
         except OSError as error:
@@ -123,6 +163,18 @@ class DiskCopy:
             return False
         return True
 
+    def _log_untrusted(self, error: UntrustedFile) -> None:
+        if str(error) not in _logged.get():
+            _logged.get().add(str(error))
+            _logger.warning(
+                "do not use the copies in %s: %s. Until then each process fetches for itself, and the "
+                "service cannot restart while the issuer is down: %s must be a folder that this service "
+                "alone can write",
+                self.path.parent,
+                error,
+                self._setting,
+            )
+
     def _log(self, error: OSError) -> None:
         problem = f"{error.filename or self.path}: {type(error).__name__}: {error.strerror}"
         if problem != self._problem:
@@ -134,6 +186,13 @@ class DiskCopy:
                 self.path.name,
                 self._setting,
             )
+
+
+def _read_time(value: object) -> float:
+    """Return seconds since the epoch. Raises what `float` does, and `ValueError` for what is no time."""
+    if not 0 <= (seconds := float(value)) < _LAST_TIME:  # type: ignore[arg-type]  # of JSON: it may be anything
+        raise ValueError("not a time")
+    return seconds
 
 
 class NoDiskCopy:
@@ -151,11 +210,11 @@ class NoDiskCopy:
         """Return None: there is no copy."""
         return None
 
-    def read(self) -> bytes | None:
+    def read(self) -> tuple[None, float]:
         """Return None: there is no copy."""
-        return None
+        return None, float("-inf")
 
-    def write(self, content: bytes) -> bool:  # noqa: ARG002
+    def write(self, content: bytes, fetched_at: float) -> bool:  # noqa: ARG002
         """Return False: nothing is written."""
         return False
 
@@ -172,7 +231,7 @@ class NoDiskCopy:
     @contextlib.contextmanager
     def lock(self, seconds: float) -> Iterator[bool]:  # noqa: ARG002
         """Yield False: nothing is shared with other processes, so that nothing needs a lock."""
-        logged = _logged_settings.get()
+        logged = _logged.get()
         if self._setting not in logged:
             logged.add(self._setting)
             _logger.info(

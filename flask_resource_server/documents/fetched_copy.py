@@ -10,7 +10,8 @@ from typing import Generic
 
 from flask_resource_server.documents.disk_copy import DiskCopy, NoDiskCopy
 from flask_resource_server.documents.processes import PerProcess
-from flask_resource_server.documents.renewal import D, Renewal, Source
+from flask_resource_server.documents.renewal import Renewal
+from flask_resource_server.documents.sources import D, Source
 
 
 class FetchedCopy(Generic[D]):
@@ -26,7 +27,10 @@ class FetchedCopy(Generic[D]):
 
     @property
     def document(self) -> D | None:
-        """Return the newest known document, None if there has never been one. This costs one system call."""
+        """Return the newest known document, None if there has never been one. This costs one system call.
+
+        After a start, it waits for the first fetch if the copy on disk is due for one.
+        """
         return self._process.get().document()
 
     def look_again(self) -> bool:

@@ -98,21 +98,33 @@ def file_version(path: Path) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
 
 
-def replace_file(path: Path, content: bytes, mode: int, *, like: Path | None = None) -> None:
+def replace_file(
+    path: Path,
+    content: bytes,
+    mode: int,
+    *,
+    like: Path | None = None,
+    keep_permissions: bool = True,
+    modified_at: float | None = None,
+) -> None:
     """Replace the content of a file atomically, even if this process is killed or the power fails.
 
-    Owner, group and mode are those of the file `like`, or of the file itself; if neither exists, our own and
-    `mode`. Callers hold a lock, so that only one process at a time replaces a path. Raises `OSError`.
+    Owner, group and mode are those of the file `like`, or of the file itself; if neither exists, or without
+    `keep_permissions`, our own and `mode`. Its time of change is now, or `modified_at` in seconds since the
+    epoch. Callers hold a lock, so that only one process at a time replaces a path. Raises `OSError`.
     """
     draft = _draft_of(path)
     draft.unlink(missing_ok=True)  # left by a process that was killed
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            with contextlib.suppress(FileNotFoundError):
-                _copy_permissions((like or path).stat(), file.fileno())
+            if keep_permissions:
+                with contextlib.suppress(FileNotFoundError):
+                    _copy_permissions((like or path).stat(), file.fileno())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        if modified_at is not None:
+            os.utime(draft, (modified_at, modified_at))
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -37,7 +37,8 @@ def hold_lock(path: Path, seconds: float) -> Iterator[bool]:
         if not HAS_PROCESS_LOCKS:
             yield True
             return
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        # Not through a link, by which a file elsewhere would be made.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
             yield _try_to_lock(path, descriptor, deadline)
         finally:

@@ -4,44 +4,17 @@ import logging
 import threading
 import time
 from dataclasses import replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetching import TIMEOUT
+from flask_resource_server.documents.sources import D, Source
+from flask_resource_server.documents.trusted_files import printable
 
 _FIRST_RETRY = 2  # seconds between attempts as long as none has succeeded, and nothing can be verified
 _LONGEST_PAUSE = 3600  # seconds between two fetches, whatever an issuer or a setting says
 
 _logger = logging.getLogger(__name__)
-
-
-class Document(Protocol):
-    """A fetched document, in the form that requests use."""
-
-    @property
-    def content(self) -> bytes:
-        """Return what to write to the copy on disk."""
-
-
-D = TypeVar("D", bound=Document)
-
-
-class Source(Protocol[D]):
-    """Where a document comes from. `fetch` and `parse` raise if it cannot be used."""
-
-    url: str
-
-    def fetch(self) -> D:
-        """Return the document as the issuer publishes it now."""
-
-    def parse(self, content: bytes) -> D:
-        """Return the document in the content of a copy on disk."""
-
-    def merge(self, new: D, known: D | None) -> D:
-        """Return the document to use after `new` was fetched or read while `known` was in use."""
-
-    def refresh(self, document: D) -> float:
-        """Return the seconds from one fetch to the next."""
 
 
 class Renewal(Generic[D]):
@@ -51,8 +24,9 @@ class Renewal(Generic[D]):
         self._source = source
         self._disk = disk
         self._cooldown = cooldown
-        self._changing = threading.Lock()  # guards the next four
+        self._changing = threading.Lock()  # guards the next five
         self._document: D | None = None
+        self._fetched_at = float("-inf")  # when the fetch started that the document came from
         self._version: tuple[int, ...] | None = None  # of the copy that was read last
         self._tried_version: tuple[int, ...] | None = (
             None  # the same, or that of a copy that could not be parsed
@@ -66,6 +40,7 @@ class Renewal(Generic[D]):
         self._is_busy = True  # the first round starts with the thread
         self._is_asked = False
         self._finished = 0
+        self._first_deadline = float("inf")  # on the monotonic clock: nobody waits for the first round longer
 
     @property
     def has_looked(self) -> bool:
@@ -77,6 +52,8 @@ class Renewal(Generic[D]):
         self._start()
         if self._disk.version() != self._version:
             self._read_copy()
+        if self._document is not None and not self.has_looked and not self._is_young():
+            self._wait_for_first_round()
         return self._document
 
     def look_again(self) -> bool:
@@ -99,6 +76,13 @@ class Renewal(Generic[D]):
         recorded, own = self._disk.last_attempt(), self._own_attempt
         return recorded if recorded.is_past and recorded.started_at > own.started_at else own
 
+    def _is_young(self) -> bool:
+        """Return whether no fetch is due yet, by the time of the document and by the record of fetches."""
+        now, good_at = time.time(), self.newest_attempt().good_at
+        return good_at is not None and all(
+            0 <= now - fetched_at < self._interval() for fetched_at in (self._fetched_at, good_at)
+        )
+
     def _is_current(self) -> bool:
         newest = self.newest_attempt()
         return self._document is not None and newest.is_good and newest.age < self._cooldown
@@ -114,6 +98,7 @@ class Renewal(Generic[D]):
                 return
             try:
                 threading.Thread(target=self._run, name=f"renewal of {self._source.url}", daemon=True).start()
+                self._first_deadline = time.monotonic() + TIMEOUT
             except RuntimeError as error:  # too many threads: the next request tries again
                 _logger.warning(
                     "cannot start a thread to fetch %s: %s: %s", self._source.url, type(error).__name__, error
@@ -121,19 +106,34 @@ class Renewal(Generic[D]):
             else:
                 self._is_started = True
 
+    def _wait_for_first_round(self) -> None:
+        """Wait until it is known whether an old copy is still in force: the issuer may have removed a key."""
+        with self._rounds:
+            if self._is_started:
+                self._rounds.wait_for(lambda: self.has_looked, self._first_deadline - time.monotonic())
+
     def _wait_for_round(self) -> bool:
         """Wait for the end of a round; return whether the document is known to be current since."""
+        before, deadline = self.newest_attempt(), time.monotonic() + TIMEOUT
         with self._rounds:
             if not self._is_started:
                 return False
-            if not self._is_busy:
+            was_busy = self._is_busy
+            if was_busy and not self._wait_for_end(deadline):
+                return False
+            # A round that was under way may have found no reason to fetch, but this request has one.
+            if not was_busy or self.newest_attempt() == before:
                 if self._seconds_since_attempt() < self._cooldown:
                     return self._is_current()
                 self._is_asked = True
                 self._rounds.notify_all()
-            finished = self._finished
-            has_looked = self._rounds.wait_for(lambda: self._finished > finished, TIMEOUT)
-        return has_looked and self._document is not None and self.newest_attempt().is_good
+                if not self._wait_for_end(deadline):
+                    return False
+        return self._document is not None and self.newest_attempt().is_good
+
+    def _wait_for_end(self, deadline: float) -> bool:
+        finished = self._finished
+        return self._rounds.wait_for(lambda: self._finished > finished, deadline - time.monotonic())
 
     def _run(self) -> None:
         is_asked = False
@@ -141,7 +141,7 @@ class Renewal(Generic[D]):
             pause = max(1, self._cooldown)
             try:
                 self._renew(is_asked=is_asked)
-                pause = min(max(1, self._interval() - self._seconds_since_attempt()), _LONGEST_PAUSE)
+                pause = max(1, self._interval() - self._seconds_since_attempt())
             except BaseException:  # without the thread, a removed key would be accepted forever
                 _logger.exception("cannot renew the copy of %s", self._source.url)
             with self._rounds:
@@ -154,7 +154,7 @@ class Renewal(Generic[D]):
     def _interval(self) -> float:
         if self._document is None:
             return min(self._cooldown, _FIRST_RETRY)
-        return self._source.refresh(self._document)
+        return min(self._source.refresh(self._document), _LONGEST_PAUSE)
 
     def _renew(self, *, is_asked: bool) -> None:
         """Make an attempt, unless a recent one of another process is enough."""
@@ -179,8 +179,9 @@ class Renewal(Generic[D]):
             fetched = self._source.fetch()
             with self._changing:
                 self._document = self._source.merge(fetched, self._document)
+                self._fetched_at = attempt.started_at
         except Exception as error:
-            problem = f"cannot fetch {self._source.url}: {type(error).__name__}: {error}"
+            problem = printable(f"cannot fetch {self._source.url}: {type(error).__name__}: {error}")
             if problem != attempt.problem:
                 _logger.warning("%s; %s", problem, self._what_remains(attempt))
             return replace(attempt, problem=problem)
@@ -201,7 +202,7 @@ class Renewal(Generic[D]):
         with self._changing:
             has_news = self._own_attempt.is_good or self._disk.version() is None
             if self._document is not None and has_news:
-                if not self._disk.write(self._document.content):
+                if not self._disk.write(self._document.content, self._fetched_at):
                     self._disk.forget_attempt()  # the other processes have to fetch for themselves
                     return
                 self._version = self._tried_version = self._disk.version()
@@ -221,20 +222,32 @@ class Renewal(Generic[D]):
             is_new = version != self._tried_version
             if version is not None and is_due and (is_new or time.monotonic() >= self._retry_at):
                 self._tried_version, self._retry_at = version, time.monotonic() + 1
-                if self._load(self._disk.read(), is_new=is_new):
+                if self._load(*self._disk.read(), is_new=is_new):
                     self._version = version
         finally:
             self._changing.release()
 
-    def _load(self, content: bytes | None, *, is_new: bool) -> bool:
+    def _load(self, content: bytes | None, fetched_at: float, *, is_new: bool) -> bool:
         if content is None:
             return False
+        if self._is_older(fetched_at):
+            return True
         try:
             self._document = self._source.merge(self._source.parse(content), self._document)
         except Exception as error:
             if is_new:
-                _logger.warning(
-                    "cannot use the copy in %s: %s: %s", self._disk.path, type(error).__name__, error
-                )
+                problem = printable(f"{type(error).__name__}: {error}")
+                _logger.warning("cannot use the copy in %s: %s", self._disk.path, problem)
             return False
+        self._fetched_at = fetched_at
         return True
+
+    def _is_older(self, fetched_at: float) -> bool:
+        """Return whether a copy is older than the document in memory, as where it could not be written since.
+
+        A time in the future is that of a clock that has been set back, and says nothing.
+        """
+        now = time.time()
+        if self._document is None or self._fetched_at > now:
+            return False
+        return not self._fetched_at <= fetched_at <= now

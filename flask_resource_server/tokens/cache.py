@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from flask_resource_server.documents.processes import PerProcess
 from flask_resource_server.tokens.issuers import TrustedIssuer
 
 MAXIMUM_TOKENS = 1024  # in each worker; about 2 KiB each
@@ -29,12 +30,12 @@ class TokenCache:
     """The payloads of tokens by their text; the oldest entry goes when there are too many.
 
     A payload is text, parsed anew by whoever gets it: so nobody can change what the next one gets.
-    Safe for threads: reading takes no lock, and every change takes the same one.
+    Safe for threads and forks: reading takes no lock, and every change takes the same one.
     """
 
     def __init__(self) -> None:
         self._tokens: dict[str, _Verified] = {}
-        self._changing = threading.Lock()
+        self._changing = PerProcess(threading.Lock)
 
     def get(self, token: str) -> tuple[str, TrustedIssuer] | None:
         """Return the payload of a token that was accepted before and still would be, and its issuer."""
@@ -45,7 +46,7 @@ class TokenCache:
         is_in_force = known.issuer.public_keys.get(known.kid) is known.key
         if is_in_force and known.begins_at <= time.time() < known.ends_at:
             return known.payload, known.issuer
-        with self._changing:
+        with self._changing.get():
             self._tokens.pop(token, None)
         return None
 
@@ -56,7 +57,7 @@ class TokenCache:
         key = issuer.public_keys.get(kid)
         if key is None:  # it was dropped in this very moment
             return
-        with self._changing:
+        with self._changing.get():
             while len(self._tokens) >= MAXIMUM_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
             self._tokens[token] = _Verified(payload, issuer, kid, key, begins_at, ends_at)

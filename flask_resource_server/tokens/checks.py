@@ -78,7 +78,7 @@ def _check_extensions(token: UnverifiedJws, _expected: Expected) -> str | None:
 def _check_key_id(token: UnverifiedJws, expected: Expected) -> str | None:
     if _find_key(token, expected):
         return None
-    kid, known = token.header.get("kid"), ", ".join(expected.public_keys)
+    kid, known = token.header.get("kid"), ", ".join(map(ascii, expected.public_keys))
     return f"it is {kid!a}, and the known keys are {known}: give this service the issuer's public key"
 
 
@@ -167,6 +167,13 @@ def _check_claims(token: UnverifiedJws, expected: Expected) -> str | None:
     return None
 
 
+def _check_binding(token: UnverifiedJws, _expected: Expected) -> str | None:
+    # RFC 7800 section 3: without its proof the token is worth nothing, whoever sends it.
+    if "cnf" not in token.claims:
+        return None
+    return "it is bound to a key (DPoP, mTLS), and no proof is checked here: request a bearer token"
+
+
 def _check_scope(token: UnverifiedJws, expected: Expected) -> str | None:
     claims, profile = token.claims, expected.profile
     name = profile.scope_claim
@@ -214,6 +221,7 @@ CHECKS = (
     Check("its time has come", "early", _check_beginning),
     Check("it is valid for {lifetime} seconds at most", "lifetime", _check_lifetime),
     Check("{claims}", "claims", _check_claims),
+    Check("cnf is absent", "binding", _check_binding),
     Check("{scope}", "scope_claim", _check_scope),
 )
 

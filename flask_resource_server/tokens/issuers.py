@@ -105,7 +105,7 @@ class Issuer:
         revocations = Revocations(
             address,
             public_keys,
-            self._copy("status-lists"),
+            self._copy("status-lists", self.status_lists_url),
             status_claim=self.status_claim,
             stale_status_lists=self.stale_status_lists,
             proxy=self.proxy,
@@ -130,14 +130,18 @@ class Issuer:
             return open_keys(self.public_key, file, "PUBLIC_KEY")
         _warn_without_tls(self.jwks_url or self.url)
         source = KeySetSource(self.jwks_url or discovery, self.jwks_refresh, proxy=self.proxy)
-        copy = self._copy("keys")
+        copy = self._copy("keys", self.jwks_url)
         return FetchedKeys(FetchedCopy(source, copy, cooldown=self.jwks_cooldown))
 
-    def _copy(self, name: str) -> DiskCopy | NoDiskCopy:
-        """Return the copy of one of the issuer's documents; each has a file of its own."""
+    def _copy(self, name: str, fetched_from: str | None = None) -> DiskCopy | NoDiskCopy:
+        """Return the copy of one of the issuer's documents; each has a file of its own.
+
+        So have the documents of services that fetch from elsewhere than where the issuer's metadata says.
+        """
         if self.copies is None:
             return NoDiskCopy()
-        digest = hashlib.sha256(self.url.encode()).hexdigest()[:12]
+        origin = self.url if fetched_from is None else f"{self.url}\n{fetched_from}"
+        digest = hashlib.sha256(origin.encode()).hexdigest()[:12]
         return DiskCopy(Path(self.copies) / f"{urlsplit(self.url).hostname}-{digest}.{name}.json", "COPIES")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
+from flask_resource_server.documents.trusted_files import printable
 from flask_resource_server.tokens.jws import decode_base64url
 from flask_resource_server.tokens.keys import (
     ALGORITHM,
@@ -32,6 +33,10 @@ _REPEATS = object()  # marks a JSON object of which a member is repeated
 _logger = logging.getLogger(__name__)
 
 
+class NoUsableKey(UnusableKey):
+    """A set that is well-formed, and has keys, but none for us."""
+
+
 class _OtherKey(UnusableKey):
     """A key that is not for us; `level` is that of the log line."""
 
@@ -46,15 +51,16 @@ class _PrivateKey(_OtherKey):
 
 @dataclass(frozen=True)
 class KeySet:
-    """The keys of a set that can verify, by key ID."""
+    """The keys of a set that can verify, by key ID; `problem` says why there are none if there should be."""
 
     keys: Mapping[str, PublishedKey]
+    problem: str | None = None
 
     @property
     def content(self) -> bytes:
         """Return these keys as a JWK Set, for the copy on disk."""
         jwks = [{"kid": kid, **public_jwk(published.key)} for kid, published in self.keys.items()]
-        return json.dumps({"keys": jwks}).encode()
+        return json.dumps({"keys": jwks, **({"problem": self.problem} if self.problem else {})}).encode()
 
 
 @lru_cache(maxsize=4)  # the set is parsed at each fetch, and what it skips is logged when it has changed
@@ -63,7 +69,7 @@ def parse_key_set(body: bytes) -> KeySet:
 
     A key that cannot is skipped, and the others are kept (RFC 7517 section 5); so is a second key of the same
     `kid`. A key without `kid` is named by its thumbprint. An empty set has no keys: the issuer has revoked
-    them all. Raises `UnusableKey` if keys were published and none can be used.
+    them all. Raises `UnusableKey`: if keys were published and none can be used, its subclass `NoUsableKey`.
     """
     keys: dict[str, PublishedKey] = {}
     skipped: list[tuple[int, str]] = []
@@ -78,11 +84,18 @@ def parse_key_set(body: bytes) -> KeySet:
             skipped.append((logging.WARNING, f"keys[{index}] {error}"))
     named = "; ".join(text for _, text in skipped[:_MAXIMUM_NAMED])
     if jwks and not keys:
-        raise UnusableKey(f"the set holds no RSA key that verifies {ALGORITHM} signatures: {named}")
+        raise NoUsableKey(f"the set holds no RSA key that verifies {ALGORITHM} signatures: {named}")
     if skipped:
         level = max(level for level, _ in skipped)
         _logger.log(level, "skipped %d of the %d keys in the set: %s", len(skipped), len(jwks), named)
     return KeySet(keys)
+
+
+def read_copy(content: bytes) -> KeySet:
+    """Return the set of which this is the `content`. Raises `UnusableKey`."""
+    keys = parse_key_set(content).keys
+    problem = json.loads(content).get("problem")
+    return KeySet(keys, None if problem is None else printable(str(problem)))
 
 
 def _add(keys: dict[str, PublishedKey], key: RSAPublicKey, kid: object) -> None:

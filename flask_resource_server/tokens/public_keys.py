@@ -1,5 +1,6 @@
 """Hold the public keys that verify now, wherever they come from."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,10 +12,12 @@ from flask_resource_server.documents.fetching import Fetcher, FetchError
 from flask_resource_server.documents.files import FollowedFile
 from flask_resource_server.exceptions import Degraded, Undetermined
 from flask_resource_server.tokens.discovery import Discovery
-from flask_resource_server.tokens.key_set import KeySet, parse_key_set
+from flask_resource_server.tokens.key_set import KeySet, NoUsableKey, parse_key_set, read_copy
 from flask_resource_server.tokens.keys import PublishedKey, parse_public_keys, read_key_file
 
 MAXIMUM_SIZE = 64 * 1024  # bytes of a JWK Set
+
+_logger = logging.getLogger(__name__)
 
 _UNKNOWN = "the issuer's keys are not known yet, or not the newest"
 
@@ -34,10 +37,10 @@ class PublicKeys(Mapping[str, RSAPublicKey], ABC):
         """Look for a key that was not there a moment ago. Raises `KeyError`, `Undetermined`."""
         raise KeyError(kid)
 
-    def knows(self, kid: str) -> bool:
-        """Tell whether a key verifies by what is known now, without asking the issuer."""
+    def verifies(self, kid: str, key: RSAPublicKey) -> bool:
+        """Tell whether `kid` names this very key by what is known now, without asking the issuer."""
         published = self.read().get(kid)
-        return published is not None and not published.is_gone
+        return published is not None and not published.is_gone and published.key == key
 
     def check(self) -> None:
         """Raise `Degraded` while the newest state is unknown, and what `read` raises."""
@@ -101,20 +104,33 @@ class KeySetSource:
         self.url = address if isinstance(address, str) else f"the jwks_uri of {address.url}"
         self._refresh = refresh
         self._fetcher = Fetcher("application/json", MAXIMUM_SIZE, proxy=proxy)
+        self._problem: str | None = None  # that was logged already
 
     def fetch(self) -> KeySet:
-        """Return the set as the issuer publishes it now. Raises."""
-        if isinstance(self._address, str):
-            return parse_key_set(self._fetcher.fetch(self._address))
+        """Return the set as the issuer publishes it now, an empty one if no key in it can be used. Raises."""
+        body = self._fetch()
         try:
-            return parse_key_set(self._fetcher.fetch(self._address.metadata().jwks_uri))
+            found = parse_key_set(body)
+        # The keys of before have been removed, whatever was put in their place.
+        except NoUsableKey as error:
+            found = KeySet({}, f"{self.url}: {error}")
+        if found.problem and found.problem != self._problem:
+            _logger.error("%s; no token can be verified", found.problem)
+        self._problem = found.problem
+        return found
+
+    def _fetch(self) -> bytes:
+        if isinstance(self._address, str):
+            return self._fetcher.fetch(self._address)
+        try:
+            return self._fetcher.fetch(self._address.metadata().jwks_uri)
         except FetchError:
             self._address.look_again()  # for the next attempt: the set may have moved
             raise
 
     def parse(self, content: bytes) -> KeySet:
         """Return the set that a copy on disk holds. Raises."""
-        return parse_key_set(content)
+        return read_copy(content)
 
     def merge(self, new: KeySet, known: KeySet | None) -> KeySet:  # noqa: ARG002
         """Return the newer set: a key that is not in it has been removed."""
@@ -132,13 +148,16 @@ class FetchedKeys(PublicKeys):
         self._copy = copy
 
     def read(self) -> Mapping[str, PublishedKey]:
-        """Return the newest known keys. Raises `Undetermined` if none were ever fetched."""
+        """Return the newest known keys.
+
+        Raises `Undetermined` if none were ever fetched, or if the issuer publishes none that can be used.
+        """
         document = self._copy.document
-        if document is None:
+        if document is None or document.problem:
             self._copy.look_again()
             document = self._copy.document
-        if document is None:
-            raise Undetermined(self._copy.problem or _UNKNOWN)
+        if document is None or document.problem:
+            raise Undetermined((document and document.problem) or self._copy.problem or _UNKNOWN)
         return document.keys
 
     def look_again(self, kid: str) -> PublishedKey:
@@ -156,7 +175,7 @@ class FetchedKeys(PublicKeys):
         return published
 
     def check(self) -> None:
-        """Raise `Degraded` while the last fetch failed, `Undetermined` if all have."""
+        """Raise `Degraded` while the last fetch failed, and what `read` raises."""
         problem = self._copy.check()
         self.read()
         if problem:

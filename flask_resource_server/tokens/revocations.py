@@ -56,10 +56,20 @@ class Revocations:
                 return True
         except (ValueError, IndexError):
             return True
-        if (status_list is None or status_list.is_stale) and not self._accepts_stale_lists:
-            problem = self._copy.problem or _UNKNOWN
-            raise Undetermined(f"{problem} (with STALE_STATUS_LISTS=accept it would be accepted)")
+        if status_list is None or status_list.is_stale:
+            self._check_stale(status_list)
         return False
+
+    def _check_stale(self, known: StatusList | None) -> None:
+        """Raise `Undetermined`, unless the settings accept a token whose list cannot be fetched.
+
+        A list that the issuer can be asked for, and does not publish, is not one that cannot be fetched.
+        """
+        problem = self._copy.problem
+        if self._accepts_stale_lists and (known or problem or self._copy.document is None):
+            return
+        hint = "" if self._accepts_stale_lists else " (with STALE_STATUS_LISTS=accept it would be accepted)"
+        raise Undetermined(f"{problem or _UNKNOWN}{hint}")
 
     def check(self) -> dict[str, object]:
         """Return the seconds since the lists were current.
@@ -74,6 +84,8 @@ class Revocations:
             problem = problem or "the status lists are not known, or have expired"
             if not self._accepts_stale_lists:
                 raise Undetermined(problem)
+        elif document.failed:
+            problem = problem or f"{min(document.failed)} could not be fetched"
         if problem:
             raise Degraded(problem, **details)
         return {**details}
@@ -86,7 +98,7 @@ class Revocations:
     def _find(self, uri: str) -> StatusList | None:
         """Return a list as it is known by now. Raises `ValueError` for one that is not the issuer's."""
         found = self._look_up(uri)
-        if found:
+        if found and not found.is_stale:
             return found
         with suppress(Undetermined):  # without the metadata it may be one
             if not self._address.names(uri):
@@ -98,4 +110,6 @@ class Revocations:
         document = self._copy.document
         signed = document.lists.get(uri) if document else None
         # What a key has signed that was revoked meanwhile may be anybody's.
-        return signed.parsed if signed and self._public_keys.knows(signed.parsed.kid) else None
+        if signed is None or not self._public_keys.verifies(signed.parsed.kid, signed.parsed.key):
+            return None
+        return signed.parsed

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
 from flask_resource_server.exceptions import ConfigurationError
 from flask_resource_server.tokens.checks import HEADER_CHECKS, LEEWAY, Expected, find_faults, is_time
 from flask_resource_server.tokens.jws import UnverifiedJws, parse_jws
@@ -40,6 +42,7 @@ class StatusList:
     statuses: bytes
     bits: int  # of each status
     kid: str  # of the key that signed it
+    key: RSAPublicKey
     issued_at: float
     expires_at: float
     ttl: float  # seconds after which to look for a newer one
@@ -86,7 +89,8 @@ def parse_status_list(token: str, uri: str, public_keys: PublicKeys) -> StatusLi
     try:
         jws = parse_jws(token)
         _check_header(jws, public_keys)
-        return _read_claims(jws.claims, uri, jws.header["kid"])
+        kid = jws.header["kid"]
+        return _read_claims(jws.claims, uri, kid, public_keys[kid])
     except (LookupError, TypeError, ValueError, zlib.error) as error:
         raise UnusableStatusList(f"the list at {uri} is not good ({type(error).__name__}: {error})") from None
 
@@ -98,18 +102,19 @@ def _check_header(jws: UnverifiedJws, public_keys: PublicKeys) -> None:
             raise ValueError(f"{check.describe(expected)}: {fault}")
 
 
-def _read_claims(claims: dict[str, Any], uri: str, kid: str) -> StatusList:
+def _read_claims(claims: dict[str, Any], uri: str, kid: str, key: RSAPublicKey) -> StatusList:
     if claims["sub"] != uri:
         raise ValueError("sub is not its address")
     bits, packed = claims["status_list"]["bits"], claims["status_list"]["lst"]
     iat, exp, ttl = claims["iat"], claims["exp"], claims["ttl"]
-    if bits not in _BITS or not all(map(is_time, (bits, iat, exp, ttl))):
+    # 1.0 is 1 to Python, until bits are shifted by it.
+    if type(bits) is not int or bits not in _BITS or not all(map(is_time, (iat, exp, ttl))):
         raise ValueError("bits, iat, exp or ttl")
     if iat > time.time() + LEEWAY:
         raise ValueError("iat is in the future")
     if not ttl > 0:
         raise ValueError("ttl")
-    return StatusList(unpack(packed), bits, kid, iat, exp, ttl)
+    return StatusList(unpack(packed), bits, kid, key, iat, exp, ttl)
 
 
 def unpack(packed: str) -> bytes:

@@ -22,6 +22,7 @@ from flask_resource_server.tokens.status_list import (
 DEFAULT_TTL = 30  # seconds between fetches while no list says how many
 MAXIMUM_SIZE = 2 * 1024 * 1024  # bytes of a signed list
 MAXIMUM_LISTS = 100
+_MARGIN = 5  # seconds before a list expires in which the next one is fetched
 
 _logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ class StatusLists:
 
     lists: dict[str, SignedList]
     left_out: frozenset[str] = frozenset()
+    failed: frozenset[str] = (
+        frozenset()
+    )  # those that could not be fetched last: an older version may be known
 
     @property
     def is_stale(self) -> bool:
@@ -91,6 +95,12 @@ class ListAddress:
         return prefix is not None and uri.startswith(prefix) and is_path_of_list(uri.removeprefix(prefix))
 
 
+def _seconds_until_due(known: StatusList) -> float:
+    """Return when to fetch a list again: by its `ttl`, and in time before it expires."""
+    remaining = known.expires_at - time.time() - _MARGIN
+    return known.ttl if remaining <= 0 else min(known.ttl, max(1, remaining))
+
+
 class StatusListsSource:
     """The issuer's status lists: a document that names them, and each of them."""
 
@@ -99,6 +109,7 @@ class StatusListsSource:
         self.url = address.label
         self._public_keys = public_keys
         self._fetcher = Fetcher(MEDIA_TYPE, MAXIMUM_SIZE, proxy=proxy)
+        self._failing: set[str] = set()  # lists that could not be fetched last
         self._held_back: set[str] = set()  # lists of which the issuer published an older version last
 
     def fetch(self) -> StatusLists:
@@ -110,7 +121,22 @@ class StatusListsSource:
         uris = answer.get("status_lists") if isinstance(answer, dict) else None
         if not isinstance(uris, list) or len(uris) > MAXIMUM_LISTS:
             raise UnusableStatusList(f"{url} does not name the issuer's status lists")
-        return StatusLists({str(uri): self._fetch_list(url, str(uri)) for uri in uris})
+        return self._fetch_lists(url, [str(uri) for uri in uris])
+
+    def _fetch_lists(self, url: str, uris: list[str]) -> StatusLists:
+        """Return the lists that can be had: one that cannot must not keep the others from being renewed."""
+        lists, errors = {}, {}
+        for uri in uris:
+            try:
+                lists[uri] = self._fetch_list(url, uri)
+            except Exception as error:
+                errors[uri] = error
+        if errors and not lists:
+            raise next(iter(errors.values()))
+        for uri in sorted(errors.keys() - self._failing):
+            _logger.warning("cannot fetch %s: %s: %a", uri, type(errors[uri]).__name__, str(errors[uri]))
+        self._failing = set(errors)
+        return StatusLists(lists, failed=frozenset(errors))
 
     def parse(self, content: bytes) -> StatusLists:
         """Return those lists of a copy that can be verified now. Raises `ValueError`, `Undetermined`."""
@@ -133,23 +159,26 @@ class StatusListsSource:
         """
         merged = dict(new.lists)
         held_back = set()
+        room = MAXIMUM_LISTS  # for lists that are published no longer: an issuer could rename them for ever
         for uri, signed in (known.lists if known else {}).items():
             if uri not in merged:
-                if self._counts(signed.parsed) and not signed.parsed.is_stale:
-                    merged[uri] = signed
+                if room and self._counts(signed.parsed) and not signed.parsed.is_stale:
+                    merged[uri], room = signed, room - 1
             elif self._counts(signed.parsed) and not merged[uri].parsed.may_replace(signed.parsed):
                 merged[uri] = signed
                 held_back.add(uri)
         self._log(held_back)
-        return StatusLists(merged, new.left_out - merged.keys())
+        return StatusLists(merged, new.left_out - merged.keys(), new.failed)
 
     def refresh(self, document: StatusLists) -> float:
         """Return the shortest time for which a list need not be fetched again, in seconds."""
-        return min((signed.parsed.ttl for signed in document.lists.values()), default=DEFAULT_TTL)
+        return min(
+            (_seconds_until_due(signed.parsed) for signed in document.lists.values()), default=DEFAULT_TTL
+        )
 
     def _counts(self, known: StatusList) -> bool:
         """Tell whether the time of a list is to be believed: not with a revoked key, nor in the future."""
-        return self._public_keys.knows(known.kid) and known.issued_at <= time.time() + LEEWAY
+        return self._public_keys.verifies(known.kid, known.key) and known.issued_at <= time.time() + LEEWAY
 
     def _fetch_list(self, url: str, uri: str) -> SignedList:
         prefix = self._address.prefix() or ""

@@ -45,8 +45,8 @@ class Verifier:
         """Return the claims of a token that is accepted.
 
         A token is verified once and then remembered; its time, its key and its revocation are looked at
-        each time. Raises `RefusedToken`, and `Undetermined` while it cannot be known whether the token is
-        good.
+        each time. Raises `RefusedToken`, and while it cannot be known whether the token is good,
+        `Undetermined` or `ConfigurationError`, such as for a key file that is missing.
         """
         known = self._cache.get(text) or self._verify_anew(text)
         payload, issuer = known

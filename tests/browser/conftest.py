@@ -1,22 +1,36 @@
-"""A page in the Chromium of the system."""
+"""A page in the Chromium of the system, and the pages of auth_app that it may look at."""
 
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser.site import Site, serve_site
 from tests.conftest import find_browser
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=find_browser(),
             args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        # The certificate of a test's nginx is signed by itself.
-        page = browser.new_page(viewport={"width": 1000, "height": 1300}, ignore_https_errors=True)
-        page.set_default_timeout(20_000)
-        yield page
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Page:
+    # The certificate of a test's nginx is signed by itself.
+    context = browser.new_context(viewport={"width": 1000, "height": 1300}, ignore_https_errors=True)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    return page
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The pages where people sign in."""
+    with serve_site(tmp_path_factory.mktemp("site")) as site:
+        yield site

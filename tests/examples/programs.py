@@ -1,7 +1,6 @@
 """Start the programs in examples/ as processes of their own, beside a running pair of services."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.npm import install_packages
 from tests.secrets import find_secrets
 from tests.servers import (
     PATIENCE,
@@ -168,33 +168,13 @@ def serve_example(name: str, url: str, issuer: str, pair: Pair, folder: Path) ->
                 command = [sys.executable, "-m", "uvicorn", "--port", port, "app:app"]
                 settings = plain
             case "node":
-                folder = install_node(folder)
+                folder = install_packages(EXAMPLES / "node", folder)
                 command, settings = ["node", "server.js"], plain | {"PORT": port}
             case "nginx":
                 command, settings = stack.enter_context(serve_behind_nginx(port, flask, folder)), {}
         home = folder if name == "node" else EXAMPLES / name
         stack.enter_context(run_program(command, home, settings, url, log))
         yield
-
-
-def install_node(folder: Path) -> Path:
-    """Copy the Node example and install its packages."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("node or npm is not installed")
-    copy = folder / "node"
-    shutil.copytree(EXAMPLES / "node", copy, ignore=shutil.ignore_patterns("node_modules"))
-    done = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"],
-        cwd=copy,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=dict(os.environ),
-        text=True,
-        timeout=3 * PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return copy
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.applications import register_client
 from tests.examples.programs import EXAMPLES
-from tests.secrets import find_secrets, remember
-from tests.servers import PATIENCE, Pair, environment_for, run_flask, serve_pair, wait_for
+from tests.secrets import find_secrets
+from tests.servers import PATIENCE, Pair, environment_for, serve_pair, wait_for
 
 LEEWAY = 5  # seconds before its end at which the job renews its token
 LIFETIME = LEEWAY + 2
@@ -27,15 +28,13 @@ def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 def register(pair: Pair, client_id: str, *options: str) -> dict[str, str]:
     """Register a client and return the settings of its job."""
-    command = " ".join(["clients add", client_id, "--json", *options])
-    printed = run_flask("wsgi_auth", command, pair.auth.environment, pair.auth.log.parent)
-    (client,) = (json.loads(line) for line in printed.splitlines() if '"client_secret"' in line)
-    remember(client)
+    secret = register_client(pair, client_id, *options)
+    assert secret
     return {
         "OAUTH_ISSUER": pair.auth.url,
         "SERVICE_URL": pair.course.url,
-        "CLIENT_ID": client["client_id"],
-        "CLIENT_SECRET": client["client_secret"],
+        "CLIENT_ID": client_id,
+        "CLIENT_SECRET": secret,
     }
 
 

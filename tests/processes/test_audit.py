@@ -157,6 +157,29 @@ def test_changes_to_users_are_recorded_with_who_made_them(
     ]
 
 
+def test_changed_profile_is_recorded_without_what_it_says(
+    auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
+) -> None:
+    headers = bearer(get_token(auth, "admin1"))
+    student = str(find_user(auth, "student1").id)
+    events()
+    known = {"name": "Ann Smith", "email": "ann@example.com"}
+    change_user(auth, "student1", headers, **known, email_verified=True)
+    change_user(auth, "student1", headers, **known)
+    change_user(auth, "student1", headers, email="smith@example.com")
+    body = {"username": "ada", "password": GOOD_PASSWORD, **known}
+    auth.post("/users", json=body, headers=headers)
+
+    *changes, created = events()
+
+    assert [(event["event"], event["user"], event["members"]) for event in changes] == [
+        ("profile_changed", student, ["name", "email", "email_verified"]),
+        ("profile_changed", student, ["email", "email_verified"]),
+    ]
+    for value in ("Ann", "smith", "example"):
+        assert value not in json.dumps([*changes, created])
+
+
 def test_command_is_recorded_with_who_ran_it(
     auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
 ) -> None:

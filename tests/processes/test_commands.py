@@ -82,12 +82,16 @@ def test_users_are_listed_and_shown(auth: FlaskClient) -> None:
     assert table[0].split() == [
         "id",
         "username",
+        "name",
+        "email",
+        "email_verified",
         "roles",
         "is_disabled",
         "must_change_password",
         "last_login_at",
+        "updated_at",
     ]
-    assert table[1].split()[1:] == ["admin1", "admin", "no", "no", "-"]
+    assert table[1].split()[1:-1] == ["admin1", "-", "-", "no", "admin", "no", "no", "-"]
     assert shown == rows[1]
     assert shown["last_login_at"] == find_user(auth, "student1").last_login_at
     assert "argon2" not in json.dumps(rows)
@@ -101,6 +105,50 @@ def test_password_is_set_and_ends_all_sessions(auth: FlaskClient) -> None:
 
     assert auth.get("/users/me", headers=bearer(token)).status_code == 401
     assert log_in(auth, password=GOOD_PASSWORD)
+
+
+@both_databases
+def test_user_gets_a_name_and_an_address(auth: FlaskClient) -> None:
+    options = ["--name", "Ada Lovelace", "--email", "ada@example.com", "--email-verified"]
+    done(run_command(auth, "users", "add", "ada", *options, stdin=GOOD_PASSWORD))
+    password_hash = find_user(auth, "ada").password_hash
+    done(run_command(auth, "users", "add", "bob", "--hashed", "--name", "Bob", stdin=password_hash))
+
+    ada, bob = (as_json(auth, "users", "show", username)[0] for username in ("ada", "bob"))
+
+    assert (ada["name"], ada["email"], ada["email_verified"]) == ("Ada Lovelace", "ada@example.com", True)
+    assert (bob["name"], bob["email"], bob["email_verified"]) == ("Bob", None, False)
+    assert "Ada Lovelace  ada@example.com  yes " in done(run_command(auth, "users", "list"))
+
+
+# What `users set` is given, and what `ada` has afterwards: name, address, whether it is verified.
+SET: dict[str, tuple[list[str], tuple[str | None, str | None, bool]]] = {
+    "name": (["--name", "Ada"], ("Ada", "ada@example.com", True)),
+    "no name": (["--no-name"], (None, "ada@example.com", True)),
+    "address": (["--email", "ada@new.example"], ("Ada Lovelace", "ada@new.example", False)),
+    "verified address": (
+        ["--email", "ada@new.example", "--email-verified"],
+        ("Ada Lovelace", "ada@new.example", True),
+    ),
+    "the same address": (["--email", "ada@example.com"], ("Ada Lovelace", "ada@example.com", True)),
+    "unverified": (["--no-email-verified"], ("Ada Lovelace", "ada@example.com", False)),
+    "no address": (["--no-email"], ("Ada Lovelace", None, False)),
+    "nothing": (["--no-name", "--no-email"], (None, None, False)),
+}
+
+
+@both_databases
+@pytest.mark.parametrize(("options", "expected"), SET.values(), ids=SET)
+def test_name_and_address_are_set(
+    options: list[str], expected: tuple[str | None, str | None, bool], auth: FlaskClient
+) -> None:
+    known = ["--name", "Ada Lovelace", "--email", "ada@example.com", "--email-verified"]
+    done(run_command(auth, "users", "set", "student1", *known))
+
+    assert done(run_command(auth, "users", "set", "student1", *options)) == "changed student1\n"
+
+    user = find_user(auth, "student1")
+    assert (user.name, user.email, user.email_verified) == expected
 
 
 def test_roles_are_set(auth: FlaskClient) -> None:
@@ -130,12 +178,14 @@ def test_clients_are_added_listed_and_removed(auth: FlaskClient) -> None:
     said = done(run_command(auth, "clients", "add", "reader"))
 
     assert [line.split()[0] for line in said.splitlines()] == ["client_id", "client_secret"]
-    assert as_json(auth, "clients", "list") == [
-        {"id": "reader", "scopes": [], "resources": [ISSUER, COURSES]},
-        {"id": "writer", "scopes": ["courses:read", "courses:write"], "resources": [COURSES]},
-    ]
+    rows = {row["id"]: row for row in as_json(auth, "clients", "list")}
+    assert (rows["first-party"]["scopes"], rows["first-party"]["resources"]) == (None, None)
+    reader, writer = rows["reader"], rows["writer"]
+    assert (reader["scopes"], reader["resources"]) == ([], [ISSUER, COURSES])
+    assert (writer["scopes"], writer["resources"]) == (["courses:read", "courses:write"], [COURSES])
+    assert reader["grant_types"] == ["client_credentials"]
     assert done(run_command(auth, "clients", "remove", "writer")) == "removed writer\n"
-    assert [row["id"] for row in as_json(auth, "clients", "list")] == ["reader"]
+    assert {row["id"] for row in as_json(auth, "clients", "list")} == rows.keys() - {"writer"}
 
 
 @both_databases
@@ -174,9 +224,29 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         f"{command} of nobody": (["users", command, "nobody"], GOOD_PASSWORD, 1, "There is no user nobody")
         for command in ("show", "set-password", "set-roles", "disable", "enable", "delete")
     },
+    "profile of nobody": (["users", "set", "nobody", "--no-name"], "", 1, "nobody: `users list` shows"),
+    "no profile to set": (["users", "set", "student1"], "", 2, "Say what to change"),
+    "name and none": (
+        ["users", "set", "student1", "--name", "x", "--no-name"],
+        "",
+        2,
+        "either --name or --no-",
+    ),
+    "address and none": (["users", "set", "x", "--email", "a@b", "--no-email"], "", 2, "either --email or"),
+    "name that is empty": (["users", "set", "student1", "--name", ""], "", 1, "1 to 200 printable"),
+    "name with an escape": (["users", "set", "student1", "--name", "a\x1b[2J"], "", 1, "1 to 200 printable"),
+    "bad address": (["users", "set", "student1", "--email", "ada"], "", 1, "has one @"),
+    "verified, and no address": (["users", "set", "student1", "--email-verified"], "", 1, "no email address"),
+    "new user's bad address": (["users", "add", "ada", "--email", "a b@c"], GOOD_PASSWORD, 1, "has one @"),
+    "new user's missing address": (
+        ["users", "add", "ada", "--email-verified"],
+        GOOD_PASSWORD,
+        1,
+        "no email address",
+    ),
     "unknown role to set": (["users", "set-roles", "student1", "king"], "", 2, "'king' is not one of"),
     "bad client ID": (["clients", "add", "Reports"], "", 1, "A client ID is"),
-    "reserved client ID": (["clients", "add", "first-party"], "", 1, "reserved"),
+    "client ID that is taken": (["clients", "add", "first-party"], "", 1, "a client of this ID already"),
     "client ID like a user's": (["clients", "add", "a" + UUID[1:]], "", 1, "reserved"),
     "two scopes in one": (
         ["clients", "add", "reports", "--scope", "courses:read courses:write"],
@@ -196,13 +266,23 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         f"client to {command}": (["clients", command, "nobody", *options], "", 1, "There is no client nobody")
         for command, *options in (["remove"], ["show"], ["set", "--no-scope"], ["set-secret"])
     },
-    "nothing to set": (["clients", "set", "reports"], "", 2, "--scope or --no-scope, --resource, or both"),
-    "scope and none": (["clients", "set", "x", "--no-scope", "--scope", "courses:read"], "", 2, "or both"),
+    "nothing to set": (["clients", "set", "reports"], "", 2, "Say what to change"),
+    "scope and none": (
+        ["clients", "set", "x", "--no-scope", "--scope", "courses:read"],
+        "",
+        2,
+        "or the same with --no-.",
+    ),
     "unknown resource to set": (["clients", "set", "x", "--resource", "http://x"], "", 1, "add it to RES"),
     "negative overlap": (["clients", "set-secret", "x", "--overlap", "-1"], "", 2, "not in the range"),
-    "sessions of nobody": (["sessions", "list", "--user", "nobody"], "", 1, "There is no user nobody"),
+    "sessions of nobody": (
+        ["sessions", "list", "--user", "nobody"],
+        "",
+        1,
+        "nobody: `users list` shows which",
+    ),
     "sessions to revoke of nobody": (["sessions", "revoke", "--user", "nobody"], "", 1, "There is no user"),
-    "no session": (["sessions", "revoke", UUID], "", 1, f"There is no live session {UUID}"),
+    "no session": (["sessions", "revoke", UUID], "", 1, f"There is no session {UUID}: `sessions list`"),
     "bad session": (["sessions", "revoke", "x"], "", 2, "not a valid UUID"),
     "neither session nor user": (["sessions", "revoke"], "", 2, "either a session's ID, --user or --all"),
     "session and user": (

@@ -6,18 +6,23 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
+import threading
 import time
 import urllib.parse
+import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.drawing import draw_dashboard
-from tests.servers import ROOT, Pair, call, find_port, listen, serve_pair, wait_for
+from tests.servers import ROOT, Pair, call, find_port, listen, run_flask, serve_pair, wait_for
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
@@ -62,10 +67,58 @@ class Watched:
             for _ in range(int(1 + 10 * (1 + time.monotonic() // 20 % 3))):
                 call(f"{course}/courses", answer["access_token"])
             call(f"{course}/courses", "no.such.token")
+            self.sign_out()
             unknown = f"eyJhbGciOiJSUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6IngifQ.e30.{'A' * 342}"
             call(f"{course}/courses", unknown)
             if time.monotonic() >= until:
                 return
+
+    def sign_out(self) -> None:
+        """Show the sign-in page, and end logins of two applications that want to be told of it."""
+        auth = self.pair.auth.url
+        urllib.request.urlopen(f"{auth}/login").close()
+        for client in ("told", "unreachable"):
+            login = call(f"{auth}/token", form={**STUDENT, "client_id": client})[1]
+            form = urllib.parse.urlencode({"token": login["access_token"], "client_id": client})
+            urllib.request.urlopen(f"{auth}/revoke", form.encode()).close()
+
+
+class Application(BaseHTTPRequestHandler):
+    """Takes every notice of a logout."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serve_application() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Application) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def add_applications(pair: Pair, port: int) -> None:
+    """Register who is told of logouts, who is not, and who has not been told five times already."""
+    folder, environment = pair.auth.log.parent, pair.auth.environment
+    for name, host in (("told", "127.0.0.1"), ("unreachable", "127.0.0.2"), ("given-up", "127.0.0.2")):
+        options = f"--public --grant password --backchannel-logout-uri http://{host}:{port}/"
+        run_flask("wsgi_auth", f"clients add {name} {options}", environment, folder)
+    notice = (uuid.uuid4().hex, uuid.uuid4().hex, "given-up", 5, 0)
+    insert = (
+        "INSERT INTO logout_notices (session_id, user_id, client_id, attempts, due_at) VALUES (?, ?, ?, ?, ?)"
+    )
+    with contextlib.closing(sqlite3.connect(folder / "auth.db", timeout=60)) as database, database:
+        database.execute(insert, notice)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +126,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     assert PROMETHEUS
     folder = tmp_path_factory.mktemp("dashboard")
     address, port = f"127.0.0.1:{find_port()}", find_port()
-    settings = {
-        "JWKS_URL": f"http://127.0.0.1:{port}/.well-known/jwks.json",
-    }
+    networks = {"BACKCHANNEL_LOGOUT_NETWORKS": "127.0.0.1/32"}
+    settings = {"JWKS_URL": f"http://127.0.0.1:{port}/.well-known/jwks.json"}
     with contextlib.ExitStack() as stack:
-        pair = stack.enter_context(serve_pair(folder, (listen(port), listen()), course_settings=settings))
+        pair = stack.enter_context(serve_pair(folder, (listen(port), listen()), networks, settings))
+        add_applications(pair, stack.enter_context(serve_application()))
         targets = {name: getattr(pair, name).url.removeprefix("http://") for name in ("auth", "course")}
         (folder / "prometheus.yml").write_text(CONFIGURATION.format(**targets, rules=ALERTS))
         log = stack.enter_context((folder / "prometheus.log").open("wb"))
@@ -132,6 +185,10 @@ def test_every_alarm_can_be_raised_and_is_explained(watched: Watched) -> None:
         assert f"| {rule['name']}" in explained
         # Without its limit it finds something. (No answer is a 5xx here.)
         watched.wait_for_series(re.split(r" (?:>|==) ", rule["query"])[0].replace("5..", "2.."))
+
+
+def test_first_notice_that_is_given_up_raises_the_alarm(watched: Watched) -> None:
+    watched.wait_for_series('ALERTS{alertname="LogoutNoticesGivenUp", alertstate="firing"}')
 
 
 def history(watched: Watched, query: str) -> list[dict[str, Any]]:

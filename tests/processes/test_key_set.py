@@ -1,6 +1,7 @@
 """A resource server that takes its keys from JWKS_URL, and an issuer that answers with anything."""
 
 import json
+import logging
 import shutil
 import threading
 import time
@@ -85,7 +86,7 @@ def test_minimal_key_will_do(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) 
 
 def test_cold_start_with_the_issuer_down(key_pair: KeyPair, tmp_path: Path) -> None:
     down = Issuer(url=f"http://127.0.0.1:{reserve_port()}")
-    write_key_copy(tmp_path, key_pair.private_key.public_key())
+    write_key_copy(tmp_path, down.url, key_pair.private_key.public_key())
 
     with open_mirroring(down, tmp_path) as course:
         assert read(course, key_pair) == 200
@@ -113,14 +114,14 @@ def test_service_without_any_key_answers_503_until_the_issuer_is_up(
 
 
 def test_damaged_copy_is_made_anew(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
-    copy_path(tmp_path, "keys").write_text("half a k")
+    copy_path(tmp_path, "keys", setting=issuer.url).write_text("half a k")
     issuer.publish(jwk(key_pair))
 
     with open_mirroring(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
 
 
-# What an issuer must not answer, and what the log says of it; OTHER is a key that is not in force.
+# What an issuer must not answer, and what the log says of it.
 BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "500": ({"status": 500}, "FetchError: the status is 500"),
     "404": ({"status": 404}, "the status is 404"),
@@ -134,22 +135,6 @@ BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "list": ({"body": b"[]"}, "not a JWK Set"),
     "number": ({"body": b"1"}, "not a JWK Set"),
     "keys that are no list": ({"body": b'{"keys": {"a": 1}}'}, "not a JWK Set"),
-    "key that is no object": ({"body": b'{"keys": ["RSA"]}'}, "keys[0] is not an object"),
-    "elliptic curve": ({"jwks": [json.loads(ECAlgorithm.to_jwk(CURVE.public_key()))]}, "no RSA key"),
-    "symmetric key": ({"jwks": [{"kty": "oct", "k": "c2VjcmV0"}]}, "a private or a secret key"),
-    "private key": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT))]}, "a private or a secret key"),
-    "for encryption": ({"jwks": ["OTHER"], "changes": {"use": "enc"}}, "no RSA key"),
-    "for wrapping keys": (
-        {"jwks": ["OTHER"], "changes": {"key_ops": ["wrapKey"]}},
-        "no RSA key",
-    ),
-    "operations that are no list": ({"jwks": ["OTHER"], "changes": {"key_ops": 1}}, "no RSA key"),
-    "for another algorithm": ({"jwks": ["OTHER"], "changes": {"alg": "RS512"}}, "no RSA key"),
-    "of no kind": ({"jwks": ["OTHER"], "changes": {"kty": None}}, "no RSA key"),
-    "short": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT.public_key()))]}, "1024 bits"),
-    "no modulus": ({"jwks": ["OTHER"], "changes": {"n": None}}, "damaged"),
-    "modulus that is a number": ({"jwks": ["OTHER"], "changes": {"n": 5}}, "damaged"),
-    "even exponent": ({"jwks": ["OTHER"], "changes": {"e": "AQAA"}}, "damaged"),
     "too large": ({"body": b" " * (MAXIMUM_SIZE + 1)}, "more than"),
     "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "no complete answer within 3 seconds"),
     "never": ({"body": HTML, "pace": 60}, "no complete answer within 3 seconds"),
@@ -166,15 +151,11 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    write_key_copy(tmp_path, key_pair.private_key.public_key())
-    if "jwks" in answer:
-        other = jwk(other_key_pair, **answer.get("changes", {}))
-        issuer.publish(*(other if key == "OTHER" else key for key in answer["jwks"]))
-    else:
-        issuer.status = answer.get("status", 200)
-        issuer.body = answer.get("body", b"")
-        issuer.headers = answer.get("headers", {})
-        issuer.pace = answer.get("pace", 0)
+    write_key_copy(tmp_path, issuer.url, key_pair.private_key.public_key())
+    issuer.status = answer.get("status", 200)
+    issuer.body = answer.get("body", b"")
+    issuer.headers = answer.get("headers", {})
+    issuer.pace = answer.get("pace", 0)
 
     with open_mirroring(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
@@ -187,6 +168,62 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
     assert line.endswith("; continuing with the copy from an unknown time")
     assert any(part in line for part in said.split("|")), line
     assert issuer.requests == ["/jwks.json"], "once, and no redirect is followed"
+
+
+# Sets that have keys, but none that can be used, and what the log says of each; OTHER is a changed key.
+UNUSABLE_SETS: dict[str, tuple[dict[str, Any], str]] = {
+    "key that is no object": ({"jwks": ["RSA"]}, "keys[0] is not an object"),
+    "elliptic curve": ({"jwks": [json.loads(ECAlgorithm.to_jwk(CURVE.public_key()))]}, "no RSA key"),
+    "symmetric key": ({"jwks": [{"kty": "oct", "k": "c2VjcmV0"}]}, "a private or a secret key"),
+    "private key": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT))]}, "a private or a secret key"),
+    "for encryption": ({"jwks": ["OTHER"], "changes": {"use": "enc"}}, "no RSA key"),
+    "for wrapping keys": (
+        {"jwks": ["OTHER"], "changes": {"key_ops": ["wrapKey"]}},
+        "no RSA key",
+    ),
+    "operations that are no list": ({"jwks": ["OTHER"], "changes": {"key_ops": 1}}, "no RSA key"),
+    "for another algorithm": ({"jwks": ["OTHER"], "changes": {"alg": "RS512"}}, "no RSA key"),
+    "of no kind": ({"jwks": ["OTHER"], "changes": {"kty": None}}, "no RSA key"),
+    "short": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT.public_key()))]}, "1024 bits"),
+    "no modulus": ({"jwks": ["OTHER"], "changes": {"n": None}}, "damaged"),
+    "modulus that is a number": ({"jwks": ["OTHER"], "changes": {"n": 5}}, "damaged"),
+    "even exponent": ({"jwks": ["OTHER"], "changes": {"e": "AQAA"}}, "damaged"),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), UNUSABLE_SETS.values(), ids=UNUSABLE_SETS)
+def test_set_without_a_usable_key_removes_the_keys_of_before(
+    answer: dict[str, Any],
+    said: str,
+    issuer: Issuer,
+    key_pair: KeyPair,
+    other_key_pair: KeyPair,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An issuer that has replaced its RSA key, which leaked, by one of another kind has removed it."""
+    issuer.publish(jwk(key_pair))
+    settings = {"jwks_refresh": 1, "jwks_cooldown": 1}
+    with open_mirroring(issuer, tmp_path, **settings) as course:
+        assert read(course, key_pair) == 200
+        other = jwk(other_key_pair, **answer.get("changes", {}))
+        issuer.publish(*(other if key == "OTHER" else key for key in answer["jwks"]))
+
+        wait_for(lambda: read(course, key_pair) == 503)
+
+        assert course.get("/readyz").status_code == 503
+        lines = [
+            line
+            for _, level, line in caplog.record_tuples
+            if level == logging.ERROR and line.startswith(f"{issuer.url}: the set holds no RSA key")
+        ]
+        assert len(lines) == 1
+        assert said in lines[0]
+        issuer.body = HTML
+        with open_mirroring(issuer, tmp_path, **settings) as restarted:
+            assert read(restarted, key_pair) == 503, "the copy says so too"
+        issuer.publish(jwk(key_pair))
+        wait_for(lambda: read(course, key_pair) == 200)
 
 
 # Keys that cannot be used: each is skipped, and the set's other keys are used all the same.
@@ -272,11 +309,11 @@ def test_certificate(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write_key_copy(tmp_path, key_pair.private_key.public_key())
     make_certificate(tmp_path, name)
     if is_trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
     with serve_issuer(tmp_path) as issuer:
+        write_key_copy(tmp_path, issuer.url, key_pair.private_key.public_key())
         issuer.publish(jwk(key_pair), jwk(other_key_pair))
 
         with open_mirroring(issuer, tmp_path) as course:
@@ -287,9 +324,9 @@ def test_certificate(
 def test_unknown_kid_is_asked_for_at_once(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    write_key_copy(tmp_path, key_pair.private_key.public_key())
+    write_key_copy(tmp_path, issuer.url, key_pair.private_key.public_key())
     good = {"started_at": time.time() - 100, "is_good": True, "problem": None, "good_at": time.time() - 100}
-    copy_path(tmp_path, "keys").with_suffix(".json.attempt").write_text(json.dumps(good))
+    copy_path(tmp_path, "keys", setting=issuer.url).with_suffix(".json.attempt").write_text(json.dumps(good))
     issuer.publish(jwk(key_pair), jwk(other_key_pair))
 
     with open_mirroring(issuer, tmp_path, jwks_cooldown=100) as course:
@@ -354,7 +391,7 @@ def test_service_works_without_a_folder_for_copies(
 
 def test_copy_is_made_again_once_there_is_a_folder(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
     issuer.publish(jwk(key_pair))
-    copy = copy_path(tmp_path / "later" / "copies", "keys")
+    copy = copy_path(tmp_path / "later" / "copies", "keys", setting=issuer.url)
     with open_mirroring(issuer, tmp_path, copies=copy.parent, jwks_refresh=1, jwks_cooldown=1) as course:
         assert read(course, key_pair) == 200
         copy.parent.parent.mkdir()

@@ -203,7 +203,7 @@ def test_master_fetches_nothing_and_starts_while_the_issuer_is_down(
     issuer.status = 500
     environment = environment_of(issuer, tmp_path)
     run_flask("wsgi_course", "db upgrade", environment, tmp_path)
-    copy_path(tmp_path, "keys").write_text("half a k")
+    copy_path(tmp_path, "keys", setting=issuer.url).write_text("half a k")
     command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
     port = find_port()
     token = Forger(key_pair.private_key, key_pair.kid).sign()

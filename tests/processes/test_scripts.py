@@ -15,9 +15,11 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from flask_resource_server.tokens.checks import CHECKS
-from tests.servers import ROOT, STOP_LIMIT, Server, call, listen, url_of, wait_until_ready
+from tests.form_browser import FormBrowser
+from tests.servers import PATIENCE, ROOT, STOP_LIMIT, Server, call, listen, url_of, wait_until_ready
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -49,7 +51,7 @@ def installed_clone(clone: Path) -> Path:
     venv.mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):
         (venv / name).symlink_to(Path(sys.prefix) / name)
-    shutil.copy(clone / "requirements.txt", venv)
+    shutil.copy(clone / "requirements-demo.txt", venv)
     return clone
 
 
@@ -76,32 +78,33 @@ def run(command: str, folder: Path, **changes: str) -> subprocess.CompletedProce
     )
 
 
-def free_ports() -> tuple[str, str]:
-    with listen() as first, listen() as second:
-        return str(first.getsockname()[1]), str(second.getsockname()[1])
+def free_ports() -> dict[str, str]:
+    """Return the settings by which scripts/run serves on ports that are free."""
+    with listen() as auth, listen() as course, listen() as web:
+        listeners = {"AUTH_PORT": auth, "COURSE_PORT": course, "WEB_PORT": web}
+        return {name: str(listener.getsockname()[1]) for name, listener in listeners.items()}
 
 
 @contextmanager
-def running(
-    folder: Path, auth_port: str, course_port: str, **changes: str
-) -> Iterator[tuple[Server, Server]]:
-    """Run scripts/run until both services are ready, and end it as Ctrl-C does."""
+def running(folder: Path, ports: dict[str, str], **changes: str) -> Iterator[tuple[Server, Server]]:
+    """Run scripts/run until everything is ready, yield both services, and end it as Ctrl-C does."""
     log = folder.parent / "run.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["scripts/run"],
             cwd=folder,
-            env=environment(AUTH_PORT=auth_port, COURSE_PORT=course_port, **changes),
+            env=environment(**ports, **changes),
             stdout=output,
             stderr=output,
             start_new_session=True,
             preexec_fn=heed_signals,
         )
-    services = [Server(f"http://127.0.0.1:{port}", process, log) for port in (auth_port, course_port)]
+    urls = [f"http://127.0.0.1:{ports[name]}" for name in ("AUTH_PORT", "COURSE_PORT")]
+    services = [Server(url, process, log) for url in urls]
     try:
         for service in services:
             wait_until_ready(service, seconds=300)
-        while "Ctrl-C ends both services." not in log.read_text():
+        while "Ctrl-C ends everything." not in log.read_text():
             assert process.poll() is None, log.read_text()
             time.sleep(0.05)
         yield services[0], services[1]
@@ -130,19 +133,20 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
     """Run the commands of the README one after the other, on ports that are free."""
-    auth_port, course_port = free_ports()
+    ports = free_ports()
+    auth_port, course_port, web_port = ports.values()
     first, flow, refusal, refresh, revoke, client, generate, openssl, rotate, explain, tests = (
         text.replace("8081", auth_port).replace("8082", course_port) for text in COMMANDS
     )
     assert first == "scripts/run\n"
     assert tests == "scripts/test\n", "which is what runs here"
 
-    with running(clone, auth_port, course_port) as (_, course):
+    with running(clone, ports) as (_, course):
         greeting = course.log.read_text().partition("\n\n")[0]
         assert greeting.splitlines()[-3:] == [
             "Creating a signing key in keys/.",
             "Preparing the databases in instance/.",
-            "Starting auth_app and course_app.",
+            "Starting auth_app, course_app and a web application.",
         ]
         assert "{" not in greeting, "what is logged is not for newcomers"
         assert all(path.stat().st_mode & 0o077 == 0 for path in (clone / "instance").glob("*.db"))
@@ -152,12 +156,16 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
         assert run(f"{token}\n{explain}", clone, **urls).stdout.count("pass  ") == len(CHECKS) + 2
         assert answer.stdout.startswith('{"courses":[{"id":1,"title":"Public-key cryptography"'), answer
         assert run(printed_commands(course.log), clone).stdout == answer.stdout
-        demo = run("scripts/demo", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port)
+        demo = run("scripts/demo", clone, **ports)
         assert demo.returncode == 0, demo
         assert re.findall(r"^\d{3}(?=  )", demo.stdout, re.MULTILINE) == [
             *("200", "200", "401", "401"),
             *("200", "200", "200", "400", "400", "200", "200", "400", "200", "200"),
         ]
+        web = re.search(r"(\S+)    or sign in to a web application", course.log.read_text())
+        assert web
+        assert web[1] == f"http://127.0.0.1:{web_port}"
+        assert "Public-key cryptography" in FormBrowser().sign_in(f"{web[1]}/sign-in").text
         refreshed = run(refresh + revoke, clone).stdout
         assert re.fullmatch(r'\{"access_token":.*"refresh_token":"[^"]{86}"\}\n\{\}\n', refreshed), refreshed
         urls = {"ISSUER": f"http://127.0.0.1:{auth_port}", "RESOURCES": f"http://127.0.0.1:{course_port}"}
@@ -165,16 +173,16 @@ def test_readme_is_true_in_a_fresh_clone(clone: Path) -> None:
         refused = run(refusal, clone)
         assert refused.returncode == 3
         assert refused.stderr in README
-        busy = run("scripts/run", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port)
+        busy = run("scripts/run", clone, **ports)
         assert busy.returncode == 1
     before = snapshot(clone)
     assert set(before) == {"private_key.pem", "public_key.pem", "auth.db", "course.db"}
-    for port in (auth_port, course_port):
+    for port in ports.values():
         with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", int(port))) != 0, "Ctrl-C ended both services"
+            assert probe.connect_ex(("127.0.0.1", int(port))) != 0, "Ctrl-C ended everything"
 
     resources = f"http://127.0.0.1:{course_port},http://127.0.0.1:8083"
-    with running(clone, auth_port, course_port, RESOURCES=resources) as (auth, _):
+    with running(clone, ports, RESOURCES=resources) as (auth, _):
         assert "Installing" not in auth.log.read_text(), "a second start installs nothing"
         _, metadata = call(f"{auth.url}/.well-known/oauth-authorization-server")
         assert metadata["protected_resources"] == resources.split(","), "a third service can be added"
@@ -208,11 +216,7 @@ HALF_SENT = [b"", b"GET / HT", b"POST /token HTTP/1.1\r\nHost: localhost\r\nCont
 
 
 def test_step_of_the_preparation_that_fails_is_shown(clone: Path) -> None:
-    auth_port, course_port = free_ports()
-
-    failed = run(
-        "scripts/run", clone, AUTH_PORT=auth_port, COURSE_PORT=course_port, AUTH_DATABASE_URL="nonsense"
-    )
+    failed = run("scripts/run", clone, **free_ports(), AUTH_DATABASE_URL="nonsense")
 
     assert failed.returncode == 1
     assert "AUTH_DATABASE_URL is not a database URL" in failed.stderr
@@ -220,10 +224,7 @@ def test_step_of_the_preparation_that_fails_is_shown(clone: Path) -> None:
 
 
 def test_service_that_cannot_serve_is_named_and_no_other_is_started(clone: Path) -> None:
-    auth_port, course_port = free_ports()
-    settings = {"JWT_PRIVATE_KEY_FILE": "keys/absent.pem", "AUTH_PORT": auth_port, "COURSE_PORT": course_port}
-
-    failed = run("scripts/run", clone, **settings)
+    failed = run("scripts/run", clone, **free_ports(), JWT_PRIVATE_KEY_FILE="keys/absent.pem")
 
     assert failed.returncode == 1
     assert "auth_app cannot start: keys/public_key.pem cannot be read" in failed.stderr
@@ -231,9 +232,23 @@ def test_service_that_cannot_serve_is_named_and_no_other_is_started(clone: Path)
     assert "course_app" not in failed.stderr
 
 
-def test_ctrl_c_ends_both_services_soon_whatever_clients_have_open(installed_clone: Path) -> None:
+def test_people_can_sign_in_from_the_docs_page_that_is_served(installed_clone: Path) -> None:
+    """How that goes on in a browser: tests/browser/test_docs_sign_in.py."""
+    with running(installed_clone, free_ports()) as (auth, course):
+        page = requests.get(f"{course.url}/docs", timeout=PATIENCE)
+        token = requests.post(f"{auth.url}/token", headers={"Origin": course.url}, timeout=PATIENCE)
+        asked = {"client_id": "demo-docs", "redirect_uri": f"{course.url}/docs/oauth2-redirect"}
+        url = f"{auth.url}/authorize"
+        answer = requests.get(url, params=asked, allow_redirects=False, timeout=PATIENCE)
+
+    assert 'data-client-id="demo-docs"' in page.text
+    assert token.headers["Access-Control-Allow-Origin"] == course.url
+    assert answer.headers["Location"].startswith(asked["redirect_uri"])
+
+
+def test_ctrl_c_ends_everything_soon_whatever_clients_have_open(installed_clone: Path) -> None:
     with ExitStack() as stack:
-        with running(installed_clone, *free_ports()) as services:
+        with running(installed_clone, free_ports()) as services:
             for service in services:
                 address = ("127.0.0.1", int(service.url.rpartition(":")[2]))
                 for sent in HALF_SENT:
@@ -348,9 +363,9 @@ def test_unfit_python_is_refused_before_anything_is_made(
     assert nothing_was_made(clone)
 
 
-@pytest.mark.parametrize("name", ["AUTH_PORT", "COURSE_PORT"])
+@pytest.mark.parametrize("name", ["AUTH_PORT", "COURSE_PORT", "WEB_PORT"])
 def test_port_in_use_is_refused_before_anything_is_made(name: str, clone: Path) -> None:
-    free = dict(zip(("AUTH_PORT", "COURSE_PORT"), free_ports(), strict=True))
+    free = free_ports()
     with listen() as taken:
         port = url_of(taken).rpartition(":")[2]
 
@@ -358,8 +373,8 @@ def test_port_in_use_is_refused_before_anything_is_made(name: str, clone: Path) 
 
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"run: port {port} is in use: end what listens there, or choose others with AUTH_PORT and "
-        "COURSE_PORT.\n"
+        f"run: port {port} is in use: end what listens there, or choose others with AUTH_PORT, "
+        "COURSE_PORT and WEB_PORT.\n"
     )
     assert nothing_was_made(clone)
 

@@ -71,7 +71,7 @@ Changes = dict[str, Any]
 GOOD: dict[str, tuple[Changes, Changes]] = {
     "as it should be": ({}, {}),
     "for the token endpoint": ({}, {"aud": f"{ISSUER}/token"}),
-    "for a list with the issuer": ({}, {"aud": ["https://other.example.com", ISSUER]}),
+    "for a list with the issuer alone": ({}, {"aud": [ISSUER]}),
     "without iat": ({}, {"iat": None}),
     "with nbf": ({}, {"nbf": in_(0)}),
     "times that are no whole numbers": ({}, {"exp": in_(600.5), "iat": in_(-0.5)}),
@@ -93,6 +93,7 @@ BAD: dict[str, tuple[Changes, Changes]] = {
     "sub of a public client": ({}, {"iss": "first-party", "sub": "first-party"}),
     "no aud": ({}, {"aud": None}),
     "empty aud": ({}, {"aud": []}),
+    "aud of two servers": ({}, {"aud": [ISSUER, "https://other.example.com"]}),
     "other aud": ({}, {"aud": "https://other.example.com"}),
     "aud of a resource server": ({}, {"aud": COURSES}),
     "aud of another endpoint": ({}, {"aud": f"{ISSUER}/introspect"}),

@@ -180,6 +180,26 @@ def test_service_restarts_from_its_copies_while_the_issuer_is_down(
         assert get(client, forge(key_pair, url)) == 200
 
 
+def test_services_with_other_sources_of_keys_share_no_copy(
+    issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
+) -> None:
+    """As where a service is tried with keys of a mock, or was before JWKS_URL was removed."""
+    url = publish(issuer, key_pair)
+    with serve_issuer() as mock:
+        mock.publish(public_jwk(other_key_pair.private_key.public_key()))
+        with (
+            open_service(issuer=url, jwks_url=mock.url, copies=tmp_path) as tried,
+            open_service(issuer=url, copies=tmp_path) as real,
+        ):
+            assert get(tried, forge(other_key_pair, url)) == 200
+            wait_for(lambda: len(list(tmp_path.glob("*.keys.json"))) == 1)
+            assert get(real, forge(key_pair, url)) == 200
+            assert get(real, forge(other_key_pair, url)) == 401
+
+        with open_service(issuer=url, copies=tmp_path) as restarted:
+            assert get(restarted, forge(other_key_pair, url)) == 401
+
+
 def test_keys_that_have_moved_are_found_again(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair
 ) -> None:

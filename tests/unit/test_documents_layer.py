@@ -24,7 +24,7 @@ FILES = sorted((ROOT / "flask_resource_server" / "documents").glob("*.py"))
 SIMULATED_WINDOWS = """
 import os, sys
 sys.modules["fcntl"] = None
-for name in ("fchown", "fchmod", "fork", "O_DIRECTORY"):
+for name in ("fchown", "fchmod", "fork", "geteuid", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK"):
     delattr(os, name)
 really_open = os.open
 def open_file(path, flags, mode=0o777, **options):
@@ -37,13 +37,43 @@ os.open = open_file
 FETCH = """
 from pathlib import Path
 from flask_resource_server.documents.disk_copy import DiskCopy
+from tests.servers import wait_for
 from tests.unit.test_fetched_copy import Source, open_copy, text_of
 source = Source(lambda: b"new")
 copy = open_copy(source, Path(sys.argv[1]))
 assert copy.look_again()
 assert text_of(copy) == b"new"
+wait_for(Path(sys.argv[1]).exists)
 other = open_copy(Source(lambda: b"other"), Path(sys.argv[1]), cooldown=100)
 assert text_of(other) == b"new", "it was read from the disk"
+"""
+
+REUSE_NUMBER = """
+import os
+from flask_resource_server.documents.processes import PerProcess
+value = PerProcess(list)
+reading, writing = os.pipe()
+first = os.fork()
+if first == 0:
+    value.get().append("of another")
+    number = os.getpid()
+    if os.fork():
+        os._exit(0)
+    os.read(reading, 1)  # until the parent of this process is gone
+    for _ in range(1000):
+        with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+            file.write(str(number - 1))
+        child = os.fork()
+        if child == 0:
+            if os.getpid() == number:
+                print(value.get() or "own", flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        if child == number:
+            break
+    os._exit(0)
+os.waitpid(first, 0)
+os.write(writing, b"x")
 """
 
 WRITE_AT_ONCE = """
@@ -135,6 +165,24 @@ def test_child_gets_the_lock_once_the_parent_that_held_it_at_the_fork_releases_i
             lock.close()
             assert select.select([reading], [], [], 30)[0]
             assert os.read(reading, 100) == b"True"
+
+
+@pytest.mark.skipif(
+    not os.access("/proc/sys/kernel/ns_last_pid", os.W_OK), reason="only root chooses process IDs"
+)
+@pytest.mark.slow
+def test_value_of_a_process_is_not_taken_for_that_of_another_with_its_number() -> None:
+    """A server's process forks and ends; a child that never used the value forks the number's next owner."""
+    done = subprocess.run(
+        [sys.executable, "-c", REUSE_NUMBER],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("own\n", "")
 
 
 def test_lock_excludes_a_thread_that_names_the_file_by_another_path(tmp_path: Path) -> None:

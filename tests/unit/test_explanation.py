@@ -64,7 +64,7 @@ def test_unknown_key_is_named_beside_those_that_are_known(
 
     output = explain_here(course, stranger.sign()).output
 
-    assert f"it is '{other_key_pair.kid}', and the known keys are {key_pair.kid}: " in output
+    assert f"it is '{other_key_pair.kid}', and the known keys are '{key_pair.kid}': " in output
     assert "FAIL  the signature is that key's" in output
     assert "pass  it has not expired" in output, "the other checks are made all the same"
 

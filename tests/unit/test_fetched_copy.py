@@ -1,5 +1,6 @@
 """A document that is fetched in the background, whatever happens to fetches, threads and processes."""
 
+import json
 import os
 import select
 import socket
@@ -19,6 +20,7 @@ from flask_resource_server.documents import fetching, renewal
 from flask_resource_server.documents.disk_copy import DiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
 from flask_resource_server.documents.fetching import MAXIMUM_ABANDONED, Fetcher, FetchError
+from flask_resource_server.documents.locks import hold_lock
 from tests.issuers import serve_issuer
 from tests.servers import listen, wait_for
 
@@ -212,6 +214,63 @@ def test_copy_that_was_removed_is_fetched_again_at_once(tmp_path: Path) -> None:
     assert text_of(copy) == b"newer"
 
 
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["running", "restarted"])
+def test_copy_that_could_not_be_rewritten_does_not_come_back(is_restarted: bool, tmp_path: Path) -> None:
+    """Anybody can cause another look at the copy, by a token that names a key which nobody has."""
+    contents = [b"old"]
+
+    def make() -> bytes:
+        if not contents:
+            raise ValueError("the issuer is down")
+        return contents[0]
+
+    copy = open_copy(Source(make), tmp_path / "copy", cooldown=0.01)
+    assert copy.look_again()
+    wait_for((tmp_path / "copy").exists)
+    (tmp_path / ".copy.draft").mkdir()  # as with a full disk, for root may write to any file
+    if is_restarted:
+        copy = open_copy(Source(make), tmp_path / "copy", cooldown=0.01)
+        assert text_of(copy) == b"old"
+    contents[0] = b"new"
+    wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+    contents.clear()
+
+    wait_for(lambda: not copy.look_again())
+    time.sleep(1.1)  # for that long, a copy that was read is not read again
+    copy.look_again()
+
+    assert text_of(copy) == b"new"
+
+
+def test_unchanged_document_makes_the_copy_younger_without_another_write(tmp_path: Path) -> None:
+    copy = open_copy(Source(lambda: b"text"), tmp_path / "copy", cooldown=0.01)
+    assert copy.look_again()
+    wait_for((tmp_path / "copy").exists)
+    before = (tmp_path / "copy").stat()
+
+    wait_for(lambda: copy.look_again() and (tmp_path / "copy").stat().st_mtime > before.st_mtime)
+
+    assert (tmp_path / "copy").stat().st_ino == before.st_ino
+
+
+def test_copy_from_before_the_clock_was_set_back_is_used_until_there_is_a_newer_one(tmp_path: Path) -> None:
+    path = tmp_path / "copy"
+    path.write_bytes(b"old")
+    os.utime(path, (time.time() + 3600,) * 2)
+    contents = [b"new"]
+    copy = open_copy(Source(lambda: contents[0]), path, cooldown=0.01)
+    wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+    contents.clear()
+
+    path.write_bytes(b"newer")
+    wait_for(lambda: text_of(copy) == b"newer")
+    path.write_bytes(b"old")
+    os.utime(path, (time.time() + 3600,) * 2)
+
+    wait_for(lambda: copy.look_again() is False)
+    assert text_of(copy) == b"newer"
+
+
 def test_name_that_is_never_resolved_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT", 0.1)
     going_on = threading.Event()
@@ -265,6 +324,80 @@ def test_server_that_never_answers_is_given_up_and_its_thread_ends(
             Fetcher("text/plain", 100).fetch(url)
 
         wait_for(lambda: not [thread for thread in threads() if thread.name == f"GET {url}"], 5)
+
+
+def test_longest_pause_holds_whatever_an_issuer_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "_LONGEST_PAUSE", 1)
+    source = Source(lambda: b"text", interval=1000)
+    copy = open_copy(source, tmp_path / "copy", cooldown=1000)
+    assert copy.look_again()
+
+    wait_for(lambda: len(source.fetches) > 2, 10)
+
+
+def age(path: Path, seconds: float) -> None:
+    """Make a copy, and the record of the last good fetch, older."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+    times = {"started_at": then, "good_at": then}
+    path.with_name(f"{path.name}.attempt").write_text(json.dumps({"is_good": True, "problem": None, **times}))
+
+
+@pytest.mark.parametrize("seconds", [10, 2000], ids=["young", "old"])
+def test_old_copy_is_used_after_a_restart_only_if_the_first_fetch_fails(seconds: int, tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", seconds)
+
+    def make() -> bytes:
+        time.sleep(0.3)
+        return b"new"
+
+    copy = open_copy(Source(make), tmp_path / "copy")
+
+    assert text_of(copy) == (b"new" if seconds > 1000 else b"old")
+
+
+def test_round_under_way_that_does_not_fetch_settles_nothing(tmp_path: Path) -> None:
+    """The first one after a start used to count as a look at the issuer, and a good token got 401."""
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", 100)
+    source = Source(lambda: b"new")
+    copy = open_copy(source, tmp_path / "copy")
+    answers: list[bool] = []
+    asking = threading.Thread(target=lambda: answers.append(copy.look_again()))
+    with hold_lock(tmp_path / "copy.lock", 1):  # which the round waits for
+        assert text_of(copy) == b"old"
+        asking.start()
+        wait_for(copy._process.get()._waiting.locked)
+
+    asking.join()
+
+    assert (answers, text_of(copy)) == ([True], b"new")
+
+
+def test_old_copy_is_used_after_a_restart_while_the_issuer_is_down(tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", 2000)
+
+    def make() -> bytes:
+        raise ValueError("the issuer is down")
+
+    assert text_of(open_copy(Source(make), tmp_path / "copy")) == b"old"
+
+
+def test_first_fetch_that_hangs_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "TIMEOUT", 0.5)
+    (tmp_path / "copy").write_bytes(b"old")
+    age(tmp_path / "copy", 2000)
+    going_on = threading.Event()
+    copy = open_copy(Source(lambda: b"new" if going_on.wait(60) else b""), tmp_path / "copy")
+
+    assert text_of(copy) == b"old"
+    started = time.monotonic()
+    assert [text_of(copy) for _ in range(5)] == [b"old"] * 5
+    assert time.monotonic() - started < 0.4
+    going_on.set()
+    wait_for(lambda: text_of(copy) == b"new")
 
 
 @pytest.mark.parametrize("interval", [1e10, 1e300, float("inf")])

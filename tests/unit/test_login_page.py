@@ -312,7 +312,7 @@ PAGES: dict[str, tuple[int, bool, str, str, dict[str, Any]]] = {
     "unknown client": (400, False, "GET", "/authorize?client_id=nobody", {}),
     "repeated client": (400, False, "GET", "/authorize?client_id=a&client_id=b", {}),
     "not UTF-8": (400, False, "GET", "/authorize?client_id=%ff", {}),
-    "bad sign-out": (400, False, "GET", "/logout?id_token_hint=x", {}),
+    "bad sign-out": (400, False, "GET", "/logout?post_logout_redirect_uri=https://x.example.com", {}),
     "JSON": (415, False, "POST", "/login", {"json": {"username": "student1"}}),
     "file": (415, False, "POST", "/login", {"content_type": "multipart/form-data"}),
     "no media type": (415, False, "POST", "/login", {"data": b"username=x"}),
@@ -367,7 +367,7 @@ def check_headers(page: TestResponse, is_for_application: bool, scripts: str) ->
         "style-src": "'self'",
         "img-src": "'self'",
         "script-src": scripts,
-        "form-action": "'self' https://web.example.com" if is_for_application else "'self'",
+        "form-action": "'self' https:" if is_for_application else "'self'",
         "base-uri": "'none'",
         "frame-ancestors": "'none'",
     }

@@ -94,9 +94,9 @@ def test_lists_wait_for_no_keys_that_are_fetched_meanwhile(
     publish(issuer, forger)
     keys = {"keys": [public_jwk(key_pair.private_key.public_key())]}
     issuer.pages["/jwks.json"] = json.dumps(keys).encode()
-    write_key_copy(tmp_path, key_pair.private_key.public_key())
-
     url = issuer.url.replace("/lists", "/jwks.json")
+    write_key_copy(tmp_path, url, key_pair.private_key.public_key())
+
     with open_checking(issuer, None, tmp_path, jwks_url=url) as course:
         assert course.get("/readyz").json == {"status": "ok", "status_lists_age": 0}
         assert read(course, token_at(forger)) == 200
@@ -238,7 +238,7 @@ def test_cold_start_with_the_issuer_down(
     with open_checking(issuer, key_pair, tmp_path) as course:
         assert read(course, token_at(forger, 4)) == 200
     issuer.status, issuer.pages = 500, {}
-    copy_path(tmp_path, "status-lists").with_suffix(".json.attempt").unlink()
+    copy_path(tmp_path, "status-lists", setting=issuer.url).with_suffix(".json.attempt").unlink()
 
     with open_checking(issuer, key_pair, tmp_path) as course:
         assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
@@ -248,7 +248,7 @@ def test_cold_start_with_the_issuer_down(
 def test_damaged_copy_is_made_anew(
     content: bytes, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    copy_path(tmp_path, "status-lists").write_bytes(content)
+    copy_path(tmp_path, "status-lists", setting=issuer.url).write_bytes(content)
     publish(issuer, forger, 5)
 
     with open_checking(issuer, key_pair, tmp_path) as course:
@@ -259,7 +259,7 @@ def test_copy_that_somebody_changed_is_not_believed(
     issuer: Issuer, forger: Forger, attacker: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     empty = sign_list(attacker, sub=f"{LISTS}/1", status_list={"bits": 1, "lst": pack(bytes(8))})
-    copy_path(tmp_path, "status-lists").write_text(json.dumps({f"{LISTS}/1": empty}))
+    copy_path(tmp_path, "status-lists", setting=issuer.url).write_text(json.dumps({f"{LISTS}/1": empty}))
     issuer.status = 500
 
     with open_checking(issuer, key_pair, tmp_path) as course:

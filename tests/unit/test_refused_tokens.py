@@ -68,7 +68,8 @@ def test_good_token_is_accepted(
 def test_bad_token_is_refused(
     make: Make, services: tuple[FlaskClient, FlaskClient], genuine: Forger, attacker: Forger
 ) -> None:
-    for client, path in zip(services, ("/users/me", "/courses"), strict=True):
+    auth, course = services
+    for client, path in ((auth, "/users/me"), (auth, "/userinfo"), (course, "/courses")):
         response = client.get(path, headers=bearer(make(genuine, attacker)))
 
         assert response.status_code == 401

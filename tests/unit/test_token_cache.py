@@ -1,7 +1,9 @@
 """The cache of verified tokens is as strict as if there were none."""
 
 import json
+import select
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from tests.conftest import KeyPair, bearer, get_token, log_in, open_auth
 from tests.forger import COURSES, ISSUER, Forger
 from tests.servers import wait_for
 from tests.token_rows import REFUSED, now
+from tests.unit.test_fetched_copy import forked
 
 
 @pytest.fixture
@@ -148,6 +151,37 @@ def test_cache_is_safe_for_threads(public_file: Path, forger: Forger) -> None:
 
     assert sum(added) > MAXIMUM_TOKENS, "the cache was full"
     assert len(cache._tokens) <= MAXIMUM_TOKENS
+
+
+def test_cache_is_safe_for_forks(public_file: Path, forger: Forger) -> None:
+    """A thread of the parent may hold the lock at the fork, and no thread of the child ever releases it."""
+    keys = {kid: published.key for kid, published in read_key_file(public_file).items()}
+    issuer = TrustedIssuer(ISSUER, frozenset([COURSES]), keys, lambda _: False)
+    cache = TokenCache()
+    stopping = threading.Event()
+
+    def add() -> None:
+        while not stopping.is_set():
+            cache.add("a", "{}", issuer, forger.kid, 0, time.time() + 60)
+
+    def work() -> bytes:
+        cache.add("b", "{}", issuer, forger.kid, 0, time.time() + 60)
+        return b"added"
+
+    interval = sys.getswitchinterval()
+    threads = [threading.Thread(target=add) for _ in range(2)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(50):
+            with forked(work) as reading:
+                assert select.select([reading], [], [], 20)[0], "the child waits for ever"
+    finally:
+        stopping.set()
+        sys.setswitchinterval(interval)
+        for thread in threads:
+            thread.join()
 
 
 def test_oldest_token_goes_when_there_are_too_many(

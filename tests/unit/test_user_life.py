@@ -153,6 +153,8 @@ def test_deleted_user_is_found_nowhere(delete: Any, auth: FlaskClient, admin: di
 
 def test_nothing_personal_is_left_of_a_deleted_user(auth: FlaskClient) -> None:
     log_in(auth)
+    known = ("--name", "Ann", "--email", "ann@example.com", "--email-verified")
+    assert run_command(auth, "users", "set", "student1", *known).exit_code == 0
     user_id = find_user(auth, "student1").id
     with auth.application.app_context():
         db = auth.application.extensions["sqlalchemy"]
@@ -168,6 +170,7 @@ def test_nothing_personal_is_left_of_a_deleted_user(auth: FlaskClient) -> None:
     assert user.is_disabled
     assert (user.username, user.password_hash, user.password_parameters) == (f"deleted:{user_id}", "", "")
     assert (user.roles, user.last_login_at) == ([], None)
+    assert (user.name, user.email, user.email_verified, user.updated_at) == (None, None, False, None)
 
 
 def test_name_of_a_deleted_user_is_free_and_the_id_is_not(auth: FlaskClient, admin: dict[str, str]) -> None:

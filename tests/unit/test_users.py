@@ -210,6 +210,8 @@ BAD_USERS: dict[str, tuple[dict[str, Any], int, str]] = {
     "role twice": ({"roles": ["student", "student"]}, 400, "invalid_request"),
     "role is no list": ({"roles": "student"}, 400, "invalid_request"),
     "weak password": ({"password": "short"}, 400, "invalid_password"),
+    "address that is no address": ({"email": "ada"}, 400, "invalid_request"),
+    "verified address that is missing": ({"email_verified": True}, 400, "invalid_request"),
     "member that is unknown": ({"is_disabled": False}, 400, "invalid_request"),
     "id of one's own": ({"id": NOBODY}, 400, "invalid_request"),
 }

@@ -1,5 +1,8 @@
 """Sign in in the browser: redirect URIs, browser sessions, authorization codes, logout notices, profiles."""
 
+import time
+import uuid
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -51,6 +54,7 @@ def _change_clients() -> None:
         ):
             batch.alter_column(name, server_default=None)
     # Until now everybody could log in as `first-party`. Where there are users, they still can.
+    # `count(*) < 0` is false, spelled as both databases take it.
     op.execute(
         "INSERT INTO clients (id, auth_method, grant_types, redirect_uris, post_logout_redirect_uris, "
         "always_refresh) SELECT 'first-party', 'none', '[\"password\", \"refresh_token\"]', '[]', '[]', "
@@ -131,10 +135,57 @@ def _create_tables() -> None:
 def downgrade() -> None:
     for table in ("logout_notices", "client_assertions", "authorization_codes", "browser_sessions"):
         op.drop_table(table)
+    _forget_clients()
+    _end_unknown_sessions()
+    _restore_sessions()
+    _restore_clients()
+    with op.batch_alter_table("users") as batch:
+        for name in ("name", "email", "email_verified", "updated_at"):
+            batch.drop_column(name)
+
+
+def _forget_clients() -> None:
+    """Delete the clients that the older version cannot serve, or would let do more than they may.
+
+    It knows only clients with a secret, lets each have tokens of its own and log users in by password, and
+    needs no row for `first-party`. The IDs of removed clients stay taken.
+    """
+    op.execute(
+        "DELETE FROM clients WHERE id = 'first-party' OR removed_at IS NULL AND (secret_hash IS NULL OR "
+        "scopes IS NULL OR resources IS NULL OR (CAST(grant_types AS TEXT) NOT LIKE '%client_credentials%' "
+        "AND CAST(grant_types AS TEXT) NOT LIKE '%password%'))"
+    )
+    for column, nothing in (("secret_hash", ""), ("scopes", "[]"), ("resources", "[]")):
+        op.execute(f"UPDATE clients SET {column} = '{nothing}' WHERE {column} IS NULL")  # noqa: S608
+
+
+def _end_unknown_sessions() -> None:
+    """Revoke the sign-ins in the browser, and all sessions of the clients that are gone.
+
+    The rows stay: without them the next status lists would tell every verifier that nothing was revoked.
+    """
+    connection = op.get_bind()
+    connection.execute(
+        sa.text(
+            "UPDATE status_lists SET version = :version, "
+            "changed_at = CASE WHEN changed_at < :now THEN :now ELSE changed_at + 0.001 END"
+        ),
+        {"version": uuid.uuid4().hex, "now": time.time()},
+    )
+    connection.execute(
+        sa.text(
+            "UPDATE sessions SET revoked_at = :now, revocation_mark = "
+            "(SELECT changed_at FROM status_lists WHERE status_lists.id = sessions.status_list_id) "
+            "WHERE revoked_at IS NULL AND (browser_session_id IS NOT NULL OR "
+            "client_id != 'first-party' AND client_id NOT IN (SELECT id FROM clients))"
+        ),
+        {"now": int(time.time())},
+    )
+
+
+def _restore_sessions() -> None:
     for name in ("client", "browser"):
         op.drop_index(f"ix_sessions_{name}", "sessions")
-    # The older version knows neither logins in the browser nor public clients other than `first-party`.
-    op.execute("DELETE FROM sessions WHERE browser_session_id IS NOT NULL")
     with op.batch_alter_table("sessions") as batch:
         for name in ("browser_session_id", "auth_time", "address"):
             batch.drop_column(name)
@@ -146,7 +197,9 @@ def downgrade() -> None:
         sqlite_where=condition,
         postgresql_where=condition,
     )
-    op.execute("DELETE FROM clients WHERE secret_hash IS NULL OR scopes IS NULL OR resources IS NULL")
+
+
+def _restore_clients() -> None:
     with op.batch_alter_table("clients") as batch:
         for name in (
             "name",
@@ -163,6 +216,3 @@ def downgrade() -> None:
         batch.alter_column("secret_hash", existing_type=sa.String(64), nullable=False)
         batch.alter_column("scopes", existing_type=sa.JSON(), nullable=False)
         batch.alter_column("resources", existing_type=sa.JSON(), nullable=False)
-    with op.batch_alter_table("users") as batch:
-        for name in ("name", "email", "email_verified", "updated_at"):
-            batch.drop_column(name)

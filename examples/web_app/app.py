@@ -1,0 +1,76 @@
+"""A web application whose users sign in at `auth_app` and read their courses from `course_app`."""
+
+import os
+import secrets
+
+from authlib.integrations.flask_client import OAuth, OAuthError
+from flask import Flask, redirect, render_template, session, url_for
+from werkzeug import Response
+
+COURSES = os.environ["COURSES_URL"]
+
+app = Flask(__name__)
+app.config["SECRET_KEY"] = os.environ.get("SECRET_KEY") or secrets.token_hex()
+app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
+auth = OAuth(app).register(
+    "auth",
+    client_id=os.environ["CLIENT_ID"],
+    client_secret=os.environ.get("CLIENT_SECRET"),
+    server_metadata_url=f"{os.environ['OAUTH_ISSUER']}/.well-known/openid-configuration",
+    client_kwargs={
+        "scope": "openid profile courses:read",
+        "code_challenge_method": "S256",
+        "default_timeout": 10,
+    },
+)
+# Tokens stay in this process; the browser gets a cookie that only names a login.
+logins: dict[str, dict[str, object]] = {}
+
+
+@app.get("/")
+def show_courses() -> str:
+    """Show the courses of whoever has signed in."""
+    login = logins.get(session.get("login", ""))
+    if login is None:
+        return render_template("courses.html")
+    answer = auth.get(f"{COURSES}/courses", token=login)
+    if answer.status_code == 401:  # the token has expired, or its user has signed out elsewhere
+        logins.pop(session.pop("login"), None)
+        return render_template("courses.html", problem="Your sign-in has ended.")
+    answer.raise_for_status()
+    return render_template("courses.html", user=login["userinfo"], courses=answer.json()["courses"])
+
+
+@app.get("/sign-in")
+def sign_in() -> Response:
+    """Send the browser to `auth_app`, which asks for a password only if nobody has signed in there yet."""
+    answer: Response = auth.authorize_redirect(url_for("finish_sign_in", _external=True))
+    return answer
+
+
+@app.get("/callback")
+def finish_sign_in() -> Response:
+    """Exchange the code for tokens; Authlib has verified `state`, the ID token and its `nonce` then."""
+    token = auth.authorize_access_token()
+    token["userinfo"] = auth.userinfo(token=token)
+    session.clear()
+    session["login"] = secrets.token_urlsafe()
+    logins[session["login"]] = token
+    return redirect(url_for("show_courses"))
+
+
+@app.post("/sign-out")
+def sign_out() -> Response:
+    """Sign out here and, through `auth_app`, of every other application."""
+    login = logins.pop(session.get("login", ""), {})
+    session.clear()
+    home = url_for("show_courses", _external=True)
+    # The client's ID leads back here even if this process has forgotten the login.
+    answer: Response = auth.logout_redirect(home, login.get("id_token"), client_id=auth.client_id)
+    return answer
+
+
+@app.errorhandler(OAuthError)
+def show_refusal(error: OAuthError) -> tuple[str, int]:
+    """Let a sign-in that was refused, or was begun in another browser, be tried again."""
+    return render_template("courses.html", problem=f"You could not be signed in: {error.description}"), 400

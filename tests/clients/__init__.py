@@ -1,0 +1,1 @@
+"""Clients of other people, unchanged, sign people in at a running auth_app."""
