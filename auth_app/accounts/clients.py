@@ -187,9 +187,11 @@ def _check_jwks(client: Client) -> None:
         if any(isinstance(key, dict) and PRIVATE_MEMBERS & key.keys() for key in members):
             raise InvalidRequest("The key set holds a private key: give the public keys alone.")
         try:
-            parse_key_set(json.dumps(client.jwks).encode())
+            keys = parse_key_set(json.dumps(client.jwks).encode()).keys
         except UnusableKey as error:
             raise InvalidRequest(f"The key set cannot be used: {error}.") from None
+        if not keys:
+            raise InvalidRequest("The key set has no keys.")
 
 
 def _permissions(client: Client) -> frozenset[str]:

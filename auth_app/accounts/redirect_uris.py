@@ -11,7 +11,9 @@ MAXIMUM_LENGTH = 2048
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?@!$&'()*+,;=%\[\]-]+")
 # The port of an application on its user's machine is whichever was free (RFC 8252 section 7.3).
 _LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::[0-9]{1,5})?([/?].*)?")
-_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")  # a name or an address: no pattern, and nothing for a policy
+# A name, or an address of IPv6: what else Python takes for a host could end a word of a policy.
+_LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*")
 _LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -23,10 +25,12 @@ def check_redirect_uri(uri: str) -> None:
     """
     if not _CHARACTERS.fullmatch(uri) or len(uri) > MAXIMUM_LENGTH:
         raise InvalidRequest(f"{uri!a} has a fragment, or characters that no URI has.")
+    if "*" in uri:
+        raise InvalidRequest(f"{uri!a} has a wildcard: register each URI, for they are compared exactly.")
     parts = _split(uri)
-    if parts is None or "@" in parts.netloc or (parts.hostname and not _HOST.fullmatch(parts.hostname)):
+    if parts is None or "@" in parts.netloc or (parts.hostname and not _has_host(parts)):
         raise InvalidRequest(f"{uri!a} is not an absolute URI: give one such as https://app.example.com/cb.")
-    if parts.scheme == "https" and parts.hostname:
+    if parts.scheme == "https" and _has_host(parts):
         return
     if parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS:
         return
@@ -45,9 +49,8 @@ def check_redirect_uri(uri: str) -> None:
 def check_web_uri(uri: str) -> None:
     """Refuse a URI that this server could not send a request to. Raises `InvalidRequest`."""
     parts = _split(uri)
-    is_web = parts and parts.scheme in {"http", "https"} and "@" not in parts.netloc
-    is_sound = _CHARACTERS.fullmatch(uri) and len(uri) <= 512
-    if not (is_web and is_sound and parts and _has_address(parts.hostname)):
+    is_web = parts and parts.scheme in {"http", "https"} and _has_host(parts) and "@" not in parts.netloc
+    if not is_web or not _CHARACTERS.fullmatch(uri) or len(uri) > 512:
         raise InvalidRequest(
             f"{uri!a} is not an absolute URL: give one such as https://app.example.com/path."
         )
@@ -84,11 +87,8 @@ def targets_after(uri: str) -> list[str]:
     return ["https:", f"{parts.scheme}:"]
 
 
-def _has_address(host: str | None) -> bool:
-    try:
-        return bool(host) and bool((host or "").encode("idna"))
-    except UnicodeError:
-        return False
+def _has_host(parts: SplitResult) -> bool:
+    return bool(_HOST.fullmatch(parts.hostname or ""))
 
 
 def _is_same(given: re.Match[str], registered: str) -> bool:

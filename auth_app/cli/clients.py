@@ -205,6 +205,8 @@ def _read_metadata(options: dict[str, Any]) -> dict[str, Any]:
     metadata: dict[str, Any] = {name: list(options[name]) for name in lists if options[name]}
     for name in ("name", "backchannel_logout_uri", "jwks_uri"):
         metadata |= {name: options[name]} if options[name] else {}
+    if options["jwks"] and options["jwks_uri"]:
+        raise click.UsageError("Give --jwks or --jwks-uri, not both.")
     if options["jwks"]:
         metadata |= {"jwks": _read_jwks(options["jwks"]), "jwks_uri": None}
     elif options["jwks_uri"]:

@@ -1,281 +1,486 @@
-"""Clients prove who they are by JWTs that they sign (`private_key_jwt`, RFC 7523 section 3)."""
+"""Clients that sign assertions are known by their keys: every check is a row (RFC 7523 section 3)."""
 
 import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
-from auth_app.oauth import client_assertions
+from auth_app.models import ClientAssertion
+from auth_app.oauth.client_assertions import ASSERTION_TYPE, MAXIMUM_LIFETIME
+from flask_resource_server.tokens.checks import LEEWAY
 from tests.assertions import add_signing_client, assertion_form, jwks_of, sign_assertion
-from tests.conftest import add_client, both_databases, run_command
-from tests.forger import ABSENT, ISSUER, Forger, hs256, ps256
+from tests.conftest import KeyPair, add_client, both_databases, run_command
+from tests.forger import ABSENT, COURSES, ISSUER, Forger, Signer, hs256, ps256, rs
+from tests.forger import SHA512_DIGEST as SHA512
 from tests.issuers import Issuer, serve_issuer
-from tests.secrets import remember
 
-FORM = {"grant_type": "client_credentials"}
-Rows = dict[str, dict[str, Any]]
+GRANT = {"grant_type": "client_credentials"}
+OPTIONS = ("--grant", "client_credentials", "--scope", "courses:read")
+KID = "2026-11"
 
 
 @pytest.fixture
-def signer(auth: FlaskClient, attacker: Forger, tmp_path: Path) -> Forger:
-    """The key of the client `signer`, which is registered."""
-    add_signing_client(auth, attacker, tmp_path, "--grant", "client_credentials")
-    return attacker
+def signer(other_key_pair: KeyPair) -> Forger:
+    """Signs with the key of a client, which is none of the issuer's."""
+    return Forger(other_key_pair.private_key, KID)
 
 
-def ask(auth: FlaskClient, form: dict[str, str]) -> int:
-    remember({"token": form.get("client_assertion")})
-    return auth.post("/token", data=FORM | form).status_code
+@pytest.fixture
+def client(auth: FlaskClient, signer: Forger, tmp_path: Path) -> FlaskClient:
+    """The authorization server, at which the client `signer` is registered."""
+    add_signing_client(auth, signer, tmp_path, *OPTIONS)
+    return auth
 
 
-GOOD: Rows = {
-    "as it should be": {},
-    "audience in a list": {"aud": [ISSUER]},
-    "audience is the token endpoint": {"aud": f"{ISSUER}/token"},
-    "no iat": {"iat": None},
-    "nbf": {"nbf": int(time.time())},
-    "another claim": {"colour": "blue"},
-}
+def ask(client: FlaskClient, form: dict[str, str], path: str = "/token", **changes: Any) -> TestResponse:
+    given = {name: value for name, value in {**GRANT, **form, **changes}.items() if value is not None}
+    return client.post(path, data=given)
 
 
-@both_databases
-@pytest.mark.parametrize("changes", GOOD.values(), ids=GOOD)
-def test_good_assertion_is_accepted_once(changes: dict[str, Any], auth: FlaskClient, signer: Forger) -> None:
-    form = assertion_form(signer, **changes)
-
-    assert [ask(auth, form) for _ in range(2)] == [200, 401]
+def check_refused(response: TestResponse) -> None:
+    assert (response.status_code, response.json and response.json["error"]) == (401, "invalid_client")
 
 
-def test_assertion_without_a_kid_is_accepted_if_there_is_one_key(auth: FlaskClient, signer: Forger) -> None:
-    assert ask(auth, assertion_form(signer, {"kid": ABSENT})) == 200
+def form_of(assertion: str) -> dict[str, str]:
+    return {"client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
 
 
-BAD: Rows = {
-    "iss missing": {"iss": None},
-    "iss of another": {"iss": "other"},
-    "sub missing": {"sub": None},
-    "sub of another": {"sub": "reports"},
-    "sub of nobody": {"sub": "nobody"},
-    "sub a list": {"sub": ["signer"]},
-    "aud missing": {"aud": None},
-    "aud of another server": {"aud": "https://other.example.com"},
-    "aud of a resource server": {"aud": "http://127.0.0.1:8082"},
-    "aud with a slash": {"aud": f"{ISSUER}/"},
-    "aud of another endpoint": {"aud": f"{ISSUER}/revoke"},
-    "aud of two servers": {"aud": [ISSUER, "https://other.example.com"]},
-    "exp missing": {"exp": None},
-    "exp past": {"exp": int(time.time()) - 11},
-    "exp too far": {"exp": int(time.time()) + 3700},
-    "exp a text": {"exp": "9999999999"},
-    "exp true": {"exp": True},
-    "iat in the future": {"iat": int(time.time()) + 100},
-    "iat a text": {"iat": "0"},
-    "nbf in the future": {"nbf": int(time.time()) + 100},
-    "jti missing": {"jti": None},
-    "jti empty": {"jti": ""},
-    "jti a number": {"jti": 1},
-    "jti too long": {"jti": "x" * 1025},
-}
+def in_(seconds: float) -> timedelta:
+    """Stand for a time, which counts from when the test runs."""
+    return timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("changes", BAD.values(), ids=BAD)
-def test_assertion_that_says_something_wrong_is_refused(
-    changes: dict[str, Any], auth: FlaskClient, signer: Forger
-) -> None:
-    add_client(auth)
-
-    assert ask(auth, assertion_form(signer, **changes)) == 401
-
-
-HEADERS: Rows = {
-    "alg none": {"alg": "none"},
-    "alg RS512": {"alg": "RS512"},
-    "alg missing": {"alg": ABSENT},
-    "crit": {"crit": ["exp"]},
-    "kid unknown": {"kid": "other"},
-    "kid empty": {"kid": ""},
-}
-
-
-@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
-def test_assertion_with_a_wrong_header_is_refused(
-    header: dict[str, Any], auth: FlaskClient, signer: Forger
-) -> None:
-    assert ask(auth, assertion_form(signer, header)) == 401
-
-
-def test_assertion_that_another_key_has_signed_is_refused(
-    auth: FlaskClient, signer: Forger, forger: Forger
-) -> None:
-    claims = {"iss": "signer", "sub": "signer", "aud": ISSUER, "exp": int(time.time()) + 60, "jti": "x"}
-    payload, header = json.dumps(claims).encode(), {"typ": "JWT", "kid": signer.kid}
-    public = json.dumps(jwks_of(signer)).encode()
-    bad = {
-        "the issuer's": forger.sign_payload(payload, header),
-        "HS256 by the public key": signer.sign_payload(payload, header | {"alg": "HS256"}, hs256(public)),
-        "PS256": signer.sign_payload(payload, header | {"alg": "PS256"}, ps256(signer.key)),
-        "none": signer.sign_payload(payload, header | {"alg": "none"}, lambda _: b""),
+def resolve(changes: dict[str, Any]) -> dict[str, Any]:
+    now = int(time.time())
+    return {
+        name: now + value.total_seconds() if isinstance(value, timedelta) else value
+        for name, value in changes.items()
     }
 
-    for name, assertion in bad.items():
-        form = {"client_assertion_type": client_assertions.ASSERTION_TYPE, "client_assertion": assertion}
-        assert ask(auth, form) == 401, name
+
+Changes = dict[str, Any]
+GOOD: dict[str, tuple[Changes, Changes]] = {
+    "as it should be": ({}, {}),
+    "for the token endpoint": ({}, {"aud": f"{ISSUER}/token"}),
+    "for a list with the issuer alone": ({}, {"aud": [ISSUER]}),
+    "without iat": ({}, {"iat": None}),
+    "with nbf": ({}, {"nbf": in_(0)}),
+    "times that are no whole numbers": ({}, {"exp": in_(600.5), "iat": in_(-0.5)}),
+    "a clock that is a little ahead": ({}, {"iat": in_(LEEWAY - 2), "nbf": in_(LEEWAY - 2)}),
+    "without typ": ({"typ": ABSENT}, {}),
+    "without kid, of the only key": ({"kid": ABSENT}, {}),
+    "other claims": ({}, {"extra": [{}]}),
+}
+# By name: what is changed in the header and in the claims of a good one.
+BAD: dict[str, tuple[Changes, Changes]] = {
+    "no iss": ({}, {"iss": None}),
+    "other iss": ({}, {"iss": "other"}),
+    "iss that is a list": ({}, {"iss": ["signer"]}),
+    "no sub": ({}, {"sub": None}),
+    "unknown sub": ({}, {"iss": "nobody", "sub": "nobody"}),
+    "sub that is a list": ({}, {"sub": ["signer"]}),
+    "sub with a NUL": ({}, {"iss": "signer\0", "sub": "signer\0"}),
+    "sub of a client with a secret": ({}, {"iss": "reports", "sub": "reports"}),
+    "sub of a public client": ({}, {"iss": "first-party", "sub": "first-party"}),
+    "no aud": ({}, {"aud": None}),
+    "empty aud": ({}, {"aud": []}),
+    "aud of two servers": ({}, {"aud": [ISSUER, "https://other.example.com"]}),
+    "other aud": ({}, {"aud": "https://other.example.com"}),
+    "aud of a resource server": ({}, {"aud": COURSES}),
+    "aud of another endpoint": ({}, {"aud": f"{ISSUER}/introspect"}),
+    "aud with a slash": ({}, {"aud": f"{ISSUER}/"}),
+    "aud that is an object": ({}, {"aud": {ISSUER: ISSUER}}),
+    "aud that is a list of lists": ({}, {"aud": [[ISSUER]]}),
+    "aud that is a number": ({}, {"aud": 1}),
+    "no exp": ({}, {"exp": None}),
+    "exp in the past": ({}, {"exp": in_(-(LEEWAY + 1))}),
+    "exp too far": ({}, {"exp": in_(MAXIMUM_LIFETIME + 600)}),
+    "exp that is a text": ({}, {"exp": "1"}),
+    "exp that is true": ({}, {"exp": True}),
+    "exp without end": ({}, {"exp": 10**400}),
+    "iat in the future": ({}, {"iat": in_(600)}),
+    "iat that is a text": ({}, {"iat": "now"}),
+    "nbf in the future": ({}, {"nbf": in_(600)}),
+    "no jti": ({}, {"jti": None}),
+    "empty jti": ({}, {"jti": ""}),
+    "jti that is a number": ({}, {"jti": 1}),
+    "long jti": ({}, {"jti": "x" * 1025}),
+    "none": ({"alg": "none"}, {}),
+    "no alg": ({"alg": ABSENT}, {}),
+    "RS512 by name": ({"alg": "RS512"}, {}),
+    "crit": ({"crit": ["exp"]}, {}),
+    "unknown kid": ({"kid": "other"}, {}),
+    "kid that is a list": ({"kid": [KID]}, {}),
+    "kid that is a number": ({"kid": 1}, {}),
+    "kid that is null": ({"kid": None}, {}),
+    "empty kid": ({"kid": ""}, {}),
+}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"client_assertion_type": None},
-        {"client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"},
-        {"client_assertion": None},
-        {"client_assertion": "x"},
-        {"client_assertion": "a.b.c"},
-        {"client_id": "reports"},
-        {"client_id": "first-party"},
-    ],
-    ids=str,
-)
-def test_request_that_does_not_fit_the_assertion_is_refused(
-    changes: dict[str, Any], auth: FlaskClient, signer: Forger
+@pytest.mark.parametrize(("header", "changes"), GOOD.values(), ids=GOOD)
+@both_databases
+def test_good_assertion_is_accepted_once(
+    header: Changes, changes: Changes, client: FlaskClient, signer: Forger
 ) -> None:
-    add_client(auth)
-    form = assertion_form(signer) | changes
+    form = assertion_form(signer, header, **resolve(changes))
 
-    assert ask(auth, {name: value for name, value in form.items() if value is not None}) == 401
+    response = ask(client, form)
 
-
-def test_client_with_a_secret_cannot_sign_instead(auth: FlaskClient, attacker: Forger) -> None:
-    add_client(auth, "signer")
-
-    assert ask(auth, assertion_form(attacker)) == 401
+    assert response.status_code == 200, response.text
+    check_refused(ask(client, form))
 
 
-def test_client_that_signs_has_no_secret(auth: FlaskClient, signer: Forger) -> None:
-    for secret in ("", "x"):
-        assert auth.post("/token", data=FORM, auth=("signer", secret)).status_code == 401
-    assert "has no secret" in run_command(auth, "clients", "set-secret", "signer").stderr
+@pytest.mark.parametrize(("header", "changes"), BAD.values(), ids=BAD)
+@both_databases
+def test_bad_assertion_is_refused_and_not_remembered(
+    header: Changes, changes: Changes, client: FlaskClient, signer: Forger
+) -> None:
+    add_client(client)
+
+    check_refused(ask(client, assertion_form(signer, header, **resolve(changes))))
+
+    with client.application.app_context():
+        session = client.application.extensions["sqlalchemy"].session
+        assert session.scalars(sa.select(ClientAssertion)).all() == []
+
+
+def test_signature_of_another_key_or_algorithm_is_refused(
+    client: FlaskClient, signer: Forger, forger: Forger
+) -> None:
+    public = json.dumps(jwks_of(signer)).encode()
+    payload = json.dumps(
+        {"iss": "signer", "sub": "signer", "aud": ISSUER, "exp": time.time() + 600, "jti": "x"}
+    )
+    signatures: list[tuple[str, Signer]] = [
+        ("RS256", rs(forger.key)),  # the issuer's own
+        ("RS256", ps256(signer.key)),
+        ("RS256", rs(signer.key, SHA512)),
+        ("RS256", lambda _: b"x" * 256),
+        ("PS256", ps256(signer.key)),
+        ("RS512", rs(signer.key, SHA512)),
+        ("HS256", hs256(public)),
+        ("none", lambda _: b""),
+        ("none", rs(signer.key)),
+    ]
+    for algorithm, signature in signatures:
+        assertion = signer.sign_payload(payload.encode(), {"alg": algorithm}, signature)
+        check_refused(ask(client, form_of(assertion)))
+    assert ask(client, form_of(signer.sign_payload(payload.encode()))).status_code == 200, "a control"
+
+
+TEXTS = ["x", "a.b.c", "..", "e30.e30.e30", "e30.W10.e30", "a.b.c.d", "a.b.c="]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_is_no_assertion_is_refused(text: str, client: FlaskClient) -> None:
+    check_refused(ask(client, form_of(text)))
 
 
 @both_databases
-def test_of_two_requests_at_once_one_uses_an_assertion(auth: FlaskClient, signer: Forger) -> None:
-    form, barrier = assertion_form(signer), Barrier(4)
+def test_assertion_that_repeats_a_claim_is_refused(client: FlaskClient, signer: Forger) -> None:
+    claims = {"iss": "signer", "sub": "signer", "aud": ISSUER, "exp": time.time() + 600, "jti": "x"}
+    payload = json.dumps(claims)[:-1] + ', "jti": "y"}'
 
-    def use(_: int) -> int:
-        client = auth.application.test_client()
-        barrier.wait(10)
-        return client.post("/token", data=FORM | form).status_code
-
-    with ThreadPoolExecutor() as pool:
-        statuses = list(pool.map(use, range(4)))
-
-    assert sorted(statuses) == [200, 401, 401, 401]
+    check_refused(ask(client, form_of(signer.sign_payload(payload.encode()))))
 
 
-def test_assertion_is_used_up_whatever_comes_of_the_request(auth: FlaskClient, signer: Forger) -> None:
+def test_access_token_of_the_client_is_no_assertion(client: FlaskClient, signer: Forger) -> None:
+    token = ask(client, assertion_form(signer)).get_json()["access_token"]
+
+    check_refused(ask(client, form_of(token)))
+
+
+# What stands beside it
+
+
+BESIDE: dict[str, dict[str, Any]] = {
+    "no type": {"client_assertion_type": None},
+    "other type": {"client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"},
+    "type alone": {"client_assertion": None},
+    "client_id of another": {"client_id": "first-party"},
+    "client_id of nobody": {"client_id": "nobody"},
+}
+
+
+@pytest.mark.parametrize("changes", BESIDE.values(), ids=BESIDE)
+@pytest.mark.parametrize("path", ["/token", "/revoke", "/introspect"])
+def test_what_stands_beside_must_fit(
+    path: str, changes: dict[str, Any], client: FlaskClient, signer: Forger
+) -> None:
+    check_refused(ask(client, assertion_form(signer), path, token="x", **changes))
+
+
+def test_own_client_id_may_stand_beside(client: FlaskClient, signer: Forger) -> None:
+    assert ask(client, assertion_form(signer), client_id="signer").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/token", "/revoke", "/introspect"])
+def test_each_endpoint_takes_assertions_for_itself(path: str, client: FlaskClient, signer: Forger) -> None:
+    for audience in (ISSUER, f"{ISSUER}/token", f"{ISSUER}{path}"):
+        response = ask(client, assertion_form(signer, aud=audience), path, token="x")
+
+        assert response.status_code == 200
+
+
+def test_client_with_keys_has_no_other_way_in(client: FlaskClient) -> None:
+    for secret in ("", "x"):
+        check_refused(client.post("/token", data=GRANT, auth=("signer", secret)))
+        check_refused(ask(client, {}, client_id="signer", client_secret=secret))
+    assert run_command(client, "clients", "set-secret", "signer").exit_code == 1
+
+
+@both_databases
+def test_client_with_a_secret_cannot_sign(client: FlaskClient, signer: Forger) -> None:
+    add_client(client)
+
+    check_refused(ask(client, assertion_form(signer, iss="reports", sub="reports")))
+
+
+def test_removed_client_is_known_no_longer(client: FlaskClient, signer: Forger) -> None:
+    run_command(client, "clients", "remove", "signer")
+
+    check_refused(ask(client, assertion_form(signer)))
+
+
+# Once
+
+
+@both_databases
+def test_assertion_is_used_up_whatever_comes_of_the_request(client: FlaskClient, signer: Forger) -> None:
     form = assertion_form(signer)
-    assert auth.post("/token", data=FORM | form | {"scope": "users:manage"}).status_code == 400
 
-    assert ask(auth, form) == 401
-
-
-def test_two_clients_may_use_the_same_jti(auth: FlaskClient, signer: Forger, tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text(json.dumps(jwks_of(signer)))
-    run_command(auth, "clients", "add", "other", "--jwks", str(tmp_path / "other.json"))
-
-    assert ask(auth, assertion_form(signer, jti="same")) == 200
-    assert ask(auth, assertion_form(signer, jti="same", iss="other", sub="other")) == 200
+    assert ask(client, form, scope="users:manage").status_code == 400
+    check_refused(ask(client, form))
 
 
-def test_assertion_works_at_every_endpoint_where_clients_prove_themselves(
-    auth: FlaskClient, signer: Forger
+@both_databases
+def test_jti_of_another_assertion_is_refused_and_of_another_client_is_not(
+    client: FlaskClient, signer: Forger, tmp_path: Path
 ) -> None:
-    for path in ("/revoke", "/introspect"):
-        for audience in (ISSUER, f"{ISSUER}{path}"):
-            form = {"token": "x"} | assertion_form(signer, aud=audience)
-            assert auth.post(path, data=form).status_code == 200, (path, audience)
+    assert ask(client, assertion_form(signer, jti="one")).status_code == 200
+    check_refused(ask(client, assertion_form(signer, jti="one", exp=int(time.time()) + 900)))
+    run_command(client, "clients", "add", "second", "--jwks", str(tmp_path / "jwks.json"), *OPTIONS)
+
+    response = ask(client, assertion_form(signer, jti="one", iss="second", sub="second"))
+
+    assert response.status_code == 200
+
+
+@both_databases
+def test_of_many_uses_at_once_one_succeeds(client: FlaskClient, signer: Forger) -> None:
+    barrier = Barrier(6)
+    for _ in range(3):
+        form = assertion_form(signer)
+
+        def use(_: int, form: dict[str, str] = form) -> int:
+            barrier.wait()
+            response = client.application.test_client().post("/token", data=GRANT | form)
+            return response.status_code
+
+        with ThreadPoolExecutor(6) as pool:
+            assert sorted(pool.map(use, range(6))) == [200] + [401] * 5
+
+
+@both_databases
+def test_used_assertions_are_forgotten_when_they_have_expired(client: FlaskClient, signer: Forger) -> None:
+    with client.application.app_context():
+        session = client.application.extensions["sqlalchemy"].session
+        rows = [
+            {"jti_hash": name, "expires_at": int(time.time()) - seconds}
+            for name, seconds in {"old": 2 * LEEWAY + 5, "just expired": LEEWAY}.items()
+        ]
+        session.execute(sa.insert(ClientAssertion), rows)
+        session.commit()
+
+    assert ask(client, assertion_form(signer)).status_code == 200
+
+    with client.application.app_context():
+        kept = set(session.scalars(sa.select(ClientAssertion.jti_hash)))
+    assert "old" not in kept
+    assert "just expired" in kept, "it would still be accepted"
+    assert len(kept) == 2
+
+
+# Several keys, and keys by URL
+
+
+def test_key_is_found_by_its_name_among_several(
+    auth: FlaskClient, signer: Forger, forger: Forger, tmp_path: Path
+) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps({"keys": [*jwks_of(signer)["keys"], *jwks_of(forger)["keys"]]}))
+    run_command(auth, "clients", "add", "signer", "--jwks", str(file), *OPTIONS)
+
+    for one in (signer, forger):
+        assert ask(auth, assertion_form(one)).status_code == 200
+    check_refused(ask(auth, assertion_form(signer, {"kid": forger.kid})))
+    check_refused(ask(auth, assertion_form(signer, {"kid": ABSENT})))
 
 
 @pytest.fixture
-def key_server() -> Iterator[Issuer]:
-    with serve_issuer() as server:
-        yield server
+def issuer() -> Iterator[Issuer]:
+    with serve_issuer() as served:
+        yield served
 
 
 @pytest.fixture
-def remote(auth: FlaskClient, attacker: Forger, key_server: Issuer) -> Forger:
-    """The key of the client `signer`, which publishes it at its own address."""
-    key_server.publish(*jwks_of(attacker)["keys"])
-    result = run_command(auth, "clients", "add", "signer", "--jwks-uri", key_server.url)
+def remote(auth: FlaskClient, signer: Forger, issuer: Issuer) -> FlaskClient:
+    """The authorization server, at which `signer` is registered with the URL of its keys."""
+    issuer.publish(*jwks_of(signer)["keys"])
+    result = run_command(auth, "clients", "add", "signer", "--jwks-uri", issuer.url, *OPTIONS)
     assert result.exit_code == 0, result.output
-    return attacker
+    return auth
 
 
-def test_keys_at_an_address_are_fetched_once(auth: FlaskClient, remote: Forger, key_server: Issuer) -> None:
-    assert [ask(auth, assertion_form(remote)) for _ in range(3)] == [200] * 3
-    assert len(key_server.requests) == 1
+def let_pass(client: FlaskClient, seconds: float) -> None:
+    """Make the last fetch that much older."""
+    for keys in client.application.extensions["client_keys"].values():
+        keys._fetched_at -= seconds
 
 
-def test_unknown_keys_cause_one_fetch_and_no_more(
-    auth: FlaskClient, remote: Forger, key_server: Issuer
+def status(client: FlaskClient, signer: Forger) -> int:
+    return ask(client, assertion_form(signer)).status_code
+
+
+def test_keys_are_fetched_when_they_are_needed_and_kept(
+    remote: FlaskClient, signer: Forger, issuer: Issuer
 ) -> None:
-    assert ask(auth, assertion_form(remote)) == 200
+    assert issuer.requests == []
 
-    for number in range(5):
-        assert ask(auth, assertion_form(remote, {"kid": f"unknown {number}"})) == 401
+    assert [status(remote, signer) for _ in range(3)] == [200] * 3
 
-    assert len(key_server.requests) == 1, "the one before was a moment ago"
+    assert len(issuer.requests) == 1
+    let_pass(remote, 301)
+    assert status(remote, signer) == 200
+    assert len(issuer.requests) == 2
 
 
-@pytest.mark.slow
-def test_new_key_is_fetched_when_an_assertion_names_it(
-    auth: FlaskClient, remote: Forger, forger: Forger, key_server: Issuer, monkeypatch: pytest.MonkeyPatch
+def test_new_key_is_good_at_once_and_a_removed_one_no_longer(
+    remote: FlaskClient, signer: Forger, issuer: Issuer, forger: Forger
 ) -> None:
-    monkeypatch.setattr(client_assertions, "_COOLDOWN", 0)
-    assert ask(auth, assertion_form(remote)) == 200
-    new = replace(forger, kid="new")
+    assert status(remote, signer) == 200
+    let_pass(remote, 11)
+    issuer.publish(*jwks_of(forger)["keys"])
 
-    key_server.publish(*jwks_of(new)["keys"])
+    assert status(remote, forger) == 200
+    assert len(issuer.requests) == 2
+    check_refused(ask(remote, assertion_form(signer)))
 
-    assert ask(auth, assertion_form(new)) == 200
-    assert ask(auth, assertion_form(remote)) == 401, "its key was taken away"
 
-
-def test_known_keys_count_while_their_server_is_down(
-    auth: FlaskClient, remote: Forger, key_server: Issuer, monkeypatch: pytest.MonkeyPatch
+def test_names_that_were_made_up_have_no_fetch_for_each(
+    remote: FlaskClient, signer: Forger, issuer: Issuer
 ) -> None:
-    assert ask(auth, assertion_form(remote)) == 200
-    key_server.status = 500
-    monkeypatch.setattr(client_assertions, "_FRESH_FOR", 0)
+    assert status(remote, signer) == 200
 
-    assert ask(auth, assertion_form(remote)) == 200
-    assert len(key_server.requests) == 2
+    for number in range(10):
+        check_refused(ask(remote, assertion_form(signer, {"kid": f"made up {number}"})))
 
-    monkeypatch.setattr(client_assertions, "_MAXIMUM_AGE", 0)
-    assert [ask(auth, assertion_form(remote)) for _ in range(2)] == [401, 401], "but not for ever"
+    assert len(issuer.requests) == 1, "within ten seconds"
+    let_pass(remote, 11)
+    for number in range(10):
+        check_refused(ask(remote, assertion_form(signer, {"kid": f"made up {number}"})))
+    assert len(issuer.requests) == 2
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"keys": []}', b'{"keys": [{"kty": "EC"}]}', b"x" * 70_000])
-def test_address_without_a_usable_key_lets_nobody_in(
-    body: bytes, auth: FlaskClient, remote: Forger, key_server: Issuer
+@pytest.mark.parametrize("kid", [[KID], {"a": 1}, 1, None, "", True])
+def test_name_that_is_no_text_is_refused(kid: object, remote: FlaskClient, signer: Forger) -> None:
+    check_refused(ask(remote, assertion_form(signer, {"kid": kid})))
+
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "server error": {"status": 500},
+    "not found": {"status": 404},
+    "redirect": {"status": 302},
+    "drips": {"pace": 0.5},
+    "too large": {"body": b" " * 70_000},
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_known_keys_go_on_while_others_cannot_be_fetched(
+    failure: dict[str, Any], remote: FlaskClient, signer: Forger, issuer: Issuer
 ) -> None:
-    key_server.body = body
+    assert status(remote, signer) == 200
+    vars(issuer).update(failure)
+    let_pass(remote, 301)
+    began = time.monotonic()
 
-    assert ask(auth, assertion_form(remote)) == 401
+    assert status(remote, signer) == 200
+    assert time.monotonic() - began < 5
+    assert status(remote, signer) == 200
+    assert len(issuer.requests) == 2, "and it is not asked again at once"
 
 
-def test_refused_assertion_is_recorded_without_itself(
-    auth: FlaskClient, signer: Forger, caplog: pytest.LogCaptureFixture
+def test_known_keys_go_on_when_nobody_listens(auth: FlaskClient, signer: Forger) -> None:
+    with serve_issuer() as issuer:
+        issuer.publish(*jwks_of(signer)["keys"])
+        run_command(auth, "clients", "add", "signer", "--jwks-uri", issuer.url, *OPTIONS)
+        assert status(auth, signer) == 200
+    let_pass(auth, 301)
+
+    assert status(auth, signer) == 200
+
+
+def test_client_comes_in_once_its_keys_can_be_had(
+    remote: FlaskClient, signer: Forger, issuer: Issuer
 ) -> None:
-    assertion = sign_assertion(signer, aud="https://other.example.com")
+    issuer.status = 503
+    check_refused(ask(remote, assertion_form(signer)))
+    issuer.status = 200
+    let_pass(remote, 11)
 
-    ask(auth, {"client_assertion_type": client_assertions.ASSERTION_TYPE, "client_assertion": assertion})
+    assert status(remote, signer) == 200
 
-    (event,) = [json.loads(line) for line in caplog.messages if "client_refused" in line]
-    assert (event["client"], event["reason"]) == ("signer", "aud")
+
+def test_set_without_keys_lets_nobody_in(remote: FlaskClient, signer: Forger, issuer: Issuer) -> None:
+    assert status(remote, signer) == 200
+    issuer.publish()
+    let_pass(remote, 301)
+
+    check_refused(ask(remote, assertion_form(signer)))
+
+
+def test_requests_at_once_fetch_once_and_all_come_in(
+    remote: FlaskClient, signer: Forger, issuer: Issuer
+) -> None:
+    forms, barrier = [assertion_form(signer) for _ in range(4)], Barrier(4)
+
+    def use(form: dict[str, str]) -> int:
+        barrier.wait()
+        return remote.application.test_client().post("/token", data=GRANT | form).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(use, forms)) == [200] * 4
+    assert len(issuer.requests) == 1
+
+
+def test_keys_are_changed_by_command(
+    client: FlaskClient, signer: Forger, forger: Forger, tmp_path: Path, issuer: Issuer
+) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps(jwks_of(forger)))
+    assert run_command(client, "clients", "set", "signer", "--jwks", str(file)).exit_code == 0
+    assert (status(client, forger), status(client, signer)) == (200, 401)
+
+    issuer.publish(*jwks_of(signer)["keys"])
+    assert run_command(client, "clients", "set", "signer", "--jwks-uri", issuer.url).exit_code == 0
+    assert (status(client, forger), status(client, signer)) == (401, 200)
+
+
+def test_assertion_is_not_logged(
+    client: FlaskClient, signer: Forger, caplog: pytest.LogCaptureFixture
+) -> None:
+    assertion = sign_assertion(signer, aud="x")
+    check_refused(ask(client, form_of(assertion)))
+
+    assert assertion not in caplog.text
+    assert '"reason": "aud"' in caplog.text

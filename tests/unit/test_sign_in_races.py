@@ -1,0 +1,266 @@
+"""What signs somebody in, and what ends that, at the same moment: the end stays."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from threading import Barrier
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from auth_app.models import Session
+from tests.conftest import bearer, both_databases, run_command
+from tests.sign_in import (
+    Application,
+    add_application,
+    answer_of,
+    fields_of,
+    get_code,
+    get_tokens,
+    new_browser,
+    sign_in,
+)
+from tests.unit.test_meanwhile import before_first_write
+
+pytestmark = both_databases
+
+ALL = "openid offline_access courses:read"
+NEW_PASSWORD = "a better password"
+
+Request = Callable[[], TestResponse]
+
+
+@pytest.fixture
+def web(auth: FlaskClient) -> Application:
+    return add_application(auth)
+
+
+def send_together(requests: list[Request]) -> list[TestResponse]:
+    barrier = Barrier(len(requests))
+
+    def send(request: Request) -> TestResponse:
+        barrier.wait()
+        return request()
+
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(send, requests))
+
+
+def live_sessions(client: FlaskClient) -> int:
+    with client.application.app_context():
+        session = client.application.extensions["sqlalchemy"].session
+        live = sa.select(sa.func.count()).select_from(Session).where(Session.revoked_at.is_(None))
+        count: int = session.scalar(live)
+        return count
+
+
+@contextmanager
+def before_statement(client: FlaskClient, beginning: str, act: Callable[[], object]) -> Iterator[list[str]]:
+    """Do something else just before the next statement that begins so."""
+    with client.application.app_context():
+        engine = client.application.extensions["sqlalchemy"].engine
+    acted: list[str] = []
+
+    def intervene(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if not acted and statement.startswith(beginning):
+            acted.append(statement)
+            with ThreadPoolExecutor(1) as pool:  # a request within a request would share its transaction
+                pool.submit(act).result()
+
+    sa.event.listen(engine, "before_cursor_execute", intervene)
+    yield acted
+    sa.event.remove(engine, "before_cursor_execute", intervene)
+
+
+def works(client: FlaskClient, tokens: dict[str, Any]) -> bool:
+    return client.get("/userinfo", headers=bearer(tokens["access_token"])).status_code == 200
+
+
+def refresh(client: FlaskClient, web: Application, tokens: dict[str, Any]) -> TestResponse:
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    return new_browser(client).post("/token", data=form, auth=web.credentials)
+
+
+def change_password(browser: FlaskClient) -> Request:
+    form = {"current_password": "password123", "new_password": NEW_PASSWORD}
+    form |= {"repeated_password": NEW_PASSWORD, **fields_of(browser.get("/account/password"))}
+    return lambda: browser.post("/account/password", data=form)
+
+
+def log_out(browser: FlaskClient) -> Request:
+    form = fields_of(browser.get("/logout"))
+    return lambda: browser.post("/logout", data=form)
+
+
+def test_of_eight_uses_of_a_code_one_succeeds_and_is_ended(auth: FlaskClient, web: Application) -> None:
+    """All have the verifier, so that one of them is an attacker."""
+    sign_in(auth)
+    for _ in range(3):
+        code = get_code(auth, web, scope=ALL)
+
+        answers = send_together([partial(web.redeem, new_browser(auth), code) for _ in range(8)])
+
+        assert Counter(answer.status_code for answer in answers) == {200: 1, 400: 7}
+        (tokens,) = [answer.get_json() for answer in answers if answer.status_code == 200]
+        assert not works(auth, tokens)
+        assert refresh(auth, web, tokens).status_code == 400
+        assert live_sessions(auth) == 0
+
+
+def test_uses_of_many_codes_do_not_disturb_each_other(auth: FlaskClient, web: Application) -> None:
+    sign_in(auth)
+    codes = [get_code(auth, web) for _ in range(6)]
+
+    answers = send_together([partial(web.redeem, new_browser(auth), code) for code in codes])
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert live_sessions(auth) == 6
+
+
+def test_of_a_sign_out_and_a_use_of_a_code_no_login_is_left(auth: FlaskClient, web: Application) -> None:
+    for _ in range(5):
+        browser = new_browser(auth)
+        sign_in(browser)
+        code = get_code(browser, web, scope=ALL)
+
+        signed_out, redeemed = send_together([log_out(browser), partial(web.redeem, new_browser(auth), code)])
+
+        assert signed_out.status_code == 303
+        assert redeemed.status_code in {200, 400}
+        assert redeemed.status_code == 400 or not works(auth, redeemed.get_json())
+        assert live_sessions(auth) == 0
+
+
+def test_code_of_a_browser_that_is_signed_out_meanwhile_is_worth_nothing(
+    auth: FlaskClient, web: Application
+) -> None:
+    """Between the two statements of the request, where chance would hardly come."""
+    sign_in(auth)
+    code = get_code(auth, web)
+
+    with before_statement(auth, "UPDATE authorization_codes", log_out(auth)) as acted:
+        response = web.redeem(auth, code)
+
+    assert acted
+    assert response.status_code == 400
+    assert live_sessions(auth) == 0
+
+
+ENDS = {
+    "disabled": ("users", "disable", "student1"),
+    "deleted": ("users", "delete", "student1"),
+    "all ended": ("sessions", "revoke", "--user", "student1"),
+    "client removed": ("clients", "remove", "web"),
+}
+
+
+@pytest.mark.parametrize("command", ENDS.values(), ids=ENDS)
+def test_code_of_a_user_who_is_ended_meanwhile_is_worth_nothing(
+    command: tuple[str, ...], auth: FlaskClient, web: Application
+) -> None:
+    sign_in(auth)
+    code = get_code(auth, web)
+
+    with before_statement(auth, "UPDATE authorization_codes", lambda: run_command(auth, *command)) as acted:
+        response = web.redeem(auth, code)
+
+    assert acted
+    assert response.status_code in {400, 401}
+    assert live_sessions(auth) == 0
+
+
+@pytest.mark.parametrize("command", list(ENDS.values())[:3], ids=list(ENDS)[:3])
+def test_sign_in_of_a_user_who_is_ended_meanwhile_gives_no_code(
+    command: tuple[str, ...], auth: FlaskClient, web: Application
+) -> None:
+    sign_in(auth)
+
+    with before_statement(
+        auth, "DELETE FROM authorization_codes", lambda: run_command(auth, *command)
+    ) as acted:
+        code = answer_of(auth.get(web.url())).get("code", "")
+    assert acted
+
+    assert web.redeem(auth, code or "x" * 43).status_code == 400
+    assert live_sessions(auth) == 0
+
+
+@pytest.mark.parametrize("command", list(ENDS.values())[:2], ids=list(ENDS)[:2])
+def test_user_who_is_disabled_while_the_password_is_verified_is_not_signed_in(
+    command: tuple[str, ...], auth: FlaskClient
+) -> None:
+    form = {**fields_of(auth.get("/login")), "username": "student1", "password": "password123"}
+
+    with before_first_write(auth, lambda: run_command(auth, *command)) as acted:
+        page = auth.post("/login", data=form)
+
+    assert acted
+    assert page.status_code == 400
+    assert "The user name or the password is wrong." in page.text
+    assert auth.get("/login").status_code == 200
+
+
+def test_of_a_change_of_the_password_and_a_code_no_old_login_is_left(
+    auth: FlaskClient, web: Application
+) -> None:
+    """Whoever had stolen the other sign-in gets nothing out of it any more."""
+    sign_in(auth)
+    thief = new_browser(auth)
+    sign_in(thief)
+
+    changed, stolen = send_together([change_password(auth), lambda: thief.get(web.url(scope=ALL))])
+
+    assert changed.status_code == 303
+    if stolen.status_code == 303:
+        assert web.redeem(thief, answer_of(stolen)["code"]).status_code == 400
+    assert thief.get("/login").status_code == 200
+    assert live_sessions(auth) == 0
+    assert "code" in answer_of(auth.get(web.url()))
+
+
+def test_of_two_changes_of_a_password_one_succeeds(auth: FlaskClient, web: Application) -> None:
+    browsers = [new_browser(auth) for _ in range(2)]
+    for browser in browsers:
+        sign_in(browser)
+
+    answers = send_together([change_password(browser) for browser in browsers])
+
+    signed_in = [browser.get("/login").status_code == 303 for browser in browsers]
+    assert sorted(signed_in) == [False, True]
+    assert answers[signed_in.index(True)].status_code == 303
+
+
+def test_of_an_end_at_the_account_and_a_refresh_the_end_stays(auth: FlaskClient, web: Application) -> None:
+    sign_in(auth)
+    for _ in range(5):
+        phone = new_browser(auth)
+        sign_in(phone)
+        tokens = get_tokens(phone, web, scope=ALL)
+        form = {**fields_of(auth.get("/account/password")), "others": "1"}
+
+        ended, refreshed = send_together(
+            [
+                partial(auth.post, "/account/end", data=form),
+                partial(refresh, auth, web, tokens),
+            ]
+        )
+
+        assert ended.status_code == 303
+        newest = refreshed.get_json() if refreshed.status_code == 200 else tokens
+        assert not works(auth, newest)
+        assert refresh(auth, web, newest).status_code == 400
+        assert live_sessions(auth) == 0
+
+
+def test_of_two_sign_ins_at_once_in_one_browser_one_cookie_is_left(auth: FlaskClient) -> None:
+    forms = [{**fields_of(auth.get("/login")), "username": "student1", "password": "password123"}] * 4
+
+    answers = send_together([partial(auth.post, "/login", data=form) for form in forms])
+
+    assert {answer.status_code for answer in answers} <= {303, 400, 503}
+    assert auth.get("/login").status_code == 303
