@@ -55,7 +55,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
         "expectation_failed",
     ),
     "long request line": (
-        b"GET /token?%s%s HTTP/1.1\r\nHost: x\r\n\r\n" % (FORM, b"x" * 5000),
+        b"GET /token?%s%s HTTP/1.1\r\nHost: x\r\n\r\n" % (FORM, b"x" * 9000),
         414,
         "uri_too_long",
     ),

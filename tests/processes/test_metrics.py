@@ -139,7 +139,7 @@ def test_dashboard_asks_for_metrics_that_there_are(auth: FlaskClient, course: Fl
     told = auth.get("/metrics").text + course.get("/metrics").text
     fetched = {"keys_age_seconds", "status_lists_age_seconds"}  # by a service that fetches
 
-    assert len(asked) == 9
+    assert len(asked) == 10
     assert [name for name in asked - fetched if f"# TYPE {name} " not in told] == []
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import jwt
 import pytest
 
+from tests.issuers import copy_path
 from tests.servers import Server, call, environment_for, listen, run_flask, serve, url_of, wait_for
 
 STUDENT = {"username": "student1", "password": "password123"}
@@ -207,8 +208,14 @@ def test_verifier_starts_from_its_copy_with_the_issuer_down(trio: Trio, tmp_path
     wait_for(lambda: trio.use(token) == [200] * 3)
     shutil.copytree(trio.folder / "mirroring/keys", tmp_path / "keys")
     with listen() as listener, listen() as unused:
-        environment = trio.course_environment | {"JWKS_URL": f"{url_of(unused)}/jwks.json"}
+        url = f"{url_of(unused)}/jwks.json"
+        environment = trio.course_environment | {"JWKS_URL": url}
         unused.close()
+        # Each source has a copy of its own: these are as if they came from this one.
+        issuer, before = trio.environment["ISSUER"], trio.course_environment["JWKS_URL"]
+        old, new = (copy_path(tmp_path, "keys", issuer, source).name[:-10] for source in (before, url))
+        for copy in list((tmp_path / "keys").iterdir()):
+            copy.rename(copy.with_name(copy.name.replace(old, new)))
         with serve("wsgi_course", listener, environment, tmp_path) as verifier:
             assert [call(f"{verifier.url}/courses", token)[0] for _ in range(20)] == [200] * 20
             assert call(f"{verifier.url}/courses", token + "x")[0] == 401
