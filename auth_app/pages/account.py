@@ -1,24 +1,20 @@
 """Let people look after their own account: `/account`."""
 
 import uuid
-from dataclasses import dataclass
 
 from flask import Blueprint, redirect, request, url_for
-from sqlalchemy import select
 from werkzeug import Response
 
-from auth_app.accounts.browser_sessions import list_browser_sessions
 from auth_app.accounts.session_ends import (
     end_browser_session,
     end_session,
     end_user_sessions,
     set_pending_bits,
 )
-from auth_app.accounts.sessions import list_sessions
 from auth_app.accounts.users import change_password
 from auth_app.database import db
 from auth_app.errors import InvalidPassword, TooManyAttempts
-from auth_app.models import BrowserSession, Client, Session
+from auth_app.models import BrowserSession, Session
 from auth_app.pages.browsers import (
     browser_cookie,
     current_browser_session,
@@ -27,7 +23,14 @@ from auth_app.pages.browsers import (
     read_session_again,
 )
 from auth_app.pages.rendering import format_text, render_page, show_errors_as_pages
-from auth_app.pages.sign_in import continue_at, find_asking_client, read_form, show_sign_in
+from auth_app.pages.sign_in import (
+    MAXIMUM_PASSWORD,
+    continue_at,
+    find_asking_client,
+    read_form,
+    show_sign_in,
+)
+from auth_app.pages.sign_ins import list_sign_ins
 from flask_resource_server import InvalidToken
 from shared.errors import Unavailable
 
@@ -36,20 +39,6 @@ show_errors_as_pages(blueprint)
 
 # What a page says after something was done, by the name in its query.
 _NOTICES = {"password_changed", "signed_out_others", "sign_in_ended"}
-
-
-@dataclass(frozen=True)
-class SignIn:
-    """A browser, or a login without one, as its user sees it."""
-
-    key: str  # names it in a form
-    applications: list[str]
-    since: int
-    last_used: int
-    address: str
-    is_current: bool = False
-    is_browser: bool = True
-    is_application: bool = False  # whose browser is signed out by now
 
 
 @blueprint.get("")
@@ -64,7 +53,7 @@ def show_account() -> Response:
     return render_page(
         "account.html",
         user=session.user,
-        sign_ins=_list_sign_ins(session),
+        sign_ins=list_sign_ins(session),
         notice=format_text(notice) if notice in _NOTICES else None,
     )
 
@@ -84,10 +73,10 @@ def change_own_password() -> Response:
         return show_sign_in(continue_to)
     if not is_own_form(form.get("form_token", "")):
         return show_password_page(continue_to, "form_expired")
-    new = form.get("new_password", "")[:1024]
-    if new != form.get("repeated_password", "")[:1024]:
+    new = form.get("new_password", "")[:MAXIMUM_PASSWORD]
+    if new != form.get("repeated_password", "")[:MAXIMUM_PASSWORD]:
         return show_password_page(continue_to, "passwords_differ", field="repeated_password")
-    old = form.get("current_password", "")[:1024]
+    old = form.get("current_password", "")[:MAXIMUM_PASSWORD]
     try:
         change_password(session.user, session, old, new, browser_cookie())
     except InvalidPassword as error:
@@ -180,45 +169,6 @@ def _end_one(current: BrowserSession, kind: str, key: uuid.UUID) -> None:
         login = db.session.get(Session, key)
         if login and login.user_id == current.user_id:
             end_session(login.id, user=login.user_id, client=login.client_id)
-
-
-def _list_sign_ins(current: BrowserSession) -> list[SignIn]:
-    """Return the browsers in which the user is signed in, this one first, and then all other logins."""
-    logins = list_sessions(current.user)
-    ids = {login.client_id for login in logins}
-    names = {
-        client.id: client.name or client.id
-        for client in db.session.scalars(select(Client).where(Client.id.in_(ids)))
-    }
-    browsers = list_browser_sessions(current.user)
-    found = [
-        SignIn(
-            key=f"browser:{browser.id}",
-            applications=sorted(
-                {names[one.client_id] for one in logins if one.browser_session_id == browser.id}
-            ),
-            since=browser.created_at,
-            last_used=browser.last_used_at,
-            address=browser.address,
-            is_current=browser.id == current.id,
-        )
-        for browser in browsers
-    ]
-    known = {browser.id for browser in browsers}
-    found += [
-        SignIn(
-            key=f"login:{login.id}",
-            applications=[names[login.client_id]],
-            since=login.created_at,
-            last_used=int(login.rotated_at or login.created_at),
-            address=login.address or "",
-            is_browser=False,
-            is_application=login.browser_session_id is not None,
-        )
-        for login in logins
-        if login.browser_session_id not in known
-    ]
-    return sorted(found, key=lambda sign_in: (not sign_in.is_current, -sign_in.last_used))
 
 
 def _done(notice: str) -> Response:

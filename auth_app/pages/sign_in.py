@@ -38,7 +38,7 @@ show_errors_as_pages(blueprint)
 _ACCOUNT = "/account"
 _CONTINUE = re.compile(r"/account|/authorize\?[\x21-\x7e]*")
 
-_MAXIMUM_USERNAME, _MAXIMUM_PASSWORD = 128, 1024
+MAXIMUM_USERNAME, MAXIMUM_PASSWORD = 128, 1024  # characters, as at `/token`
 
 
 @blueprint.get("/login")
@@ -84,7 +84,7 @@ def show_sign_in(
         form_targets=targets,
         continue_to=continue_to,
         application=(client.name or client.id) if client else None,
-        username=username[:_MAXIMUM_USERNAME],
+        username=username[:MAXIMUM_USERNAME],
         fields_invalid=error == "wrong_credentials",
         error=format_text(error, **values) if error else None,
     )
@@ -114,7 +114,7 @@ def read_form() -> dict[str, str]:
 
 def _authenticate(username: str, password: str) -> User | None:
     # What no user can have is not worth a hash, nor, with a NUL in it, a question to PostgreSQL.
-    is_possible = len(username) <= _MAXIMUM_USERNAME and len(password) <= _MAXIMUM_PASSWORD
+    is_possible = len(username) <= MAXIMUM_USERNAME and len(password) <= MAXIMUM_PASSWORD
     if not is_possible or not username or not password or re.search(r"[\x00-\x1f\x7f]", username):
         return None
     user = authenticate_user(username, password, browser_cookie())
