@@ -3,15 +3,13 @@
 import contextlib
 import importlib.metadata
 import socket
-import ssl
-import threading
-import time
 import zlib
 from functools import cache
 from http.client import HTTPConnection, HTTPResponse
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from flask_resource_server.documents.exchange import Exchange
 from flask_resource_server.documents.proxies import Proxy, choose_proxy
 
 TIMEOUT = 3  # seconds for a fetch: name resolution, connecting to each address, proxy, TLS, headers and body
@@ -92,56 +90,29 @@ class Fetcher:
         return get.result()
 
 
-class _Get(threading.Thread):
-    """One GET in a thread of its own.
-
-    Name resolution has no timeout, and a socket's timeout starts anew with each packet.
-    """
+class _Get(Exchange[tuple[HTTPResponse, bytes]]):
+    """A GET, through a proxy if there is one."""
 
     def __init__(self, url: str, headers: dict[str, str], maximum: int, proxy: Proxy | None) -> None:
-        super().__init__(name=f"GET {url}", daemon=True)
-        self._url = urlsplit(url)
+        super().__init__("GET", url, TIMEOUT)
         self._headers = headers
         self._maximum = maximum
         self._proxy = proxy
-        self._deadline = time.monotonic() + TIMEOUT
-        self._socket: socket.socket | None = None
-        self._is_abandoned = False
-        self._response: tuple[HTTPResponse, bytes] | None = None
-        self._error: Exception | None = None
-
-    def run(self) -> None:
-        """Make the request, and keep the response or the exception for `result`."""
-        try:
-            self._response = self._request()
-        except Exception as error:
-            self._error = error
-        finally:
-            if self._socket:
-                self._socket.close()
-
-    def abandon(self) -> None:
-        """Shut the socket down, so that the thread stops waiting for it and ends."""
-        self._is_abandoned = True
-        if self._socket:
-            with contextlib.suppress(OSError):  # it is not connected yet, or closed already
-                self._socket.shutdown(socket.SHUT_RDWR)
 
     def result(self) -> tuple[HTTPResponse, bytes]:
-        """Return the response and its body, or raise what the thread has caught."""
+        """Return the response and its body, or raise what was caught."""
         route = f"through the proxy {self._proxy}: " if self._proxy else ""
-        if self._is_abandoned:  # a socket that was shut down raises various things, and none of them helps
+        if self.is_abandoned:
             raise FetchError(f"{route}no complete answer within {TIMEOUT} seconds")
-        if route and isinstance(self._error, OSError):  # it does not say which of the two hosts it is about
-            raise FetchError(f"{route}{type(self._error).__name__}: {self._error}") from self._error
-        if self._error:
-            raise self._error
-        assert self._response
-        return self._response
+        if route and isinstance(self.error, OSError):  # it does not say which of the two hosts it is about
+            raise FetchError(f"{route}{type(self.error).__name__}: {self.error}") from self.error
+        return super().result()
 
-    def _request(self) -> tuple[HTTPResponse, bytes]:
-        with contextlib.closing(HTTPConnection(self._url.hostname or "", self._url.port)) as connection:
-            connection.sock = self._connect()
+    def exchange(self) -> tuple[HTTPResponse, bytes]:
+        """Send the request, and return the response and its body."""
+        with contextlib.closing(HTTPConnection(self.host, self.port)) as connection:
+            host, port = (self._proxy.host, self._proxy.port) if self._proxy else (self.host, self.port)
+            connection.sock = self.connect(host, port)
             target, headers = self._request_target()
             connection.request("GET", target, headers=headers)
             with connection.getresponse() as response:
@@ -149,53 +120,22 @@ class _Get(threading.Thread):
                     raise FetchError(self._proxy.explain(407))
                 return response, response.read(self._maximum)
 
+    def secure(self, connected: socket.socket) -> socket.socket:
+        """Open a tunnel through the proxy before TLS."""
+        if self._proxy and self.url.scheme == "https":
+            status = self._proxy.open_tunnel(connected, self.url)
+            if status != 200:
+                raise FetchError(self._proxy.explain(status))
+        return super().secure(connected)
+
     def _request_target(self) -> tuple[str, dict[str, str]]:
         """Return the request target, and the headers (RFC 9112 sections 3.2.1 and 3.2.2)."""
-        host = self._url.netloc.rpartition("@")[2]
-        path = urlunsplit(("", "", self._url.path or "/", self._url.query, ""))
+        host = self.url.netloc.rpartition("@")[2]
+        path = urlunsplit(("", "", self.url.path or "/", self.url.query, ""))
         headers = self._headers | {"Host": host}
-        if self._proxy and self._url.scheme == "http":
+        if self._proxy and self.url.scheme == "http":
             return f"http://{host}{path}", headers | self._proxy.headers
         return path, headers
-
-    def _connect(self) -> socket.socket:
-        """Connect to the first address that answers; each is given its share of the time that is left."""
-        host, port = self._url.hostname, self._url.port or (443 if self._url.scheme == "https" else 80)
-        if self._proxy:
-            host, port = self._proxy.host, self._proxy.port
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        errors: list[Exception] = []
-        for count, (family, kind, protocol, _, address) in enumerate(addresses):
-            candidate = self._use(socket.socket(family, kind, protocol))
-            candidate.settimeout(max(0.1, self._deadline - time.monotonic()) / (len(addresses) - count))
-            try:
-                candidate.connect(address)
-                candidate.settimeout(2 * TIMEOUT)  # never reached: `abandon` comes first
-                return self._secure(candidate)
-            except OSError as error:
-                candidate.close()
-                errors.append(error)
-        raise errors[0]
-
-    def _secure(self, connected: socket.socket) -> socket.socket:
-        if self._url.scheme != "https":
-            return connected
-        if self._proxy and (status := self._proxy.open_tunnel(connected, self._url)) != 200:
-            raise FetchError(self._proxy.explain(status))
-        # The handshake comes after `_use`, so that `abandon` can end one that the server never completes.
-        secured = ssl.create_default_context().wrap_socket(
-            connected, server_hostname=self._url.hostname, do_handshake_on_connect=False
-        )
-        self._use(secured).do_handshake()
-        return secured
-
-    def _use(self, used: _Socket) -> _Socket:
-        """Let `abandon` know which socket to shut down; close it if `abandon` came first."""
-        self._socket = used
-        if self._is_abandoned:
-            used.close()
-            raise FetchError("abandoned")
-        return used
 
 
 def _unpack(body: bytes, maximum: int) -> bytes:
