@@ -1,0 +1,109 @@
+"""Read what the commands `clients add` and `clients set` say about a client (RFC 7591 section 2)."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import IO, Any
+
+import click
+
+from auth_app.accounts.roles import SCOPES
+from auth_app.cli.console import EachChoice
+from auth_app.current import current_settings
+from auth_app.models import Client
+
+# When a sign-in gives a refresh token: by grant types and `always_refresh`.
+_REFRESH = ("never", "on-request", "always")
+
+
+def metadata_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that both `add` and `set` have."""
+    once = "Once for each."
+    options = (
+        click.option("--name", help="What people are told when they sign in; the ID, if left out."),
+        click.option(
+            "--redirect-uri", "redirect_uris", multiple=True, help=f"Where people return to. {once}"
+        ),
+        click.option(
+            "--post-logout-redirect-uri",
+            "post_logout_redirect_uris",
+            multiple=True,
+            help=f"Where people may return to after they have signed out. {once}",
+        ),
+        click.option(
+            "--backchannel-logout-uri", help="Where to tell the application that a login has ended."
+        ),
+        click.option(
+            "--refresh-token",
+            type=click.Choice(_REFRESH),
+            help="When a sign-in gives a refresh token: never, when it asks for offline_access, or always.",
+        ),
+        click.option("--jwks", type=click.File("rb"), help="The key set of a client that signs assertions."),
+        click.option("--jwks-uri", help="Where that key set is."),
+        click.option(
+            "--scope",
+            "scopes",
+            type=EachChoice(sorted(SCOPES)),
+            multiple=True,
+            help=f"A scope of the API that its tokens may have. {once}",
+        ),
+        click.option(
+            "--resource", "resources", multiple=True, help=f"A server that its tokens are for. {once}"
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_metadata(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of `Client` that the options set."""
+    lists = ("redirect_uris", "post_logout_redirect_uris", "scopes", "resources")
+    metadata: dict[str, Any] = {name: list(options[name]) for name in lists if options[name]}
+    for name in ("name", "backchannel_logout_uri", "jwks_uri"):
+        metadata |= {name: options[name]} if options[name] else {}
+    if options["jwks"] and options["jwks_uri"]:
+        raise click.UsageError("Give --jwks or --jwks-uri, not both.")
+    if options["jwks"]:
+        metadata |= {"jwks": _read_jwks(options["jwks"]), "jwks_uri": None}
+    elif options["jwks_uri"]:
+        metadata |= {"jwks": None}
+    if when := options["refresh_token"]:
+        metadata["always_refresh"] = when == "always"
+    _check_resources(metadata.get("resources", []))
+    return metadata
+
+
+def choose_grants(metadata: dict[str, Any], grants: Iterable[str], refresh: str | None) -> list[str]:
+    """Return the grant types of a client: those that it is given, and what its redirect URIs and mode add."""
+    chosen = set(grants) or (set() if metadata.get("redirect_uris") else {"client_credentials"})
+    if metadata.get("redirect_uris"):
+        chosen.add("authorization_code")
+    if chosen & {"authorization_code", "password"} and refresh != "never":
+        chosen.add("refresh_token")
+    return sorted(chosen)
+
+
+def refresh_of(client: Client) -> str:
+    """Return the mode that `--refresh-token` has set."""
+    return "on-request" if "refresh_token" in client.grant_types or not client.redirect_uris else "never"
+
+
+def _read_jwks(file: IO[bytes]) -> dict[str, Any]:
+    try:
+        jwks = json.loads(file.read())
+    except ValueError:
+        jwks = None
+    if not isinstance(jwks, dict):
+        raise click.ClickException(
+            f"{file.name} is not a JWK Set: give the public keys as JSON, with `keys`."
+        )
+    return jwks
+
+
+def _check_resources(resources: list[str]) -> None:
+    audience = current_settings().audience
+    if unknown := set(resources) - set(audience):
+        raise click.ClickException(
+            f"{min(unknown)} is not one of {', '.join(audience)}: add it to RESOURCES first, and give "
+            "--resource once for each URL"
+        )
