@@ -121,3 +121,9 @@ def get_tokens(browser: FlaskClient, application: Application, **changes: Any) -
 def new_browser(client: FlaskClient) -> FlaskClient:
     """Return another browser: one without cookies."""
     return client.application.test_client()
+
+
+def refreshes(client: FlaskClient, application: Application, tokens: dict[str, Any]) -> bool:
+    """Spend the refresh token of a login, and tell whether it was good."""
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+    return client.post("/token", data=form, auth=application.credentials).status_code == 200

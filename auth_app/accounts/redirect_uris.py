@@ -93,7 +93,7 @@ def _has_host(parts: SplitResult) -> bool:
 
 def _is_same(given: re.Match[str], registered: str) -> bool:
     known = _LOOPBACK.fullmatch(registered)
-    return bool(known) and known.groups() == given.groups()  # type: ignore[union-attr]
+    return known is not None and known.groups() == given.groups()
 
 
 def _split(uri: str) -> SplitResult | None:

@@ -84,7 +84,7 @@ def choose_grants(metadata: dict[str, Any], grants: Iterable[str], refresh: str 
 
 
 def refresh_of(client: Client) -> str:
-    """Return the mode that `--refresh-token` has set."""
+    """Return whether sign-ins to a client give refresh tokens, as a mode of `--refresh-token`."""
     return "on-request" if "refresh_token" in client.grant_types or not client.redirect_uris else "never"
 
 

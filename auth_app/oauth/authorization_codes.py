@@ -54,8 +54,8 @@ class Grant:
     nonce: str | None
 
 
-class Login(NamedTuple):
-    """A session that came of a code."""
+class RedeemedCode(NamedTuple):
+    """The session that came of a code, and what the client asked for."""
 
     session: Session
     user: User
@@ -79,7 +79,7 @@ def issue_code(grant: Grant, browser_session: BrowserSession) -> str:
     return code
 
 
-def redeem_code(client: Client, code: str, redirect_uri: str, verifier: str) -> Login:
+def redeem_code(client: Client, code: str, redirect_uri: str, verifier: str) -> RedeemedCode:
     """Begin the session that a code is for. The caller commits.
 
     A code that has been used ends what came of it, which is committed here. Raises `InvalidGrant`, also when
@@ -112,7 +112,7 @@ def redeem_code(client: Client, code: str, redirect_uri: str, verifier: str) -> 
         auth_time=used.auth_time,
         address=browser_session.address,
     )
-    return Login(session, user, refresh_token, used.nonce)
+    return RedeemedCode(session, user, refresh_token, used.nonce)
 
 
 def challenge_of(verifier: str) -> str:

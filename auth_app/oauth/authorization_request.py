@@ -125,7 +125,9 @@ def _only(parameters: Parameters, name: str) -> str:
     values = parameters.get(name, [])
     if len(values) > 1:
         raise UnsafeRedirect(f"The parameter {name} is repeated.")
-    return values[0] if values else ""
+    if not values:
+        raise UnsafeRedirect(f"The parameter {name} is missing.")
+    return values[0]
 
 
 def _check_response(single: Mapping[str, str]) -> None:

@@ -67,7 +67,8 @@ def _check(client: Client | None, assertion: UnverifiedJws, body: dict[str, Any]
     claims, settings = assertion.claims, current_settings()
     audience = claims.get("aud")
     # A single one: a server that is named beside this one could use the assertion here.
-    (own_name,) = audience if isinstance(audience, list) and len(audience) == 1 else [audience]
+    if isinstance(audience, list) and len(audience) == 1:
+        audience = audience[0]
     # Itself by either name, and the endpoint that is asked: clients differ in which they send.
     own = {settings.issuer, f"{settings.issuer}/token", f"{settings.issuer}{request.path}"}
     expires_at: Any = claims.get("exp")
@@ -76,7 +77,7 @@ def _check(client: Client | None, assertion: UnverifiedJws, body: dict[str, Any]
         "client_assertion_type": body.get("client_assertion_type") == ASSERTION_TYPE,
         "client_id": client is not None and body.get("client_id") in {None, client.id},
         "iss": client is not None and claims.get("iss") == client.id,
-        "aud": isinstance(own_name, str) and own_name in own,
+        "aud": isinstance(audience, str) and audience in own,
         "exp": is_time(expires_at) and -LEEWAY < expires_at - time.time() <= MAXIMUM_LIFETIME + LEEWAY,
         "nbf": _is_past(claims.get("nbf", 0)),
         "iat": _is_past(claims.get("iat", 0)),

@@ -25,8 +25,6 @@ show_errors_as_pages(blueprint)
 
 _NAMES = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "form_token")
 
-Request = dict[str, str]
-
 
 @blueprint.get("/logout")
 def show_logout() -> Response:
@@ -35,7 +33,7 @@ def show_logout() -> Response:
     hint, client = _find_client(asked)
     to = _find_return(asked, hint, client)
     session = last_browser_session()  # what came of one that has expired may be live
-    if hint and _is_about(hint, session):
+    if hint and _needs_no_question(hint, session):
         return _sign_out(session, hint, to)
     if session is None:
         return _leave(to)
@@ -68,7 +66,7 @@ def show_signed_out() -> Response:
     return render_page("signed_out.html")
 
 
-def _find_client(asked: Request) -> tuple[dict[str, Any] | None, Client | None]:
+def _find_client(asked: dict[str, str]) -> tuple[dict[str, Any] | None, Client | None]:
     """Return the claims of the ID token, if there is a good one, and the client. Raises `InvalidRequest`."""
     client_id = asked.get("client_id")
     hint = read_id_token(asked["id_token_hint"]) if "id_token_hint" in asked else None
@@ -79,7 +77,7 @@ def _find_client(asked: Request) -> tuple[dict[str, Any] | None, Client | None]:
     return hint, find_client(client_id) if client_id else None
 
 
-def _find_return(asked: Request, hint: dict[str, Any] | None, client: Client | None) -> Return | None:
+def _find_return(asked: dict[str, str], hint: dict[str, Any] | None, client: Client | None) -> Return | None:
     """Return where the browser goes in the end, None if it stays. Raises `InvalidRequest`."""
     uri = asked.get("post_logout_redirect_uri")
     # A hint that cannot be verified any more, such as by a key that is gone, proves nothing: the page asks.
@@ -92,8 +90,8 @@ def _find_return(asked: Request, hint: dict[str, Any] | None, client: Client | N
     return Return(uri, asked.get("state"), "query")
 
 
-def _is_about(hint: dict[str, Any], session: BrowserSession | None) -> bool:
-    """Tell whether an ID token is of whoever was last signed in here, or nobody was."""
+def _needs_no_question(hint: dict[str, Any], session: BrowserSession | None) -> bool:
+    """Tell whether an ID token is of whoever was last signed in here, if anybody was."""
     return session is None or hint["sub"] == str(session.user_id)
 
 

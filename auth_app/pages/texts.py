@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from auth_app.accounts.password_rules import MAXIMUM_LENGTH, MINIMUM_LENGTH
 from flask_resource_server.exceptions import ConfigurationError
 
 TEXTS = {
@@ -21,12 +22,12 @@ TEXTS = {
     "must_change_password": "An administrator has set your password. Choose a new one to go on.",
     "current_password": "Current password",
     "new_password": "New password",
-    "new_password_hint": "At least 8 characters. Long phrases are better than odd characters.",
+    "new_password_hint": f"At least {MINIMUM_LENGTH} characters. A long phrase beats odd characters.",
     "repeat_password": "New password again",
     "passwords_differ": "The two new passwords are not the same.",
     "wrong_password": "The current password is wrong.",
-    "password_too_short": "The new password must have 8 characters or more.",
-    "password_too_long": "The new password must have 128 characters or fewer.",
+    "password_too_short": f"The new password must have {MINIMUM_LENGTH} characters or more.",
+    "password_too_long": f"The new password must have {MAXIMUM_LENGTH} characters or fewer.",
     "password_is_username": "The new password must not be the user name.",
     "password_is_common": "The new password is one of the most common: choose another one.",
     "password_is_current": "The new password must not be the current one.",

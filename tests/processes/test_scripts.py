@@ -233,16 +233,25 @@ def test_service_that_cannot_serve_is_named_and_no_other_is_started(clone: Path)
 
 
 def test_people_can_sign_in_from_the_docs_page_that_is_served(installed_clone: Path) -> None:
-    """How that goes on in a browser: tests/browser/test_docs_sign_in.py."""
+    """How that goes on in a browser: tests/browser/test_docs_sign_in.py. What .env says counts too."""
+    settings = installed_clone / ".env"
+    settings.write_text("CORS_ORIGINS='http://127.0.0.1:8083'\n")
     with running(installed_clone, free_ports()) as (auth, course):
+        settings.unlink()
         page = requests.get(f"{course.url}/docs", timeout=PATIENCE)
-        token = requests.post(f"{auth.url}/token", headers={"Origin": course.url}, timeout=PATIENCE)
+        token, other = (
+            requests.post(f"{auth.url}/token", headers={"Origin": origin}, timeout=PATIENCE)
+            for origin in (course.url, "http://127.0.0.1:8083")
+        )
         asked = {"client_id": "demo-docs", "redirect_uri": f"{course.url}/docs/oauth2-redirect"}
         url = f"{auth.url}/authorize"
         answer = requests.get(url, params=asked, allow_redirects=False, timeout=PATIENCE)
 
     assert 'data-client-id="demo-docs"' in page.text
     assert token.headers["Access-Control-Allow-Origin"] == course.url
+    assert other.headers["Access-Control-Allow-Origin"] == "http://127.0.0.1:8083", (
+        "what .env says counts too"
+    )
     assert answer.headers["Location"].startswith(asked["redirect_uri"])
 
 

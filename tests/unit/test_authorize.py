@@ -1,5 +1,6 @@
 """Applications get codes for people who sign in, and nothing that they should not (RFC 6749 section 4.1)."""
 
+import hashlib
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -10,7 +11,7 @@ from flask.testing import FlaskClient
 
 from auth_app.models import AuthorizationCode, BrowserSession, User
 from tests.conftest import both_databases, change_row, find_user, read_claims, run_command
-from tests.forger import COURSES, ISSUER
+from tests.forger import COURSES, ISSUER, encode
 from tests.sign_in import (
     CALLBACK,
     Application,
@@ -58,6 +59,8 @@ def test_id_token_says_who_has_signed_in_when_and_for_whom(auth: FlaskClient, we
     assert (claims["nonce"], claims["amr"]) == ("once", ["pwd"])
     assert claims["auth_time"] == pytest.approx(time.time(), abs=5)
     assert claims["sid"] == read_claims(tokens["access_token"])["sid"]
+    half = hashlib.sha256(tokens["access_token"].encode()).digest()[:16]  # section 3.1.3.6
+    assert claims["at_hash"] == encode(half)
 
 
 def test_second_application_gets_its_code_without_a_page(auth: FlaskClient, web: Application) -> None:

@@ -17,6 +17,7 @@ from tests.sign_in import (
     fields_of,
     get_tokens,
     new_browser,
+    refreshes,
     sign_in,
 )
 from tests.unit.test_status_lists import status_of
@@ -54,11 +55,6 @@ def works(client: FlaskClient, tokens: Tokens) -> bool:
     status = client.get("/userinfo", headers=bearer(tokens["access_token"])).status_code
     assert status in {200, 401}
     return status == 200
-
-
-def refreshes(client: FlaskClient, application: Application, tokens: Tokens) -> bool:
-    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
-    return client.post("/token", data=form, auth=application.credentials).status_code == 200
 
 
 def asks_first(page: TestResponse) -> bool:

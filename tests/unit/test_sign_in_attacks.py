@@ -38,16 +38,12 @@ from tests.sign_in import (
     get_code,
     get_tokens,
     new_browser,
+    refreshes,
     sign_in,
     submit_sign_in,
 )
 
 HOURS_AGO = {"last_used_at": int(time.time()) - 13 * 3600}
-
-
-def refreshes(client: FlaskClient, application: Application, tokens: dict[str, Any]) -> bool:
-    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
-    return client.post("/token", data=form, auth=application.credentials).status_code == 200
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def _forget_clients() -> None:
         "AND CAST(grant_types AS TEXT) NOT LIKE '%password%'))"
     )
     for column, nothing in (("secret_hash", ""), ("scopes", "[]"), ("resources", "[]")):
-        op.execute(f"UPDATE clients SET {column} = '{nothing}' WHERE {column} IS NULL")  # noqa: S608
+        op.execute(f"UPDATE clients SET {column} = '{nothing}' WHERE {column} IS NULL")  # noqa: S608  # of constants
 
 
 def _end_unknown_sessions() -> None:
