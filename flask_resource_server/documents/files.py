@@ -17,6 +17,10 @@ from flask_resource_server.exceptions import ConfigurationError
 
 T = TypeVar("T")
 
+# Seconds for which a process relies on its last look at a file that each request needs. A system call gives
+# the interpreter's lock away, and with it time that other threads need.
+LOOK_INTERVAL = 0.05
+
 _logger = logging.getLogger(__name__)
 
 
@@ -24,12 +28,15 @@ class FollowedFile(Generic[T]):
     """A value read from a file when it is first needed, and reloaded whenever the file changes.
 
     `read` turns the path into the value, and raises `ConfigurationError` if it cannot: the last good value
-    then stays in use, and `problem` says what is wrong. Safe to share between threads and across forks.
+    then stays in use, and `problem` says what is wrong. A change is noticed at the first use that is at least
+    `interval` seconds after the last look. Safe to share between threads and across forks.
     """
 
-    def __init__(self, path: Path, read: Callable[[Path], T]) -> None:
+    def __init__(self, path: Path, read: Callable[[Path], T], interval: float = 0) -> None:
         self._path = path
         self._read = read
+        self._interval = interval
+        self._look_at = float("-inf")  # when to look again, on the monotonic clock
         self._lock = PerProcess(threading.Lock)
         self._value: T | None = None
         self._version: tuple[int, ...] | None = None  # of the file when it was read last
@@ -38,11 +45,12 @@ class FollowedFile(Generic[T]):
 
     @property
     def value(self) -> T:
-        """Return the last good value. While the file does not change, this costs one system call.
+        """Return the last good value. While the file does not change, this costs one system call at most.
 
         Raises the `ConfigurationError` of `read` if the file has never been good.
         """
-        self._follow()
+        if self._value is None or time.monotonic() >= self._look_at:
+            self.look()
         if self._value is None:
             assert self._problem
             raise self._problem.with_traceback(None)
@@ -51,10 +59,12 @@ class FollowedFile(Generic[T]):
     @property
     def problem(self) -> str | None:
         """Return what is wrong with the current file, None if it is good."""
-        self._follow()
+        self.look()
         return str(self._problem) if self._problem else None
 
-    def _follow(self) -> None:
+    def look(self) -> None:
+        """Read the file now if it has changed."""
+        self._look_at = time.monotonic() + self._interval
         if self._is_due(file_version(self._path)):
             with self._lock.get():  # so that an older value cannot replace a newer one
                 self._read_anew(file_version(self._path))

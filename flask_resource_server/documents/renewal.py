@@ -8,6 +8,7 @@ from typing import Generic
 
 from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetching import TIMEOUT
+from flask_resource_server.documents.files import LOOK_INTERVAL
 from flask_resource_server.documents.sources import D, Source
 from flask_resource_server.documents.trusted_files import printable
 
@@ -24,13 +25,14 @@ class Renewal(Generic[D]):
         self._source = source
         self._disk = disk
         self._cooldown = cooldown
-        self._changing = threading.Lock()  # guards the next five
+        self._changing = threading.Lock()  # guards the next six
         self._document: D | None = None
         self._fetched_at = float("-inf")  # when the fetch started that the document came from
         self._version: tuple[int, ...] | None = None  # of the copy that was read last
         self._tried_version: tuple[int, ...] | None = (
             None  # the same, or that of a copy that could not be parsed
         )
+        self._look_at = 0.0  # when to look at the copy again, on the monotonic clock
         self._retry_at = 0.0
         self._own_attempt = NO_ATTEMPT
         self._own_start = float("-inf")  # when it started, on the monotonic clock
@@ -50,8 +52,11 @@ class Renewal(Generic[D]):
     def document(self) -> D | None:
         """Return the newest document that this process knows of."""
         self._start()
-        if self._disk.version() != self._version:
-            self._read_copy()
+        now = time.monotonic()
+        if self._document is None or now >= self._look_at:
+            self._look_at = now + LOOK_INTERVAL
+            if self._disk.version() != self._version:
+                self._read_copy()
         if self._document is not None and not self.has_looked and not self._is_young():
             self._wait_for_first_round()
         return self._document

@@ -89,6 +89,11 @@ class FollowedKeys(PublicKeys):
         """Return the keys of the last good version of the file. Raises `UnusableKey`."""
         return self._file.value
 
+    def look_again(self, kid: str) -> PublishedKey:
+        """Look for a key that was added since the last look at the file. Raises `KeyError`, `UnusableKey`."""
+        self._file.look()
+        return self.read()[kid]
+
     def check(self) -> None:
         """Raise `Degraded` while the file is not good, `UnusableKey` if it never was."""
         self.read()
@@ -190,13 +195,14 @@ class FetchedKeys(PublicKeys):
         return self._copy.age
 
 
-def open_keys(text: str | None, file: Path | None, setting: str) -> PublicKeys:
+def open_keys(text: str | None, file: Path | None, setting: str, interval: float = 0) -> PublicKeys:
     """Return the keys of PEM text, which the setting `setting` holds, or of a file that is followed.
 
-    Text is parsed at once; a file is read when it is first needed. Raises `UnusableKey`.
+    A key that leaves the file may verify for `interval` seconds more; a new one does at once. Text
+    is parsed at once; a file is read when it is first needed. Raises `UnusableKey`.
     """
     if text is not None:
         # An environment file often cannot hold line breaks and spells them out.
         return FixedKeys(parse_public_keys(text.replace("\\n", "\n"), setting))
     assert file is not None
-    return FollowedKeys(FollowedFile(file, read_key_file))
+    return FollowedKeys(FollowedFile(file, read_key_file, interval))

@@ -344,7 +344,7 @@ def test_list_of_a_key_that_was_revoked_is_not_believed(
         keys.write_bytes(key_pair.public_file.read_bytes())
         assert other.kid not in read_key_file(keys)
 
-        assert read(course, token_at(forger)) == 503
+        wait_for(lambda: read(course, token_at(forger)) == 503)
         publish(issuer, forger)
         wait_for(lambda: read(course, token_at(forger)) == 200)
 

@@ -217,9 +217,9 @@ def test_remembered_token_falls_with_its_key(
     else:
         public_file.write_text(other)
 
-    assert get(client, token) == 401
+    wait_for(lambda: get(client, token) == 401)  # the file is looked at again after LOOK_INTERVAL
     public_file.write_text(pem)
-    assert get(client, token) == 200, "and comes back with it"
+    wait_for(lambda: get(client, token) == 200)  # and comes back with it
 
 
 def test_view_may_decode_another_token_than_that_of_its_request(
