@@ -62,7 +62,7 @@ def serve(
             ["taskset", "-c", cores, *command], env=environment, cwd=folder, stdout=output, stderr=output
         )
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not _listens(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(log.read_text())

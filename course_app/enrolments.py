@@ -11,11 +11,12 @@ from course_app.database import db
 from course_app.errors import CourseFull
 from course_app.models import Course, Enrolment
 from flask_resource_server import current_subject, require_scope
+from shared.prepared_query import PreparedQuery
 
 blueprint = Blueprint("enrolments", __name__)
 
-OWN_PAGE = PAGE.where(
-    Course.id.in_(select(Enrolment.course_id).where(Enrolment.subject == bindparam("subject")))
+_OWN_PAGE = PreparedQuery(
+    PAGE.where(Course.id.in_(select(Enrolment.course_id).where(Enrolment.subject == bindparam("subject"))))
 )
 
 
@@ -59,4 +60,4 @@ def leave(course_id: int) -> tuple[str, int]:
 @require_scope("courses:read")
 def list_own_courses() -> Response:
     """Return one page of the courses in which the token's subject has a seat."""
-    return show_page(OWN_PAGE, "/me/courses", subject=current_subject())
+    return show_page(_OWN_PAGE, "/me/courses", subject=current_subject())

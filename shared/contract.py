@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +38,8 @@ class Contract:
     def __init__(self, path: Path) -> None:
         self.document: dict[str, Any] = yaml.load(path.read_text(), SafeLoader)
         self._validators: dict[tuple[str, ...], Draft202012Validator] = {}
+        # Return the operation of a Flask rule and a method, and the pointer to it.
+        self.operation = cache(self._find_operation)
 
     def check(self, value: object, *pointer: str) -> ValidationError | None:
         """Return the first thing in `value` that the schema at `pointer` refuses, None if there is none.
@@ -50,6 +53,10 @@ class Contract:
         schema = cast("dict[str, Any]", self._validator(pointer).schema)
         members = schema["properties"].items()
         return {name for name, schema in members if schema.get("type") == "array"}
+
+    def _find_operation(self, rule: str, method: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+        pointer = ("paths", path_of(rule), method.lower().replace("head", "get"))
+        return self._find(pointer), pointer
 
     def _validator(self, pointer: tuple[str, ...]) -> Draft202012Validator:
         if pointer not in self._validators:
@@ -109,6 +116,8 @@ def read_query() -> dict[str, Any]:
     Raises `InvalidRequest`, for a repeated parameter too; what the document does not name is ignored.
     """
     operation, pointer = _operation()
+    if not request.query_string:
+        return {parameter["name"]: parameter["schema"]["default"] for parameter in operation["parameters"]}
     values = {}
     for index, parameter in enumerate(operation["parameters"]):
         name, schema = parameter["name"], parameter["schema"]
@@ -125,8 +134,7 @@ def read_query() -> dict[str, Any]:
 
 def _operation() -> tuple[dict[str, Any], tuple[str, ...]]:
     assert request.url_rule, "only a view has an operation"
-    path, method = path_of(request.url_rule.rule), request.method.lower().replace("head", "get")
-    return get_contract().document["paths"][path][method], ("paths", path, method)
+    return get_contract().operation(request.url_rule.rule, request.method)
 
 
 def _convert(text: str, kind: str) -> str | int:

@@ -58,10 +58,11 @@ def init_app(app: Flask, db: SQLAlchemy, migrate: Migrate, *, url: str, setting:
             f"{setting} is not a database URL: use one such as sqlite:///{app.name.partition('_')[0]}.db or "
             "postgresql://user@host/database"
         ) from None
-    timeouts = _TIMEOUTS.get(parsed.get_backend_name(), {})
+    backend = parsed.get_backend_name()
+    timeouts = _TIMEOUTS.get(backend, {})
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
-        "pool_pre_ping": True,
+        "pool_pre_ping": backend != "sqlite",  # a file does not close connections
         "hide_parameters": True,
         "connect_args": {name: value for name, value in timeouts.items() if name not in parsed.query},
     }

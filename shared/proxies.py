@@ -17,6 +17,8 @@ def init_app(app: Flask, trusted_proxies: int) -> None:
 
     Scheme and host are not taken: nothing that we answer depends on them.
     """
+    if not trusted_proxies:
+        return
     proxied = ProxyFix(app.wsgi_app, x_for=trusted_proxies, x_proto=0, x_host=0, x_prefix=trusted_proxies)
 
     def drop_malformed_prefix(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
