@@ -4,8 +4,8 @@ import inspect
 import logging
 import re
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from flask import Request, Response, current_app, has_request_context, request
 
@@ -46,12 +46,12 @@ def current_server() -> "ResourceServer":
         ) from None
 
 
-def read_bearer_token(request: Request) -> str | None:
+def read_bearer_token(environ: Mapping[str, Any]) -> str | None:
     """Return the token of a Bearer header (RFC 6750 section 2.1), None where there is no such header.
 
     What is not well-formed is returned as `MALFORMED`, which no verifier accepts.
     """
-    header = request.environ.get("HTTP_AUTHORIZATION", "").strip()
+    header = environ.get("HTTP_AUTHORIZATION", "").strip()
     if header[: len(_SCHEME)].lower() != _SCHEME:
         return None
     match = _AFTER_SCHEME.fullmatch(header, len(_SCHEME))
@@ -63,11 +63,11 @@ def authenticate() -> VerifiedClaims:
 
     Raises `Unauthorized`, `InvalidToken`, `TemporarilyUnavailable`, or what the service's own check raises.
     """
-    if claims := current_token():
+    current, server = _current_request(), current_server()
+    if claims := _find_accepted(current, server):
         return claims
-    token = read_bearer_token(request)
+    token = read_bearer_token(current.environ)
     if token is None:
-        current_server()  # raises if there is none: a view would be closed for ever, and nobody told why
         refuse("missing", Unauthorized())
     return accept(token)
 
@@ -77,11 +77,18 @@ def accept(token: str) -> VerifiedClaims:
 
     Raises as `authenticate` does.
     """
-    claims = _verify(token, refuse)
-    current = request._get_current_object()  # type: ignore[attr-defined]
-    request.environ[_ACCEPTED] = weakref.ref(current), current_server(), claims
-    token_accepted.send(current_app._get_current_object(), claims=claims)  # type: ignore[attr-defined]
+    current, server = _current_request(), current_server()
+    claims = _verify(server, token, refuse)
+    current.environ[_ACCEPTED] = weakref.ref(current), server, claims
+    if token_accepted.receivers:
+        token_accepted.send(current_app._get_current_object(), claims=claims)  # type: ignore[attr-defined]
     return claims
+
+
+def _current_request() -> Request:
+    """Return the request itself: each look through Flask's proxy costs as much as ten into a dictionary."""
+    current: Request = request._get_current_object()  # type: ignore[attr-defined]
+    return current
 
 
 def verify_other(token: str) -> VerifiedClaims:
@@ -89,11 +96,12 @@ def verify_other(token: str) -> VerifiedClaims:
 
     Otherwise the request would go on under another token's identity. Raises as `authenticate` does.
     """
-    return _verify(token, _raise)
+    return _verify(current_server(), token, _raise)
 
 
-def _verify(token: str, refuse: Callable[[str, BearerError], NoReturn]) -> VerifiedClaims:
-    server = current_server()
+def _verify(
+    server: "ResourceServer", token: str, refuse: Callable[[str, BearerError], NoReturn]
+) -> VerifiedClaims:
     try:
         claims = server.verifier.verify(token)
         _check_claims(server, claims)
@@ -148,9 +156,10 @@ def complete_response(response: Response) -> Response:
 
     A challenge of another scheme stays: an answer may have several (RFC 9110 section 11.6.1).
     """
-    error: BearerError | None = request.environ.get(_REFUSED)
+    environ = request.environ
+    error: BearerError | None = environ.get(_REFUSED)
     if error and response.status_code == error.code:
-        if reason := request.environ.pop(_PENDING, None):
+        if reason := environ.pop(_PENDING, None):
             announce(reason, error)
         for name, value in error.extra_headers.items():
             given = response.headers.getlist(name)
@@ -163,12 +172,15 @@ def current_token() -> VerifiedClaims | None:
     """Return the claims of the token that was accepted for the current request, None where there is none."""
     if not has_request_context():
         return None
-    accepted = request.environ.get(_ACCEPTED)
+    return _find_accepted(_current_request(), current_app.extensions.get("flask_resource_server"))
+
+
+def _find_accepted(current: Request, server: "ResourceServer | None") -> VerifiedClaims | None:
+    accepted = current.environ.get(_ACCEPTED)
     if accepted is None:
         return None
-    of_request, server, claims = accepted
-    is_of_this = of_request() is request._get_current_object()  # type: ignore[attr-defined]
-    return claims if is_of_this and server is current_app.extensions.get("flask_resource_server") else None
+    of_request, by, claims = accepted
+    return claims if of_request() is current and by is server else None
 
 
 def current_subject() -> str | None:

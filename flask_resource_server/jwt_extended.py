@@ -44,7 +44,7 @@ def init_app(app: Flask) -> None:
     ):
         loader(lambda *_details: _respond("invalid", InvalidToken()))
     # Before every `before_request` function, whenever it was registered: it may verify the token.
-    app.url_value_preprocessor(lambda _endpoint, _values: _take_token(manager))
+    app.url_value_preprocessor(lambda _endpoint, _values: _take_token(app, manager))
     got_request_exception.connect(_leave_to_flask, app)
 
 
@@ -80,21 +80,22 @@ class _Manager(JWTManager):
         return {"type": "access", "fresh": False} | claims.to_dict()  # which flask-jwt-extended relies on
 
 
-def _take_token(manager: _Manager) -> None:
+def _take_token(app: Flask, manager: _Manager) -> None:
     """Take the token out of the Bearer header, for flask-jwt-extended to find.
 
     It fails on some of what Authorization may hold, and would pick a token from among other things: so it
     looks into a header of our own, and what a client sends under that name is dropped. It parses the token's
     header once more: so it sees only that part.
     """
-    if current_app.extensions[_NAME] is not manager:
+    if app.extensions[_NAME] is not manager:
         raise RuntimeError(
             "JWTManager(app) was called after ResourceServer(app) and has replaced it: call it before, and "
             "protect the views for this issuer's tokens with @require_scope() alone"
         )
-    token = read_bearer_token(request)
-    request.environ[_TOKEN_IN_WSGI] = token
-    request.environ[_OWN_HEADER_IN_WSGI] = f"Bearer {(token or _EMPTY).partition('.')[0]}.."
+    environ = request.environ
+    token = read_bearer_token(environ)
+    environ[_TOKEN_IN_WSGI] = token
+    environ[_OWN_HEADER_IN_WSGI] = f"Bearer {(token or _EMPTY).partition('.')[0]}.."
 
 
 def _leave_to_flask(_app: Flask, exception: BaseException, **_details: Any) -> None:

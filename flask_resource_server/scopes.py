@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import wraps
+from inspect import iscoroutinefunction
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from flask import current_app, request
@@ -30,14 +31,16 @@ def require_scope(
     wanted = frozenset(scopes)
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        is_async = iscoroutinefunction(view)
+
         @wraps(view)
         def check_scope(*args: P.args, **kwargs: P.kwargs) -> R:
             if request.method != "OPTIONS":
                 granted = _scopes_of(authenticate())
                 if not (wanted <= granted if mode == "all" else not wanted or wanted & granted):
                     refuse("scope", InsufficientScope(*scopes))
-            result: R = current_app.ensure_sync(view)(*args, **kwargs)
-            return result
+            call: Callable[..., R] = current_app.ensure_sync(view) if is_async else view
+            return call(*args, **kwargs)
 
         setattr(check_scope, _MARK, wanted | getattr(view, _MARK, frozenset()))
         return check_scope

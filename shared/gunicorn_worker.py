@@ -11,7 +11,7 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 
 from shared.errors import describe_status
-from shared.headers import HEADERS
+from shared.headers import DATA_HEADERS
 
 _STATUSES = {
     errors.LimitRequestLine: 414,
@@ -49,7 +49,7 @@ def _status_of(exc: BaseException) -> int:
 def _make_response(status: int) -> bytes:
     error, description = describe_status(status)
     body = json.dumps({"error": error, "error_description": description}).encode()
-    headers = HEADERS | {
+    headers = DATA_HEADERS | {
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "Connection": "close",

@@ -10,13 +10,17 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-HEADERS = {
+# On JSON: the headers that browsers act on there. The others are about pages.
+DATA_HEADERS = {
     "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+PAGE_HEADERS = DATA_HEADERS | {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
 
@@ -30,8 +34,9 @@ def init_app(app: Flask) -> None:
 
     def add_headers(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            given = {name for name, _ in headers}
-            headers += [(name, value) for name, value in HEADERS.items() if name not in given]
+            given = dict(headers)
+            ours = DATA_HEADERS if given.get("Content-Type") == "application/json" else PAGE_HEADERS
+            headers += [(name, value) for name, value in ours.items() if name not in given]
             return start_response(status, headers, exc_info)
 
         return inner(environ, start)

@@ -12,13 +12,14 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from flask_resource_server.documents.processes import PerProcess
+from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.issuers import TrustedIssuer
 
 MAXIMUM_TOKENS = 1024  # in each worker; about 2 KiB each
 
 
 class _Verified(NamedTuple):
-    payload: str
+    claims: VerifiedClaims
     issuer: TrustedIssuer
     kid: str
     key: RSAPublicKey
@@ -27,31 +28,37 @@ class _Verified(NamedTuple):
 
 
 class TokenCache:
-    """The payloads of tokens by their text; the oldest entry goes when there are too many.
+    """The claims of tokens by their text; the oldest entry goes when there are too many.
 
-    A payload is text, parsed anew by whoever gets it: so nobody can change what the next one gets.
-    Safe for threads and forks: reading takes no lock, and every change takes the same one.
+    Safe for threads and forks: reading takes no lock, and every change takes the same one. Nobody can change
+    claims, so that all who get them may share them.
     """
 
     def __init__(self) -> None:
         self._tokens: dict[str, _Verified] = {}
         self._changing = PerProcess(threading.Lock)
 
-    def get(self, token: str) -> tuple[str, TrustedIssuer] | None:
-        """Return the payload of a token that was accepted before and still would be, and its issuer."""
+    def get(self, token: str) -> tuple[VerifiedClaims, TrustedIssuer] | None:
+        """Return the claims of a token that was accepted before and still would be, and its issuer."""
         known = self._tokens.get(token)
         if known is None:
             return None
         # A key that was read anew is another object, even if it is the same key: then all is verified again.
         is_in_force = known.issuer.public_keys.get(known.kid) is known.key
         if is_in_force and known.begins_at <= time.time() < known.ends_at:
-            return known.payload, known.issuer
+            return known.claims, known.issuer
         with self._changing.get():
             self._tokens.pop(token, None)
         return None
 
     def add(
-        self, token: str, payload: str, issuer: TrustedIssuer, kid: str, begins_at: float, ends_at: float
+        self,
+        token: str,
+        claims: VerifiedClaims,
+        issuer: TrustedIssuer,
+        kid: str,
+        begins_at: float,
+        ends_at: float,
     ) -> None:
         """Add a token that has just been accepted, good between two times in seconds since the epoch."""
         key = issuer.public_keys.get(kid)
@@ -60,4 +67,4 @@ class TokenCache:
         with self._changing.get():
             while len(self._tokens) >= MAXIMUM_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
-            self._tokens[token] = _Verified(payload, issuer, kid, key, begins_at, ends_at)
+            self._tokens[token] = _Verified(claims, issuer, kid, key, begins_at, ends_at)

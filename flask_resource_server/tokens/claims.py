@@ -11,11 +11,10 @@ class VerifiedClaims(Mapping[str, Any]):
     """The claims of a token that has passed every check, as a read-only mapping.
 
     Properties hide where issuers differ; the mapping holds every claim as the issuer named it. Objects in it
-    are read-only mappings and lists are tuples, at every depth. `claims` is not copied: it belongs to the
-    new object from then on.
+    are read-only mappings and lists are tuples, at every depth: requests with the same token share one
+    object. `claims` is not copied: it belongs to the new object from then on.
     """
 
-    # Made for each request: nothing is computed here, and there is no `__dict__` to fill.
     __slots__ = ("_claims", "_profile", "_scopes")
 
     def __init__(self, claims: dict[str, Any], profile: Profile) -> None:
@@ -40,8 +39,8 @@ class VerifiedClaims(Mapping[str, Any]):
         return f"<VerifiedClaims subject={self.subject!a} client_id={self.client_id!a}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a copy, of which the nested objects are the token's own."""
-        return self._claims.copy()
+        """Return a copy that is the caller's own, at every depth."""
+        return {name: _copy(value) for name, value in self._claims.items()}
 
     @property
     def subject(self) -> str:
@@ -108,3 +107,10 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(map(_freeze, value))
     return value
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of a JSON value."""
+    if isinstance(value, dict):
+        return {name: _copy(member) for name, member in value.items()}
+    return list(map(_copy, value)) if isinstance(value, list) else value

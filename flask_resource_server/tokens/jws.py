@@ -17,7 +17,6 @@ class UnverifiedJws:
 
     header: dict[str, Any]
     claims: dict[str, Any]
-    payload: bytes  # the claims as they were sent
     signed: bytes  # what the signature is for
     signature: bytes
 
@@ -31,7 +30,6 @@ def parse_jws(text: str) -> UnverifiedJws:
     return UnverifiedJws(
         parse_object(header),
         parse_object(payload),
-        payload,
         signed.encode(),
         decode_base64url(encoded_signature),
     )

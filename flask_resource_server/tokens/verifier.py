@@ -1,6 +1,5 @@
 """Verify access tokens: what a view, introspection, revocation and `explain-token` all go through."""
 
-import json
 from collections.abc import Iterator
 
 from flask_resource_server.tokens.cache import TokenCache
@@ -48,14 +47,12 @@ class Verifier:
         each time. Raises `RefusedToken`, and while it cannot be known whether the token is good,
         `Undetermined` or `ConfigurationError`, such as for a key file that is missing.
         """
-        known = self._cache.get(text) or self._verify_anew(text)
-        payload, issuer = known
-        claims = json.loads(payload)
+        claims, issuer = self._cache.get(text) or self._verify_anew(text)
         if issuer.is_revoked(claims):
             raise RefusedToken("revoked")
-        return VerifiedClaims(claims, issuer.profile)
+        return claims
 
-    def _verify_anew(self, text: str) -> tuple[str, TrustedIssuer]:
+    def _verify_anew(self, text: str) -> tuple[VerifiedClaims, TrustedIssuer]:
         token = self._parse(text)
         if token is None:
             raise RefusedToken("form")
@@ -65,10 +62,10 @@ class Verifier:
         for check, fault in find_faults(token, _expect(issuer)):
             if fault:
                 raise RefusedToken(check.reason)
-        payload, claims = token.payload.decode(), token.claims
-        begins_at = max(claims["iat"], claims.get("nbf", claims["iat"])) - LEEWAY
-        self._cache.add(text, payload, issuer, token.header["kid"], begins_at, claims["exp"] + LEEWAY)
-        return payload, issuer
+        claims, times = VerifiedClaims(token.claims, issuer.profile), token.claims
+        begins_at = max(times["iat"], times.get("nbf", times["iat"])) - LEEWAY
+        self._cache.add(text, claims, issuer, token.header["kid"], begins_at, times["exp"] + LEEWAY)
+        return claims, issuer
 
     def _find_issuer(self, token: UnverifiedJws) -> TrustedIssuer:
         """Return the issuer that a token names; for one that names no known issuer, the first.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.headers import HEADERS
+from shared.headers import DATA_HEADERS
 from tests.processes.test_wire import exchange
 from tests.servers import Pair, Server, listen, serve, serve_pair, wait_for
 
@@ -126,7 +126,7 @@ def test_refusal_of_the_parser_is_json_and_quotes_nothing(
     assert json.loads(body)["error"] == error
     assert list(json.loads(body)) == ["error", "error_description"]
     headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
-    assert headers == HEADERS | {
+    assert headers == DATA_HEADERS | {
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
         "Connection": "close",

@@ -48,7 +48,7 @@ def test_docs_page_may_ask_the_issuer_and_open_a_window(docs: FlaskClient) -> No
     assert "; connect-src 'self' https://login.example.com; " in headers["Content-Security-Policy"]
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin-allow-popups"
     assert docs.get("/docs/oauth2-redirect").headers["Cross-Origin-Opener-Policy"] == "unsafe-none"
-    assert docs.get("/courses").headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert docs.get("/").headers["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
 def test_redirect_uri_is_under_the_prefix(docs: FlaskClient) -> None:

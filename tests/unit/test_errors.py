@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
+from werkzeug.datastructures import Headers
 
 from auth_app.models import User
 from tests.conftest import bearer, both_databases, change_row, get_token
@@ -83,22 +84,34 @@ def test_service_whose_database_is_unfit_is_not_ready(
     assert course.get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/docs", "/openapi.json", "/nothing", "/courses", "/healthz", "/docs/static/docs.js"]
-)
-def test_security_headers_are_on_every_answer(path: str, course: FlaskClient) -> None:
+def check_headers_of_data(headers: Headers) -> None:
+    assert "default-src 'none'; " in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["Cache-Control"] in {"no-store", "no-cache"}
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/nothing", "/courses", "/healthz"])
+def test_security_headers_are_on_all_data(path: str, course: FlaskClient) -> None:
+    response = course.get(path)
+
+    assert response.is_json
+    check_headers_of_data(response.headers)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/docs/static/docs.js", "/docs/swagger-ui/index.html"])
+def test_security_headers_are_on_all_pages(path: str, course: FlaskClient) -> None:
     headers = course.get(path).headers
 
+    check_headers_of_data(headers)
     assert headers["Content-Security-Policy"] == (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["Referrer-Policy"] == "no-referrer"
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
-    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
-    assert headers["Cache-Control"] in {"no-store", "no-cache"}
 
 
 def test_home_leads_to_the_docs_page(auth: FlaskClient) -> None:

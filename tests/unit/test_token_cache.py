@@ -19,7 +19,9 @@ from flask_resource_server import ResourceServer
 from flask_resource_server.tokens import TrustedIssuer
 from flask_resource_server.tokens.cache import MAXIMUM_TOKENS, TokenCache
 from flask_resource_server.tokens.checks import LEEWAY
+from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.keys import read_key_file
+from flask_resource_server.tokens.profiles import RFC9068
 from tests.conftest import KeyPair, bearer, get_token, log_in, open_auth
 from tests.forger import COURSES, ISSUER, Forger
 from tests.servers import wait_for
@@ -52,6 +54,9 @@ def client(public_file: Path) -> FlaskClient:
         return claims
 
     return app.test_client()
+
+
+NO_CLAIMS = VerifiedClaims({}, RFC9068)
 
 
 def cache_of(client: FlaskClient) -> TokenCache:
@@ -137,7 +142,7 @@ def test_cache_is_safe_for_threads(public_file: Path, forger: Forger) -> None:
         added = 0
         while time.monotonic() < end:
             name = f"{number} {added}"
-            cache.add(name, "{}", issuer, forger.kid, 0, time.time() + (1e-5 if added % 2 else 60))
+            cache.add(name, NO_CLAIMS, issuer, forger.kid, 0, time.time() + (1e-5 if added % 2 else 60))
             cache.get(name)
             added += 1
         return added
@@ -162,10 +167,10 @@ def test_cache_is_safe_for_forks(public_file: Path, forger: Forger) -> None:
 
     def add() -> None:
         while not stopping.is_set():
-            cache.add("a", "{}", issuer, forger.kid, 0, time.time() + 60)
+            cache.add("a", NO_CLAIMS, issuer, forger.kid, 0, time.time() + 60)
 
     def work() -> bytes:
-        cache.add("b", "{}", issuer, forger.kid, 0, time.time() + 60)
+        cache.add("b", NO_CLAIMS, issuer, forger.kid, 0, time.time() + 60)
         return b"added"
 
     interval = sys.getswitchinterval()
