@@ -14,9 +14,9 @@ from werkzeug.routing import IntegerConverter
 from course_app.database import db
 from course_app.errors import CapacityTooSmall, NotYours
 from course_app.models import Course
+from course_app.prepared_query import PreparedQuery
 from flask_resource_server import current_subject, require_scope
 from shared.contract import read_body, read_query
-from shared.prepared_query import PreparedQuery
 
 blueprint = Blueprint("courses", __name__, url_prefix="/courses")
 

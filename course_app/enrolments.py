@@ -10,8 +10,8 @@ from course_app.courses import PAGE, find_course, show_page
 from course_app.database import db
 from course_app.errors import CourseFull
 from course_app.models import Course, Enrolment
+from course_app.prepared_query import PreparedQuery
 from flask_resource_server import current_subject, require_scope
-from shared.prepared_query import PreparedQuery
 
 blueprint = Blueprint("enrolments", __name__)
 

@@ -8,8 +8,7 @@ from typing import Any, cast
 
 import yaml
 from flask import Flask, current_app, request
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from jsonschema_rs import Draft202012Validator, ValidationError, ValidationErrorKind
 from werkzeug.exceptions import UnsupportedMediaType
 
 from shared.bodies import decode_form, decode_json
@@ -32,50 +31,73 @@ _SENTENCES = {
 }
 
 
+class Schema:
+    """A schema of the document, without references."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+        self._validator = Draft202012Validator(schema)
+        members = schema.get("properties", {}).items()
+        # The members that are lists: a form repeats them.
+        self.lists = {name for name, member in members if member.get("type") == "array"}
+
+    def find_fault(self, value: object) -> ValidationError | None:
+        """Return the first thing in `value` that is refused. Raises `ValueError` for a depth beyond 255."""
+        return next(self._validator.iter_errors(value), None)
+
+    def check(self, value: object, name: str = "") -> None:
+        """Raise `InvalidRequest` if a body is refused, or a parameter called `name`."""
+        try:
+            error = self.find_fault(value)
+        except ValueError:
+            raise InvalidRequest("The request body is nested too deeply.") from None
+        if error:
+            raise InvalidRequest(self._describe(error, name))
+
+    def _describe(self, error: ValidationError, name: str) -> str:
+        keyword = str(error.schema_path[-1])
+        if keyword == "additionalProperties":
+            at = _find(self._schema, error.schema_path[:-1])
+            return f"A parameter is not known; known are {', '.join(at['properties'])}."
+        if isinstance(error.kind, ValidationErrorKind.Required):
+            name = error.kind.property
+        elif error.instance_path:
+            name = str(error.instance_path[-1])
+        sentence = _SENTENCES.get(keyword, "The parameter {} is not as the documentation says.")
+        return sentence.format(name) if name else "The request body must be an object."
+
+
 class Contract:
-    """An OpenAPI 3.1 document, and checks of values against the schemas in it."""
+    """An OpenAPI 3.1 document, and the schemas in it."""
 
     def __init__(self, path: Path) -> None:
         self.document: dict[str, Any] = yaml.load(path.read_text(), SafeLoader)
-        self._validators: dict[tuple[str, ...], Draft202012Validator] = {}
-        # Return the operation of a Flask rule and a method, and the pointer to it.
+        # Both are called with few different arguments: pointers into the document, and Flask's rules.
+        self.schema = cache(self._read_schema)
         self.operation = cache(self._find_operation)
 
-    def check(self, value: object, *pointer: str) -> ValidationError | None:
-        """Return the first thing in `value` that the schema at `pointer` refuses, None if there is none.
-
-        `pointer` holds the reference tokens of a JSON pointer into the document (RFC 6901).
-        """
-        return next(self._validator(pointer).iter_errors(value), None)
-
-    def lists(self, *pointer: str) -> set[str]:
-        """Return the names of the members that the schema at `pointer` has for lists: a form repeats them."""
-        schema = cast("dict[str, Any]", self._validator(pointer).schema)
-        members = schema["properties"].items()
-        return {name for name, schema in members if schema.get("type") == "array"}
+    def _read_schema(self, *pointer: str) -> Schema:
+        """Return the schema at the reference tokens of a JSON pointer (RFC 6901)."""
+        return Schema(self._resolve(_find(self.document, pointer)))
 
     def _find_operation(self, rule: str, method: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Return the operation of a rule and a method, and the pointer to it."""
         pointer = ("paths", path_of(rule), method.lower().replace("head", "get"))
-        return self._find(pointer), pointer
-
-    def _validator(self, pointer: tuple[str, ...]) -> Draft202012Validator:
-        if pointer not in self._validators:
-            self._validators[pointer] = Draft202012Validator(self._resolve(self._find(pointer)))
-        return self._validators[pointer]
-
-    def _find(self, pointer: Iterable[str]) -> Any:
-        node: Any = self.document
-        for name in pointer:
-            node = node[int(name) if isinstance(node, list) else name]
-        return node
+        return _find(self.document, pointer), pointer
 
     def _resolve(self, node: Any) -> Any:
         """Put what they stand for in the place of references: no validator then has to look them up."""
         if isinstance(node, dict):
             if "$ref" in node:
-                return self._resolve(self._find(node["$ref"].removeprefix("#/").split("/")))
+                return self._resolve(_find(self.document, node["$ref"].removeprefix("#/").split("/")))
             return {name: self._resolve(value) for name, value in node.items()}
         return [self._resolve(value) for value in node] if isinstance(node, list) else node
+
+
+def _find(node: Any, pointer: Iterable[str | int]) -> Any:
+    for name in pointer:
+        node = node[int(name) if isinstance(node, list) else name]
+    return node
 
 
 def init_app(app: Flask) -> None:
@@ -103,10 +125,9 @@ def read_body() -> dict[str, Any]:
     media_type = request.mimetype
     if media_type not in operation["requestBody"]["content"]:
         raise UnsupportedMediaType
-    pointer = (*pointer, "requestBody", "content", media_type, "schema")
-    is_json = media_type == "application/json"
-    body: Any = decode_json() if is_json else decode_form(get_contract().lists(*pointer))
-    _refuse(get_contract().check(body, *pointer))
+    schema = get_contract().schema(*pointer, "requestBody", "content", media_type, "schema")
+    body: Any = decode_json() if media_type == "application/json" else decode_form(schema.lists)
+    schema.check(body)
     return cast("dict[str, Any]", body)
 
 
@@ -128,7 +149,7 @@ def read_query() -> dict[str, Any]:
             values[name] = schema["default"]
             continue
         values[name] = _convert(given[0], schema["type"])
-        _refuse(get_contract().check(values[name], *pointer, "parameters", str(index), "schema"), name)
+        get_contract().schema(*pointer, "parameters", str(index), "schema").check(values[name], name)
     return values
 
 
@@ -139,19 +160,3 @@ def _operation() -> tuple[dict[str, Any], tuple[str, ...]]:
 
 def _convert(text: str, kind: str) -> str | int:
     return int(text) if kind == "integer" and re.fullmatch(r"-?[0-9]{1,18}", text) else text
-
-
-def _refuse(error: ValidationError | None, name: str = "") -> None:
-    if error is None:
-        return
-    keyword = str(error.validator)
-    if keyword == "required":
-        required = cast("list[str]", error.validator_value)
-        name = next(name for name in required if name not in cast("dict[str, object]", error.instance))
-    elif keyword == "additionalProperties":
-        known = ", ".join(cast("dict[str, Any]", error.schema)["properties"])
-        raise InvalidRequest(f"A parameter is not known; known are {known}.")
-    elif error.path:
-        name = str(error.path[-1])
-    sentence = _SENTENCES.get(keyword, "The parameter {} is not as the documentation says.")
-    raise InvalidRequest(sentence.format(name) if name else "The request body must be an object.")

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from auth_app import audit
@@ -32,6 +32,7 @@ SECRET, ASSERTION, NONE = "client_secret", "private_key_jwt", "none"
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials", "password")
 
 _NO_DIGEST = "-" * 64
+_CLIENT = select(Client).where(Client.id == bindparam("client"), Client.removed_at.is_(None))
 _DEFAULTS: dict[str, Any] = {
     "scopes": None,
     "resources": None,
@@ -45,7 +46,7 @@ def find_client(client_id: str) -> Client | None:
     """Return the client of an ID, None if there is none or it was removed."""
     if not CLIENT_ID.fullmatch(client_id):  # PostgreSQL takes no NUL
         return None
-    return db.session.scalar(select(Client).where(Client.id == client_id, Client.removed_at.is_(None)))
+    return db.session.scalar(_CLIENT, {"client": client_id})
 
 
 def scopes_of_client(client: Client) -> frozenset[str]:

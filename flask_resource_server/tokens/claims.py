@@ -40,7 +40,8 @@ class VerifiedClaims(Mapping[str, Any]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return a copy that is the caller's own, at every depth."""
-        return {name: _copy(value) for name, value in self._claims.items()}
+        claims: dict[str, Any] = _copy(self._claims)
+        return claims
 
     @property
     def subject(self) -> str:
@@ -109,8 +110,10 @@ def _freeze(value: Any) -> Any:
     return value
 
 
-def _copy(value: Any) -> Any:
-    """Return a copy of a JSON value."""
-    if isinstance(value, dict):
-        return {name: _copy(member) for name, member in value.items()}
-    return list(map(_copy, value)) if isinstance(value, list) else value
+def _copy(value: dict[str, Any] | list[Any]) -> Any:
+    """Return a copy of a JSON object or array."""
+    if isinstance(value, list):
+        return [_copy(item) if isinstance(item, dict | list) else item for item in value]
+    return {
+        name: _copy(member) if isinstance(member, dict | list) else member for name, member in value.items()
+    }

@@ -16,8 +16,7 @@ def parse_json(data: bytes) -> Any:
     surrogates, and what is nested too deeply.
     """
     try:
-        # Decoded first: given bytes, `json.loads` takes UTF-16 and UTF-32 too.
-        value = json.loads(data.decode(), object_pairs_hook=unique_members, parse_constant=_refuse_constant)
+        value = _DECODER.decode(data.decode())
         if b"\\u" in data:  # the only way to spell a lone surrogate
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
@@ -36,3 +35,6 @@ def unique_members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=unique_members, parse_constant=_refuse_constant)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from flask_jwt_extended import decode_token, jwt_required
+from flask_jwt_extended import JWTManager, decode_token, get_jwt, get_jwt_header, jwt_required
 
 from flask_resource_server import (
     Forbidden,
@@ -276,6 +276,42 @@ def test_claims_can_be_read_and_not_changed(make_app: Callable[..., Flask], forg
         token["tenant"]["id"] = 2
     with pytest.raises(TypeError):
         token["tenant"] = 2  # type: ignore[index]
+
+
+def test_view_and_callbacks_get_the_header_of_the_token(
+    make_app: Callable[..., Flask], forger: Forger
+) -> None:
+    app = make_app()
+    manager: JWTManager = app.extensions["flask-jwt-extended"]
+    seen: list[tuple[dict[str, Any], str]] = []
+
+    @manager.token_in_blocklist_loader
+    def is_listed(header: dict[str, Any], claims: dict[str, Any]) -> bool:
+        seen.append((header.copy(), claims["sub"]))
+        return False
+
+    @manager.token_verification_loader
+    def is_good(header: dict[str, Any], claims: dict[str, Any]) -> bool:
+        seen.append((header.copy(), claims["sub"]))
+        return True
+
+    @jwt_required()
+    def show() -> str:
+        seen.append((get_jwt_header(), get_jwt()["sub"]))
+        return "good"
+
+    assert answer(app, show, forger.sign(sub="someone")).status_code == 200
+    assert seen == [({"alg": "RS256", "typ": "at+jwt", "kid": forger.kid}, "someone")] * 3
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_own_block_list_of_an_application(
+    is_listed: bool, make_app: Callable[..., Flask], forger: Forger
+) -> None:
+    app = make_app()
+    app.extensions["flask-jwt-extended"].token_in_blocklist_loader(lambda _header, _claims: is_listed)
+
+    assert answer(app, jwt_required()(show_good), forger.sign()).status_code == (401 if is_listed else 200)
 
 
 def test_signals_announce_what_became_of_tokens(make_app: Callable[..., Flask], forger: Forger) -> None:

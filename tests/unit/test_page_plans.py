@@ -14,6 +14,7 @@ from auth_app.models import (
     ClientAssertion,
     KnownAddress,
     LoginFailure,
+    Session,
     User,
 )
 from tests.assertions import add_signing_client, assertion_form
@@ -63,6 +64,7 @@ def test_no_page_reads_a_whole_table(auth: FlaskClient, tmp_path: Path, other_ke
     with auth.application.app_context():
         engine = auth.application.extensions["sqlalchemy"].engine
     insert_sessions(engine, "student1", range(COUNT))
+    analyze(auth, Session)
     fill(auth)
     phone = new_browser(auth)
     sign_in(phone)
