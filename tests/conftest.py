@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,18 @@ class KeyPair:
 
     @property
     def private_key(self) -> RSAPrivateKey:
-        key = load_pem_private_key(self.private_file.read_bytes(), None)
-        assert isinstance(key, RSAPrivateKey)
-        return key
+        return _parse_private_key(self.private_file.read_bytes())
 
     @property
     def kid(self) -> str:
         return thumbprint(self.private_key.public_key())
+
+
+@cache  # checking that a key is one takes ten times as long as signing with it
+def _parse_private_key(pem: bytes) -> RSAPrivateKey:
+    key = load_pem_private_key(pem, None)
+    assert isinstance(key, RSAPrivateKey)
+    return key
 
 
 @pytest.fixture(autouse=True)
