@@ -42,10 +42,14 @@ both_databases = pytest.mark.parametrize("backend", ["sqlite", "postgresql"], in
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what opens a database, directly or through an application: `scripts/test fast` leaves it out."""
+    """Mark what opens a database, directly or through an application: `scripts/test fast` leaves it out.
+
+    Put the unit tests last: their files are short, so that all processors are busy until the end.
+    """
     for item in items:
         if {"new_database", "services", "pair"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.database)
+    items.sort(key=lambda item: item.path.parent.name == "unit")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
