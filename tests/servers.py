@@ -161,15 +161,24 @@ def serve_pair(
             "COURSE_DATABASE_URL": f"sqlite:///{course_folder}/course.db",
             **(course_settings or {}),
         }
-        for name, (content, mode) in make_homes().items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-            (folder / name).chmod(mode)
+        copy_home("auth", auth_folder)
+        copy_home("course", course_folder)
         with (
             serve("wsgi_auth", auth_listener, auth_environment, auth_folder) as auth,
             serve("wsgi_course", course_listener, course_environment, course_folder) as course,
         ):
             yield Pair(auth, course, course_environment, course_folder)
+
+
+def copy_home(service: str, folder: Path) -> None:
+    """Put keys, and an SQLite database with demo data, of `auth` or `course` into a folder."""
+    for name, (content, mode) in make_homes().items():
+        path = Path(name)
+        if path.parts[0] == service:
+            target = folder / path.relative_to(service)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            target.chmod(mode)
 
 
 @cache
@@ -198,10 +207,13 @@ def serve_replicas(
     folder: Path, database_url: str, count: int = 2, settings: dict[str, str] | None = None
 ) -> Iterator[list[Server]]:
     """Serve auth_app several times over one database, with two workers each, until the block ends."""
-    (folder / "keys").mkdir(parents=True)
     environment = {"AUTH_DATABASE_URL": database_url} | (settings or {})
-    for command in ("keys generate", "db upgrade", "demo-data"):
-        run_flask("wsgi_auth", command, environment, folder)
+    copy_home("auth", folder)
+    if database_url.startswith("sqlite:"):
+        shutil.copy(folder / "auth.db", database_url.removeprefix("sqlite:///"))
+    else:
+        for command in ("db upgrade", "demo-data"):
+            run_flask("wsgi_auth", command, environment, folder)
     with ExitStack() as stack:
         servers = []
         for number in range(count):

@@ -9,8 +9,9 @@ from tests.browser.site import Site, serve_site
 from tests.conftest import find_browser
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One Chromium for a file; what tests do in it is kept apart by their contexts."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=find_browser(),
@@ -21,12 +22,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser) -> Page:
+def page(browser: Browser) -> Iterator[Page]:
     # The certificate of a test's nginx is signed by itself.
     context = browser.new_context(viewport={"width": 1000, "height": 1300}, ignore_https_errors=True)
     page = context.new_page()
     page.set_default_timeout(20_000)
-    return page
+    yield page
+    context.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 from tests.conftest import PASSWORDS
 from tests.secrets import remember
-from tests.servers import listen, make_homes, run_flask, serve, url_of
+from tests.servers import copy_home, listen, run_flask, serve, url_of
 from tests.sign_in import Application
 
 Answer = tuple[str, dict[str, str]]
@@ -38,10 +38,7 @@ def serve_site(
 ) -> Iterator[Site]:
     """Serve auth_app with demo data, and an application that any port of its user's machine may have."""
     home = folder / "auth"
-    for name, (content, mode) in make_homes().items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-        (folder / name).chmod(mode)
+    copy_home("auth", home)
     with listen() as listener, serve_application(host, leads_on_to) as (port, answers):
         environment = {
             "ISSUER": url_of(listener),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Server, call, listen, run_flask, serve, url_of, wait_for
+from tests.servers import Server, call, copy_home, listen, serve, url_of, wait_for
 
 STUDENT = {"username": "student1", "password": "password123"}
 TTL = 2  # seconds
@@ -41,7 +41,6 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     folder = tmp_path
-    (folder / "keys").mkdir()
     with ExitStack() as stack:
         listeners = [stack.enter_context(listen()) for _ in range(3)]
         issuer, *resources = map(url_of, listeners)
@@ -57,10 +56,8 @@ def house(tmp_path: Path) -> Iterator[House]:
             "COURSE_DATABASE_URL": f"sqlite:///{folder}/course.db",
             "JWT_PUBLIC_KEY_FILE": f"{folder}/keys/public_key.pem",
         }
-        run_flask("wsgi_auth", "keys generate", auth_environment, folder)
-        for command in ("db upgrade", "demo-data"):
-            run_flask("wsgi_auth", command, auth_environment, folder)
-            run_flask("wsgi_course", command, course, folder)
+        copy_home("auth", folder)
+        copy_home("course", folder)
         auth = stack.enter_context(serve("wsgi_auth", listeners[0], auth_environment, folder))
         services = []
         for number, listener in enumerate(listeners[1:]):

@@ -15,7 +15,17 @@ from flask_resource_server.tokens.keys import public_jwk
 from tests.conftest import KeyPair
 from tests.forger import ISSUER, Forger
 from tests.issuers import Issuer, copy_path, serve_issuer
-from tests.servers import ROOT, call, environment_for, find_port, listen, run_flask, serve, wait_for
+from tests.servers import (
+    ROOT,
+    call,
+    copy_home,
+    environment_for,
+    find_port,
+    listen,
+    run_flask,
+    serve,
+    wait_for,
+)
 from tests.unit.test_status_list import sign as sign_list
 
 # A server that is itself a click command, as granian's and uvicorn's are.
@@ -64,10 +74,8 @@ def answers(url: str) -> bool:
 
 
 def test_auth_app_is_whole_under_a_server_that_is_a_click_command(tmp_path: Path) -> None:
-    (tmp_path / "keys").mkdir()
     environment = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
-    for command in ("keys generate", "db upgrade", "demo-data"):
-        run_flask("wsgi_auth", command, environment, tmp_path)
+    copy_home("auth", tmp_path)
 
     with serve_by_click("wsgi_auth", environment, tmp_path) as (url, _):
         form = {"username": "student1", "password": "password123"}

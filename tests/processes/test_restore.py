@@ -19,7 +19,7 @@ import pytest
 from shared.logs import format_time
 from tests.conftest import PASSWORDS, bearer
 from tests.secrets import remember
-from tests.servers import ROOT, Server, call, environment_for, listen, run_flask, serve
+from tests.servers import ROOT, Server, call, copy_home, environment_for, listen, serve
 
 RECIPE = re.search(
     r"### After restoring auth_app.*?```text\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL
@@ -35,10 +35,8 @@ class Issuer:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        (self.folder / "keys").mkdir()
+        copy_home("auth", self.folder)
         self.environment = {"AUTH_DATABASE_URL": f"sqlite:///{self.folder}/auth.db"}
-        for command in ("keys generate", "db upgrade", "demo-data"):
-            run_flask("wsgi_auth", command, self.environment, self.folder)
 
     @contextmanager
     def serve(self) -> Iterator[Server]:

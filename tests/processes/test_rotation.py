@@ -16,7 +16,7 @@ import jwt
 import pytest
 
 from tests.issuers import copy_path
-from tests.servers import Server, call, environment_for, listen, run_flask, serve, url_of, wait_for
+from tests.servers import Server, call, copy_home, environment_for, listen, serve, url_of, wait_for
 
 STUDENT = {"username": "student1", "password": "password123"}
 REFRESH = 1  # seconds
@@ -63,7 +63,6 @@ class Trio:
 @pytest.fixture(scope="module")
 def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
     folder = tmp_path_factory.mktemp("trio")
-    (folder / "keys").mkdir()
     with ExitStack() as stack:
         listeners = [stack.enter_context(listen()) for _ in range(3)]
         issuer, *resources = map(url_of, listeners)
@@ -85,10 +84,8 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
             "JWKS_REFRESH": str(REFRESH),
             "JWKS_COOLDOWN": str(REFRESH),
         }
-        run_flask("wsgi_auth", "keys generate", environment, folder)
-        for command in ("db upgrade", "demo-data"):
-            run_flask("wsgi_auth", command, environment, folder)
-            run_flask("wsgi_course", command, course, folder)
+        copy_home("auth", folder)
+        copy_home("course", folder)
         homes = [folder / name for name in ("mirroring", "following")]
         for home in homes:
             (home / "keys").mkdir(parents=True)

@@ -63,7 +63,7 @@ def reports(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> I
     (folder / "reports.py").write_text(SERVICE)
     port = find_port()
     url = f"http://127.0.0.1:{port}"
-    with serve_pair(folder / "pair", auth_settings={"RESOURCES": url}) as pair:
+    with serve_pair(folder / "pair", auth_settings={"RESOURCES": url, "STATUS_LIST_TTL": "1"}) as pair:
         process = subprocess.Popen(
             [installed.folder / "bin/gunicorn", "--bind", f"127.0.0.1:{port}", "reports:app"],
             env={"FLASK_OAUTH_ISSUER": pair.auth.url, "FLASK_OAUTH_RESOURCE": url},
