@@ -1,0 +1,31 @@
+"""The goals: what is divided by what, and what the quotient should be. One table."""
+
+from typing import Literal, NamedTuple
+
+ARGON2 = "argon2 alone"
+
+
+class Goal(NamedTuple):
+    """A quotient of two series of the same rounds: the names of targets, or of `latency` runs."""
+
+    name: str
+    numerator: str
+    denominator: str
+    direction: Literal["at least", "at most"]
+    bound: float
+
+
+OPEN, SCOPE = "open Flask view", "ours, @require_scope"
+JWT_REQUIRED = "ours, @jwt_required and @require_scope"
+SIGNER = "flask-jwt-extended, create_access_token"
+
+GOALS = [
+    Goal("`@require_scope` / open Flask view", SCOPE, OPEN, "at least", 0.85),
+    Goal("`@jwt_required()` and `@require_scope` / open Flask view", JWT_REQUIRED, OPEN, "at least", 0.75),
+    Goal("`@require_scope` / FastAPI `async def`", SCOPE, "FastAPI, async def", "at least", 1.0),
+    Goal("refresh / PEM-string signer", "ours, refresh_token", SIGNER, "at least", 20),
+    Goal("client_credentials / PEM-string signer", "ours, client_credentials", SIGNER, "at least", 25),
+    Goal("login, two cores / one", "ours, password, two cores", "ours, password", "at least", 1.7),
+    # Both are rates; the quotient of the times is the other way round.
+    Goal("time of a login / of argon2 alone", ARGON2, "ours, password", "at most", 1.15),
+]
