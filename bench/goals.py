@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-ARGON2 = "argon2 alone"
+ARGON2, LOGIN = "argon2 alone", "ours, password"
 
 
 class Goal(NamedTuple):
@@ -23,9 +23,23 @@ GOALS = [
     Goal("`@require_scope` / open Flask view", SCOPE, OPEN, "at least", 0.85),
     Goal("`@jwt_required()` and `@require_scope` / open Flask view", JWT_REQUIRED, OPEN, "at least", 0.75),
     Goal("`@require_scope` / FastAPI `async def`", SCOPE, "FastAPI, async def", "at least", 1.0),
+    Goal(
+        "`/courses` from SQLite / FastAPI + SQLAlchemy",
+        "ours, courses from SQLite",
+        "FastAPI, courses from SQLite",
+        "at least",
+        2.5,
+    ),
+    Goal(
+        "`/courses` from PostgreSQL / FastAPI + SQLAlchemy",
+        "ours, courses from PostgreSQL",
+        "FastAPI, courses from PostgreSQL",
+        "at least",
+        2.5,
+    ),
     Goal("refresh / PEM-string signer", "ours, refresh_token", SIGNER, "at least", 20),
     Goal("client_credentials / PEM-string signer", "ours, client_credentials", SIGNER, "at least", 25),
-    Goal("login, two cores / one", "ours, password, two cores", "ours, password", "at least", 1.7),
+    Goal("login, two cores / one", "ours, password, two cores", LOGIN, "at least", 1.7),
     # Both are rates; the quotient of the times is the other way round.
-    Goal("time of a login / of argon2 alone", ARGON2, "ours, password", "at most", 1.15),
+    Goal("time of a login / of argon2 alone", ARGON2, LOGIN, "at most", 1.15),
 ]

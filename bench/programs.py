@@ -62,6 +62,11 @@ class Program:
 
 
 _KIT = "flask flask-jwt-extended gunicorn"
+_FASTAPI = "fastapi uvicorn uvloop httptools pyjwt"
+_NO_MORE = "no request ID, security headers or metrics"
+_FASTAPI_CHECKS = (
+    "checks signature, `exp` and `aud`, but not `iss`, `typ`, the scope or revocation; " + _NO_MORE
+)
 
 PROGRAMS = {
     "auth_app": Program(
@@ -94,16 +99,52 @@ PROGRAMS = {
         "FastAPI",
         4,
         UVICORN + "bench.peers.fastapi_peer:app",
-        "fastapi uvicorn uvloop httptools pyjwt",
-        "no cache; checks signature, `exp` and `aud`, but not `iss`, `typ`, the scope or revocation; no "
-        "request ID, security headers or metrics",
+        _FASTAPI,
+        f"no cache; {_FASTAPI_CHECKS}",
+    ),
+    "FastAPI, SQLAlchemy": Program(
+        "FastAPI, SQLAlchemy",
+        8,
+        UVICORN + "bench.peers.fastapi_courses:app",
+        f"{_FASTAPI} sqlalchemy pydantic",
+        f"no cache, no `ETag`; {_FASTAPI_CHECKS}; the same SQLite file",
+    ),
+    "FastAPI, SQLAlchemy, PostgreSQL": Program(
+        "FastAPI, SQLAlchemy, PostgreSQL",
+        9,
+        UVICORN + "bench.peers.fastapi_courses:app",
+        f"{_FASTAPI} sqlalchemy psycopg pydantic",
+        "the same; the same database in PostgreSQL",
+        database="postgresql",
     ),
     "flask-jwt-extended": Program(
         "flask-jwt-extended",
         5,
         OURS + "bench.peers.documented_flask:app",
         _KIT,
-        "PEM strings, as documented; checks signature, `exp` and `type` alone; no request ID, security "
-        "headers or metrics",
+        f"PEM strings, as documented; checks signature, `exp` and `type`; {_NO_MORE}",
+    ),
+    "Authlib": Program(
+        "Authlib",
+        10,
+        GUNICORN + "bench.peers.authlib_peer:app",
+        "flask authlib joserfc gunicorn",
+        f"no cache, no revocation; checks all claims of RFC 9068 and the scope; {_NO_MORE}",
+    ),
+    "Django": Program(
+        "Django",
+        11,
+        GUNICORN + "bench.peers.django_peer:app",
+        "django djangorestframework djangorestframework-simplejwt pyjwt gunicorn",
+        "no cache, no revocation, no middleware; checks signature, `exp`, `iss` and `aud`, but not `typ` or "
+        f"the scope; {_NO_MORE}",
+    ),
+    "Express": Program(
+        "Express",
+        12,
+        "env NODE_ENV=production node {node}/express_peer.js {port}",
+        "node express express-oauth2-jwt-bearer",
+        f"no cache, no revocation; checks signature, `exp`, `iss`, `aud` and the scope; an `ETag`; "
+        f"{_NO_MORE}",
     ),
 }

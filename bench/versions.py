@@ -15,9 +15,12 @@ from bench.servers import NODE, PEERS
 
 def describe_versions(program: Program) -> str:
     """Return the packages of a program with their versions."""
-    find = {"{peers}": _find_in_peers, "{node}": _find_in_node, "node": _find_in_node}
-    finder = find.get(program.command.split()[0], version)
-    return ", ".join(f"{name} {finder(name)}" for name in program.packages.split())
+    find = version
+    if "{peers}" in program.command:
+        find = _find_in_peers
+    elif "{node}" in program.command:
+        find = _find_in_node
+    return ", ".join(f"{name} {find(name)}" for name in program.packages.split())
 
 
 @cache
