@@ -20,10 +20,11 @@ from pathlib import Path
 from bench.argon2 import measure_argon2
 from bench.goals import ARGON2, LOGIN
 from bench.growth import measure_growth
+from bench.latency import measure_latencies
 from bench.load import LOAD_CORE, check_answers, run_wrk
 from bench.processes import measure_processes
 from bench.programs import PROGRAMS, Program
-from bench.report import Series, print_goals, print_rates, write_report
+from bench.report import Series, print_results, write_report
 from bench.servers import fill_database, prepare, serve
 from bench.targets import TARGETS, Setup, Target
 from course_app.cli import DEMO_COURSES
@@ -100,11 +101,14 @@ def main() -> None:
         with serve_programs(setup, programs):
             for target in targets:
                 check_answers(target, target.prepare(target, setup), expected)
-            rates, slowest = measure_rounds(targets, setup, arguments.rounds, arguments.seconds)
-        print_rates(rates, slowest)
-        print_goals(rates)
+            length = arguments.rounds, arguments.seconds
+            rates, slowest = measure_rounds(targets, setup, *length)
+            latencies = measure_latencies(targets, rates, setup, *length)
+        print_results(rates, slowest, latencies)
         if arguments.report:
-            write_report(rates, slowest, *measure_growth(), measure_processes(folder, setup.environment))
+            write_report(
+                rates, slowest, latencies, *measure_growth(), measure_processes(folder, setup.environment)
+            )
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -9,10 +9,17 @@ import urllib.request
 from typing import Any
 
 from bench.servers import ROOT
-from bench.targets import Request, Target, read_open_page, read_page, read_with_own_token
+from bench.targets import (
+    Request,
+    Target,
+    read_open_page,
+    read_page,
+    read_page_as_new_users,
+    read_with_own_token,
+)
 
 LOAD_CORE = "1"
-READERS = (read_page, read_open_page, read_with_own_token)
+READERS = (read_page, read_page_as_new_users, read_open_page, read_with_own_token)
 
 
 def check_answers(target: Target, request: Request, expected: dict[str, Any]) -> None:

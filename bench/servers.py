@@ -79,7 +79,7 @@ def serve(
         yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=60)  # a busy machine: a server ends its connections first
 
 
 def _listens(port: int) -> bool:

@@ -9,6 +9,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
+from bench.first_tokens import sign_tokens
 from bench.programs import PROGRAMS, Program
 from bench.servers import log_in, post, run_flask, sign_in
 
@@ -28,6 +29,14 @@ class Setup:
         added = run_flask(self.folder, self.environment, "wsgi_auth", "clients add bench --json")
         client: dict[str, str] = json.loads(added)
         return client
+
+    @cached_property
+    def tokens(self) -> Path:
+        """Return a file with an access token of each of many users, signed once."""
+        like = log_in(PROGRAMS["auth_app"].url)["access_token"]
+        tokens = self.folder / "tokens"
+        tokens.write_text("\n".join(sign_tokens(like, self.folder / "keys/private_key.pem")))
+        return tokens
 
     @cached_property
     def web_client(self) -> str:
@@ -69,6 +78,15 @@ def read_page(_target: Target, _setup: Setup) -> Request:
     """Read the page of courses with an access token of ours."""
     token = log_in(PROGRAMS["auth_app"].url)["access_token"]
     return Request({"Authorization": f"Bearer {token}"})
+
+
+def read_page_as_new_users(target: Target, setup: Setup) -> Request:
+    """Read the page of courses, each time with a token that was not seen before."""
+    with setup.tokens.open() as tokens:
+        headers = {"Authorization": f"Bearer {tokens.readline().strip()}"}
+    position = setup.folder / f"position {target.name}"
+    environment = {"BENCH_TOKENS": str(setup.tokens), "BENCH_POSITION": str(position)}
+    return Request(headers, "tokens.lua", environment)
 
 
 def read_open_page(_target: Target, _setup: Setup) -> Request:
@@ -152,6 +170,9 @@ TARGETS = [
     _target("ours, @jwt_required and @require_scope", "kit", "/memory-jwt-required", read_page),
     _target("FastAPI, async def", "FastAPI", "/memory-async", read_page),
     _target("FastAPI, def", "FastAPI", "/memory", read_page),
+    _target("ours, @require_scope, new users", "kit", "/memory", read_page_as_new_users),
+    _target("FastAPI, async def, new users", "FastAPI", "/memory-async", read_page_as_new_users),
+    _target("FastAPI, def, new users", "FastAPI", "/memory", read_page_as_new_users),
     _target("flask-jwt-extended", "flask-jwt-extended", "/memory", read_with_own_token),
     _target("Authlib", "Authlib", "/memory", read_page),
     _target("Django, Simple JWT", "Django", "/memory", read_page),
