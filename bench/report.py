@@ -6,6 +6,7 @@ from statistics import median, quantiles
 
 from bench.goals import GOALS, Goal
 from bench.growth import Growth, Lists
+from bench.latency import list_runs
 from bench.plot import draw
 from bench.programs import PROGRAMS
 from bench.servers import ROOT
@@ -18,17 +19,16 @@ Row = Sequence[object]
 Processes = dict[str, dict[str, float]]
 
 
-def print_rates(rates: Series, slowest: Series) -> None:
-    """Print the table of rates."""
+def print_results(rates: Series, slowest: Series, latencies: Series) -> None:
+    """Print the rates, the latencies, and the goals whose targets were measured."""
     print(_make_table(*_tabulate_rates(rates, slowest)))
+    print(_make_table(*_tabulate_latencies(latencies)))
+    print(_make_table(*_tabulate_goals(rates | latencies)))
 
 
-def print_goals(figures: Series) -> None:
-    """Print the goals whose targets were measured."""
-    print(_make_table(*_tabulate_goals(figures)))
-
-
-def write_report(rates: Series, slowest: Series, growth: Growth, lists: Lists, processes: Processes) -> None:
+def write_report(
+    rates: Series, slowest: Series, latencies: Series, growth: Growth, lists: Lists, processes: Processes
+) -> None:
     """Write everything that was measured into docs/."""
     document = {
         "machine": describe_machine(),
@@ -37,6 +37,7 @@ def write_report(rates: Series, slowest: Series, growth: Growth, lists: Lists, p
             name: {"per_second": figures, "p99_milliseconds": slowest.get(name)}
             for name, figures in rates.items()
         },
+        "latencies_milliseconds": latencies,
         "growth_microseconds": {name: {"few": few, "many": many} for name, few, many in growth},
         "status_lists": {share: figures for share, *figures in lists},
         "processes": processes,
@@ -46,7 +47,8 @@ def write_report(rates: Series, slowest: Series, growth: Growth, lists: Lists, p
     _put_table("machine", ["", ""], [[name, value] for name, value in describe_machine().items()])
     _put_table("programs", *_tabulate_programs())
     _put_table("rates", *_tabulate_rates(rates, slowest))
-    _put_table("goals", *_tabulate_goals(rates))
+    _put_table("latencies", *_tabulate_latencies(latencies))
+    _put_table("goals", *_tabulate_goals(rates | latencies))
     _put_table(
         "growth",
         ["", "few, in µs", "many, in µs", "ratio"],
@@ -78,6 +80,16 @@ def _tabulate_rates(rates: Series, slowest: Series) -> tuple[Row, list[Row]]:
         p99 = f"{median(slowest[name]):.1f}" if name in slowest else ""
         rows.append([name, f"{median(figures):,.0f}", _show_quartiles(figures, ",.0f"), p99])
     return ["", "requests per second", "quartiles", "p99 in ms"], rows
+
+
+def _tabulate_latencies(latencies: Series) -> tuple[Row, list[Row]]:
+    rows: list[Row] = []
+    for run in list_runs():
+        if run.name in latencies:
+            p99 = latencies[run.p99]
+            middles = f"{median(latencies[run.p50]):.1f}", f"{median(p99):.1f}"
+            rows.append([run.name, f"{latencies[run.name][0]:,.0f}", *middles, _show_quartiles(p99, ".1f")])
+    return ["", "requests per second", "p50 in ms", "p99 in ms", "quartiles of the p99"], rows
 
 
 def _tabulate_goals(figures: Series) -> tuple[Row, list[Row]]:
