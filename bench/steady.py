@@ -1,8 +1,8 @@
 """Send requests at a fixed rate, whether or not the server keeps up, and measure how long each waits.
 
 Each request is due at a certain time, and its latency is counted from then. A generator that waits for an
-answer before it sends the next request, as wrk does, sends less while the server is slow, and so leaves out what
-other users would have waited.
+answer before it sends the next request, as wrk does, sends less while the server is slow, and so leaves out
+what other users would have waited.
 """
 
 import asyncio

@@ -179,8 +179,12 @@ TARGETS = [
     _target("Express", "Express", "/memory", read_page),
     _target("ours, courses from SQLite", "course_app", "/courses", read_page),
     _target("FastAPI, courses from SQLite", "FastAPI, SQLAlchemy", "/courses", read_page),
+    _target("FastAPI, SQLite, bare connection", "FastAPI, SQLAlchemy", "/courses-bare", read_page),
     _target("ours, courses from PostgreSQL", "course_app, PostgreSQL", "/courses", read_page),
     _target("FastAPI, courses from PostgreSQL", "FastAPI, SQLAlchemy, PostgreSQL", "/courses", read_page),
+    _target(
+        "FastAPI, PostgreSQL, bare connection", "FastAPI, SQLAlchemy, PostgreSQL", "/courses-bare", read_page
+    ),
     _target("ours, refresh_token", "auth_app", "/token", refresh_sessions),
     _target("ours, client_credentials", "auth_app", "/token", request_client_credentials),
     _target("ours, password", "auth_app", "/token", post_form(**LOGIN), 2),
