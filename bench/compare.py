@@ -23,7 +23,7 @@ from bench.latency import measure_latencies
 from bench.load import LOAD_CORE, check_answers, run_wrk
 from bench.processes import measure_processes
 from bench.programs import PROGRAMS, Program
-from bench.report import Series, print_results, write_report
+from bench.report import Series, print_ratios, print_results, write_report
 from bench.servers import fill_database, prepare, serve
 from bench.targets import TARGETS, Setup, Target
 from course_app.cli import DEMO_COURSES
@@ -89,7 +89,10 @@ def main() -> None:
     if not shutil.which("wrk"):
         sys.exit("wrk is needed: install it (Debian and Ubuntu: apt install wrk)")
     os.sched_setaffinity(0, {int(LOAD_CORE)})  # PostgreSQL inherits it
-    targets = [target for target in TARGETS if arguments.only in target.name]
+    only = arguments.only or [""]
+    targets = [target for target in TARGETS if any(text in target.name for text in only)]
+    if not targets:
+        sys.exit("no target has such a name: " + ", ".join(target.name for target in TARGETS))
     needed = {target.program.name for target in targets} | {"auth_app"}
     programs = [program for program in PROGRAMS.values() if program.name in needed]
     with tempfile.TemporaryDirectory() as name:
@@ -104,6 +107,8 @@ def main() -> None:
             rates, slowest = measure_rounds(targets, setup, *length)
             latencies = measure_latencies(targets, rates, setup, *length)
         print_results(rates, slowest, latencies)
+        if arguments.only:
+            print_ratios(rates)
         if arguments.report:
             write_report(
                 rates, slowest, latencies, *measure_growth(), measure_processes(folder, setup.environment)
@@ -116,7 +121,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each is measured (default: 7)")
     parser.add_argument("--seconds", type=int, default=SECONDS, help="for how long each time (default: 3)")
     parser.add_argument(
-        "--only", metavar="TEXT", default="", help="measure the targets whose names contain TEXT"
+        "--only",
+        nargs="+",
+        metavar="TEXT",
+        help="measure the targets whose names contain a TEXT, and divide their rates by the first one's",
     )
     parser.add_argument(
         "--no-report", action="store_true", help="print the results, and leave docs/ as it is"

@@ -26,6 +26,16 @@ def print_results(rates: Series, slowest: Series, latencies: Series) -> None:
     print(_make_table(*_tabulate_goals(rates | latencies)))
 
 
+def print_ratios(rates: Series) -> None:
+    """Print what part of the first target's rate each one reaches."""
+    first = next(iter(rates))
+    rows = []
+    for name, figures in rates.items():
+        ratios = [figure / other for figure, other in zip(figures, rates[first], strict=True)]
+        rows.append([name, f"{median(ratios):.2f}", _show_quartiles(ratios, ".2f")])
+    print(_make_table([f"to {first}", "median", "quartiles"], rows))
+
+
 def write_report(
     rates: Series, slowest: Series, latencies: Series, growth: Growth, lists: Lists, processes: Processes
 ) -> None:
