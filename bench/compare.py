@@ -83,36 +83,41 @@ def measure_rounds(targets: list[Target], setup: Setup, rounds: int, seconds: in
     return rates, slowest
 
 
+def choose_targets(only: list[str]) -> list[Target]:
+    """Return the targets whose names contain one of the texts. Ends the program if there is none."""
+    targets = [target for target in TARGETS if any(text in target.name for text in only)]
+    if not targets:
+        sys.exit("no target has such a name: " + ", ".join(target.name for target in TARGETS))
+    return targets
+
+
+def measure(targets: list[Target], setup: Setup, rounds: int, seconds: int) -> tuple[Series, Series, Series]:
+    """Serve what the targets need, check that all do the same, and measure rates, their p99, and latencies."""
+    needed = {target.program.name for target in targets} | {"auth_app"}
+    expected = write_answer(setup.folder)
+    with serve_programs(setup, [program for program in PROGRAMS.values() if program.name in needed]):
+        for target in targets:
+            check_answers(target, target.prepare(target, setup), expected)
+        rates, slowest = measure_rounds(targets, setup, rounds, seconds)
+        return rates, slowest, measure_latencies(targets, rates, setup, rounds, seconds)
+
+
 def main() -> None:
-    """Measure, print the results, and write them into docs/ if they are good enough for that."""
+    """Measure, print the results, and write them into docs/ if everything was measured in full."""
     arguments = parse_arguments()
     if not shutil.which("wrk"):
         sys.exit("wrk is needed: install it (Debian and Ubuntu: apt install wrk)")
     os.sched_setaffinity(0, {int(LOAD_CORE)})  # PostgreSQL inherits it
-    only = arguments.only or [""]
-    targets = [target for target in TARGETS if any(text in target.name for text in only)]
-    if not targets:
-        sys.exit("no target has such a name: " + ", ".join(target.name for target in TARGETS))
-    needed = {target.program.name for target in targets} | {"auth_app"}
-    programs = [program for program in PROGRAMS.values() if program.name in needed]
+    targets = choose_targets(arguments.only or [""])
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        setup = Setup(folder, prepare(folder))
-        expected = write_answer(folder)
-        with serve_programs(setup, programs):
-            for target in targets:
-                check_answers(target, target.prepare(target, setup), expected)
-            length = arguments.rounds, arguments.seconds
-            rates, slowest = measure_rounds(targets, setup, *length)
-            latencies = measure_latencies(targets, rates, setup, *length)
-        print_results(rates, slowest, latencies)
+        setup = Setup(Path(name), prepare(Path(name)))
+        results = measure(targets, setup, arguments.rounds, arguments.seconds)
+        print_results(*results)
         if arguments.only:
-            print_ratios(rates)
+            print_ratios(results[0])
         if arguments.report:
-            write_report(
-                rates, slowest, latencies, *measure_growth(), measure_processes(folder, setup.environment)
-            )
+            processes = measure_processes(setup.folder, setup.environment)
+            write_report(*results, *measure_growth(), processes)
 
 
 def parse_arguments() -> argparse.Namespace:
