@@ -92,7 +92,7 @@ def choose_targets(only: list[str]) -> list[Target]:
 
 
 def measure(targets: list[Target], setup: Setup, rounds: int, seconds: int) -> tuple[Series, Series, Series]:
-    """Serve what the targets need, check that all do the same, and measure rates, their p99, and latencies."""
+    """Serve what is needed, check that all answer the same, and return rates, their p99, and latencies."""
     needed = {target.program.name for target in targets} | {"auth_app"}
     expected = write_answer(setup.folder)
     with serve_programs(setup, [program for program in PROGRAMS.values() if program.name in needed]):
