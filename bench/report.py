@@ -21,9 +21,14 @@ Processes = dict[str, dict[str, float]]
 
 def print_results(rates: Series, slowest: Series, latencies: Series) -> None:
     """Print the rates, the latencies, and the goals whose targets were measured."""
-    print(_make_table(*_tabulate_rates(rates, slowest)))
-    print(_make_table(*_tabulate_latencies(latencies)))
-    print(_make_table(*_tabulate_goals(rates | latencies)))
+    tables = (
+        _tabulate_rates(rates, slowest),
+        _tabulate_latencies(latencies),
+        _tabulate_goals(rates | latencies),
+    )
+    for head, rows in tables:
+        if rows:
+            print(_make_table(head, rows))
 
 
 def print_ratios(rates: Series) -> None:
@@ -125,7 +130,7 @@ def is_reached(goal: Goal, ratios: list[float]) -> bool:
 
 
 def _show_quartiles(figures: list[float], form: str) -> str:
-    low, _, high = quantiles(figures) if len(figures) > 1 else figures * 3
+    low, _, high = quantiles(figures, method="inclusive") if len(figures) > 1 else figures * 3
     return f"{low:{form}} to {high:{form}}"
 
 
