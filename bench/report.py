@@ -1,90 +1,69 @@
-"""Write the results into docs/: performance.json, performance.svg, and the tables of performance.md."""
+"""Show the results: on the terminal, and in docs/ as performance.json and the tables of performance.md."""
 
 import json
-import os
-import platform
-import re
-import subprocess
 from collections.abc import Sequence
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median, quantiles
-from typing import NamedTuple
 
+from bench.goals import GOALS, Goal
 from bench.growth import Growth, Lists
-from bench.servers import PEERS, ROOT
+from bench.latency import list_runs
+from bench.plot import draw
+from bench.programs import PROGRAMS
+from bench.servers import ROOT
+from bench.versions import describe_machine, describe_versions
 
 DOCS = ROOT / "docs"
-LIMIT, OURS, PAGE = "Flask without authentication", "this project", "this project, from the database"
-DOCUMENTED, SIGNING = "flask-jwt-extended", "flask-jwt-extended, create_access_token"
-FASTAPI, FASTAPI_ASYNC = "FastAPI, def", "FastAPI, async def"
 
-# What is divided by what, and what the quotient is hoped to be at least.
-RATIOS = [
-    (OURS, LIMIT, 0.85),
-    (OURS, FASTAPI, 1.3),
-    (OURS, FASTAPI_ASYNC, 1.0),
-    (OURS, DOCUMENTED, 2.0),
-    (PAGE, FASTAPI, 1.0),
-    (f"{OURS}, refresh_token", SIGNING, 20.0),
-    (f"{OURS}, client_credentials", SIGNING, 20.0),
-    (f"{OURS}, password, two cores", f"{OURS}, password", 1.7),
-]
-
-
-class Rate(NamedTuple):
-    """The medians of a target's rounds, and the quartiles of its rates."""
-
-    per_second: float
-    quartiles: list[float]
-    p99: float  # milliseconds
-
-
+Series = dict[str, list[float]]  # one figure of each round, by what was measured
+Row = Sequence[object]
 Processes = dict[str, dict[str, float]]
-Rounds = dict[str, tuple[list[float], list[float]]]  # of each target: rates, and 99th percentiles in ms
 
 
-def write_report(rounds: Rounds, growth: Growth, lists: Lists, processes: Processes, argon2: float) -> None:
-    """Write everything that was measured; `argon2` is in milliseconds."""
-    rates = {
-        name: Rate(
-            round(median(values), 1),
-            [round(value, 1) for value in quantiles(values, n=4)[::2]],
-            round(median(slowest), 1),
-        )
-        for name, (values, slowest) in rounds.items()
-    }
+def print_results(rates: Series, slowest: Series, latencies: Series) -> None:
+    """Print the rates, the latencies, and the goals whose targets were measured."""
+    tables = (
+        _tabulate_rates(rates, slowest),
+        _tabulate_latencies(latencies),
+        _tabulate_goals(rates | latencies),
+    )
+    for head, rows in tables:
+        if rows:
+            print(_make_table(head, rows))
+
+
+def print_ratios(rates: Series) -> None:
+    """Print what part of the first target's rate each one reaches."""
+    first = next(iter(rates))
+    rows = []
+    for name, figures in rates.items():
+        ratios = [figure / other for figure, other in zip(figures, rates[first], strict=True)]
+        rows.append([name, f"{median(ratios):.2f}", _show_quartiles(ratios, ".2f")])
+    print(_make_table([f"to {first}", "median", "quartiles"], rows))
+
+
+def write_report(
+    rates: Series, slowest: Series, latencies: Series, growth: Growth, lists: Lists, processes: Processes
+) -> None:
+    """Write everything that was measured into docs/."""
     document = {
         "machine": describe_machine(),
-        "rates": {name: rate._asdict() for name, rate in rates.items()},
-        "argon2_milliseconds": round(argon2, 2),
+        "programs": {program.name: describe_versions(program) for program in PROGRAMS.values()},
+        "rates": {
+            name: {"per_second": figures, "p99_milliseconds": slowest.get(name)}
+            for name, figures in rates.items()
+        },
+        "latencies_milliseconds": latencies,
         "growth_microseconds": {name: {"few": few, "many": many} for name, few, many in growth},
         "status_lists": {share: figures for share, *figures in lists},
         "processes": processes,
     }
     (DOCS / "performance.json").write_text(json.dumps(document, indent=2) + "\n")
-    (DOCS / "performance.svg").write_text(draw(rounds))
-    login = 1000 / rates[f"{OURS}, password"].per_second
-    _put_table(
-        "machine", ["", ""], [[name.replace("_", " "), value] for name, value in describe_machine().items()]
-    )
-    _put_table(
-        "rates",
-        ["", "requests per second", "quartiles", "p99 in ms"],
-        [
-            [name, f"{rate.per_second:,.0f}", " to ".join(f"{q:,.0f}" for q in rate.quartiles), rate.p99]
-            for name, rate in rates.items()
-        ],
-    )
-    _put_table(
-        "ratios",
-        ["", "measured", "hoped for"],
-        [
-            [f"{one} / {other}", f"{rates[one].per_second / rates[other].per_second:.2f}", f"at least {hope}"]
-            for one, other, hope in RATIOS
-        ]
-        + [[f"time of {OURS}, password / argon2 alone", f"{login / argon2:.2f}", "at most 1.15"]],
-    )
+    (DOCS / "performance.svg").write_text(draw(rates))
+    _put_table("machine", ["", ""], [[name, value] for name, value in describe_machine().items()])
+    _put_table("programs", *_tabulate_programs())
+    _put_table("rates", *_tabulate_rates(rates, slowest))
+    _put_table("latencies", *_tabulate_latencies(latencies))
+    _put_table("goals", *_tabulate_goals(rates | latencies))
     _put_table(
         "growth",
         ["", "few, in µs", "many, in µs", "ratio"],
@@ -102,48 +81,67 @@ def write_report(rounds: Rounds, growth: Growth, lists: Lists, processes: Proces
     )
 
 
-def describe_machine() -> dict[str, str]:
-    """Return what the figures depend on."""
-    names = ("flask", "flask-jwt-extended", "pyjwt", "cryptography", "gunicorn", "sqlalchemy")
-    code = "import fastapi, uvicorn; print(fastapi.__version__, uvicorn.__version__)"
-    peers = subprocess.run([str(PEERS), "-c", code], check=True, capture_output=True, text=True).stdout
-    cpu = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {
-        "cpu": cpu[0] if cpu else platform.machine(),
-        "cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-        **{name: version(name) for name in names},
-        **dict(zip(("fastapi", "uvicorn"), peers.split(), strict=True)),
-    }
+def _tabulate_programs() -> tuple[Row, list[Row]]:
+    rows: list[Row] = [
+        [program.name, describe_versions(program), f"`{program.show_command()}`", program.differs]
+        for program in PROGRAMS.values()
+    ]
+    return ["", "versions", "command", "what it does differently"], rows
 
 
-def _put_table(name: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def _tabulate_rates(rates: Series, slowest: Series) -> tuple[Row, list[Row]]:
+    rows: list[Row] = []
+    for name, figures in rates.items():
+        p99 = f"{median(slowest[name]):.1f}" if name in slowest else ""
+        rows.append([name, f"{median(figures):,.0f}", _show_quartiles(figures, ",.0f"), p99])
+    return ["", "requests per second", "quartiles", "p99 in ms"], rows
+
+
+def _tabulate_latencies(latencies: Series) -> tuple[Row, list[Row]]:
+    rows: list[Row] = []
+    for run in list_runs():
+        if run.name in latencies:
+            p99 = latencies[run.p99]
+            middles = f"{median(latencies[run.p50]):.1f}", f"{median(p99):.1f}"
+            rows.append([run.name, f"{latencies[run.name][0]:,.0f}", *middles, _show_quartiles(p99, ".1f")])
+    return ["", "requests per second", "p50 in ms", "p99 in ms", "quartiles of the p99"], rows
+
+
+def _tabulate_goals(figures: Series) -> tuple[Row, list[Row]]:
+    rows: list[Row] = []
+    for goal in GOALS:
+        if goal.numerator in figures and goal.denominator in figures:
+            ratios = compare(goal, figures)
+            bound = f"{goal.direction} {goal.bound}"
+            reached = "yes" if is_reached(goal, ratios) else "no"
+            rows.append([goal.name, f"{median(ratios):.2f}", _show_quartiles(ratios, ".2f"), bound, reached])
+    return ["", "median", "quartiles", "goal", "reached"], rows
+
+
+def compare(goal: Goal, figures: Series) -> list[float]:
+    """Return the quotient of each round: what slowed the machine down in it slowed both down."""
+    pairs = zip(figures[goal.numerator], figures[goal.denominator], strict=True)
+    return [numerator / denominator for numerator, denominator in pairs]
+
+
+def is_reached(goal: Goal, ratios: list[float]) -> bool:
+    """Return whether the median of the rounds is as good as hoped."""
+    return median(ratios) >= goal.bound if goal.direction == "at least" else median(ratios) <= goal.bound
+
+
+def _show_quartiles(figures: list[float], form: str) -> str:
+    low, _, high = quantiles(figures, method="inclusive") if len(figures) > 1 else figures * 3
+    return f"{low:{form}} to {high:{form}}"
+
+
+def _make_table(head: Row, rows: Sequence[Row]) -> str:
+    lines: list[Row] = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def _put_table(name: str, head: Row, rows: Sequence[Row]) -> None:
     """Put a table between its two marks in performance.md."""
-    lines: list[Sequence[object]] = [head, ["---"] * len(head), *rows]
-    table = "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
     page = DOCS / "performance.md"
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     before, rest = page.read_text().split(begin)
-    page.write_text(before + begin + table + "\n" + end + rest.split(end)[1])
-
-
-def draw(rounds: Rounds) -> str:
-    """Return a plot: a bar for each target's median, and a line from its slowest to its fastest round."""
-    widest = max(max(rates) for rates, _ in rounds.values())
-    rows = []
-    for number, (name, (rates, _)) in enumerate(rounds.items()):
-        y, scale = 24 + number * 28, 340 / widest
-        rate, low, high = median(rates), min(rates), max(rates)
-        colour = "#2b6cb0" if name.startswith(OURS) else "#a0aec0"
-        rows += [
-            f'<text x="272" y="{y + 14}" text-anchor="end">{name}</text>',
-            f'<rect x="280" y="{y}" width="{rate * scale:.1f}" height="20" fill="{colour}"/>',
-            f'<path d="M{280 + low * scale:.1f} {y + 10}H{280 + high * scale:.1f}" stroke="#1a202c"/>',
-            f'<text x="{288 + high * scale:.1f}" y="{y + 14}">{rate:.0f}</text>',
-        ]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {40 + len(rounds) * 28}" '
-        'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>'
-        '<text x="280" y="16">requests per second: median, slowest and fastest round</text>'
-        f"{''.join(rows)}</svg>\n"
-    )
+    page.write_text(before + begin + _make_table(head, rows) + end + rest.split(end)[1])

@@ -18,7 +18,9 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / ".venv-bench/bin/python"
-ISSUER = "http://127.0.0.1:9000"
+NODE = ROOT / "bench/peers/node"
+FIRST_PORT = int(os.environ.get("BENCH_PORT", "9000"))
+ISSUER = f"http://127.0.0.1:{FIRST_PORT}"
 AUDIENCE = "http://127.0.0.1:8082"
 
 
@@ -34,10 +36,15 @@ def prepare(folder: Path) -> dict[str, str]:
         "COURSE_DATABASE_URL": f"sqlite:///{folder}/course.db",
     }
     run_flask(folder, environment, "wsgi_auth", "keys generate")
-    for application in ("wsgi_auth", "wsgi_course"):
-        run_flask(folder, environment, application, "db upgrade")
-        run_flask(folder, environment, application, "demo-data")
+    fill_database(folder, environment, "wsgi_auth")
+    fill_database(folder, environment, "wsgi_course")
     return environment
+
+
+def fill_database(folder: Path, environment: dict[str, str], application: str) -> None:
+    """Make the tables and the demo data of an application in its database."""
+    run_flask(folder, environment, application, "db upgrade")
+    run_flask(folder, environment, application, "demo-data")
 
 
 def run_flask(folder: Path, environment: dict[str, str], application: str, command: str) -> bytes:
@@ -56,6 +63,8 @@ def serve(
     command: list[str], environment: dict[str, str], folder: Path, port: int, cores: str = "0"
 ) -> Iterator[tuple[str, int]]:
     """Run a server on some cores until the block ends; yield its URL and its process ID."""
+    if _listens(port):
+        raise RuntimeError(f"port {port} is taken: end what listens there, or set BENCH_PORT")
     log = folder / f"{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -70,7 +79,7 @@ def serve(
         yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=60)  # a busy machine: a server ends its connections first
 
 
 def _listens(port: int) -> bool:

@@ -1,0 +1,24 @@
+"""The tables of the benchmark fit together; nothing is started or measured."""
+
+from bench.goals import ARGON2, GOALS
+from bench.latency import PAIRS, list_runs
+from bench.programs import PROGRAMS
+from bench.targets import TARGETS
+
+NAMES = [target.name for target in TARGETS]
+
+
+def test_goals_name_only_what_is_measured() -> None:
+    measured = {*NAMES, ARGON2, *(run.p99 for run in list_runs())}
+    assert {name for goal in GOALS for name in (goal.numerator, goal.denominator)} <= measured
+    assert {name for pair in PAIRS for name in pair} <= set(NAMES)
+
+
+def test_names_and_ports_of_the_benchmark_are_unique() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+    assert len({program.port for program in PROGRAMS.values()}) == len(PROGRAMS)
+
+
+def test_each_program_is_shown_with_a_command_that_can_be_typed() -> None:
+    for program in PROGRAMS.values():
+        assert "{" not in program.show_command()
