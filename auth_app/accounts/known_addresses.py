@@ -7,7 +7,7 @@ import uuid
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from flask import request
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from auth_app.database import db, delete_expired
 from auth_app.models import KnownAddress, User
@@ -15,6 +15,13 @@ from auth_app.models import KnownAddress, User
 KNOWN_FOR = 30 * 86400  # seconds after the last login from an address
 ADDRESSES_PER_USER = 50  # the one that was used least lately makes room for another
 
+_SEEN_AGAIN = (
+    update(KnownAddress)
+    .where(KnownAddress.user_id == bindparam("user"), KnownAddress.address == bindparam("key"))
+    .values(last_login_at=bindparam("now"))
+    .returning(KnownAddress.address)
+    .execution_options(synchronize_session=False)
+)
 _WITH_PORT = re.compile(r"^(?:([0-9.]+)|\[([0-9a-f:.]+)\]):[0-9]+$", re.IGNORECASE)
 
 
@@ -47,10 +54,7 @@ def is_known(user_id: uuid.UUID | None, key: str) -> bool:
 def _remember(user: User, key: str) -> None:
     now = int(time.time())
     row = {"user_id": user.id, "address": key, "last_login_at": now}
-    known = update(KnownAddress).where(
-        KnownAddress.user_id == user.id, KnownAddress.address == row["address"]
-    )
-    if db.session.scalar(known.values(last_login_at=now).returning(KnownAddress.address)) is None:
+    if db.session.scalar(_SEEN_AGAIN, {"user": user.id, "key": key, "now": now}) is None:
         delete_expired(KnownAddress, KnownAddress.last_login_at, now - KNOWN_FOR)
         _make_room(user)
         db.session.execute(insert(KnownAddress), [row])

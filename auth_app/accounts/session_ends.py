@@ -135,17 +135,20 @@ def end_all_sessions() -> None:
     record_on_commit("all_sessions_revoked")
 
 
+_SURPLUS = (
+    select(Session.id)
+    .where(Session.user_id == bindparam("user"), Session.generation == bindparam("generation"))
+    .where(Session.revoked_at.is_(None))
+    .order_by(Session.created_at.desc())
+    .offset(bindparam("keep"))
+    .limit(_BATCH)
+)
+
+
 def end_oldest_sessions(user: User, keep: int) -> None:
     """End the oldest sessions of a user until `keep` are left, a batch at the most; the caller commits."""
-    surplus = (
-        select(Session.id)
-        .where(Session.user_id == user.id, Session.generation == user.session_generation)
-        .where(Session.revoked_at.is_(None))
-        .order_by(Session.created_at.desc())
-        .offset(keep)
-        .limit(_BATCH)
-    )
-    ids = db.session.scalars(surplus).all()
+    which = {"user": user.id, "generation": user.session_generation, "keep": keep}
+    ids = db.session.scalars(_SURPLUS, which).all()
     if ids and (count := len(_revoke(Session.id.in_(ids)))):
         record_on_commit("sessions_revoked", user=user.id, count=count)
 

@@ -4,7 +4,7 @@ import re
 import time
 from typing import Unpack
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from auth_app import audit
@@ -40,10 +40,12 @@ class UserChanges(Profile, total=False):
     is_disabled: bool
 
 
+_USER = select(User).where(User.username == bindparam("name"), User.deleted_at.is_(None))
+
+
 def find_user(username: str) -> User | None:
     """Return the user of a name in any spelling, None if there is none or the user was deleted."""
-    name = normalise_username(username)
-    return db.session.scalar(select(User).where(User.username == name, User.deleted_at.is_(None)))
+    return db.session.scalar(_USER, {"name": normalise_username(username)})
 
 
 def authenticate_user(username: str, password: str, browser: str | None = None) -> User | None:

@@ -1,6 +1,7 @@
 """Renew a fetched document in a background thread of each process, and share it with the others on disk."""
 
 import logging
+import random
 import threading
 import time
 from dataclasses import replace
@@ -13,6 +14,8 @@ from flask_resource_server.documents.sources import D, Source
 from flask_resource_server.documents.trusted_files import printable
 
 _FIRST_RETRY = 2  # seconds between attempts as long as none has succeeded, and nothing can be verified
+# Hosts that were started together would fetch together for ever: each pause is shorter by a random part.
+_SHORTEST_PART = 0.8
 _LONGEST_PAUSE = 3600  # seconds between two fetches, whatever an issuer or a setting says
 
 _logger = logging.getLogger(__name__)
@@ -37,11 +40,12 @@ class Renewal(Generic[D]):
         self._own_attempt = NO_ATTEMPT
         self._own_start = float("-inf")  # when it started, on the monotonic clock
         self._waiting = threading.Lock()  # held by the one request that may wait
-        self._rounds = threading.Condition()  # of the thread; guards the next four
+        self._rounds = threading.Condition()  # of the thread; guards the next five
         self._is_started = False
         self._is_busy = True  # the first round starts with the thread
         self._is_asked = False
         self._finished = 0
+        self._jitter = 1.0  # the part of the time that the document need not be fetched again
         self._first_deadline = float("inf")  # on the monotonic clock: nobody waits for the first round longer
 
     @property
@@ -146,6 +150,7 @@ class Renewal(Generic[D]):
             pause = max(1, self._cooldown)
             try:
                 self._renew(is_asked=is_asked)
+                self._jitter = random.uniform(_SHORTEST_PART, 1)  # noqa: S311
                 pause = max(1, self._interval() - self._seconds_since_attempt())
             except BaseException:  # without the thread, a removed key would be accepted forever
                 _logger.exception("cannot renew the copy of %s", self._source.url)
@@ -159,7 +164,7 @@ class Renewal(Generic[D]):
     def _interval(self) -> float:
         if self._document is None:
             return min(self._cooldown, _FIRST_RETRY)
-        return min(self._source.refresh(self._document), _LONGEST_PAUSE)
+        return min(self._source.refresh(self._document), _LONGEST_PAUSE) * self._jitter
 
     def _renew(self, *, is_asked: bool) -> None:
         """Make an attempt, unless a recent one of another process is enough."""

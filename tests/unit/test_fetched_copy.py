@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -409,3 +410,24 @@ def test_thread_outlives_an_interval_that_no_clock_can_hold(interval: float, tmp
 
     wait_for(lambda: copy.look_again() and len(source.fetches) > 1)
     assert any(thread.is_alive() and source.url in thread.name for thread in threads())
+
+
+def test_hosts_that_start_together_do_not_fetch_together(tmp_path: Path) -> None:
+    """Otherwise the issuer would get all their requests in the same second, for as long as they run."""
+    second: list[float] = []
+
+    def make(times: list[float]) -> bytes:
+        times.append(time.monotonic())
+        if len(times) == 2:
+            second.append(times[1] - times[0])
+        return b"new"
+
+    hosts = [
+        open_copy(Source(partial(make, []), interval=2, url=f"http://{n}.issuer.example"), tmp_path / f"{n}")
+        for n in range(20)
+    ]
+    for host in hosts:
+        assert text_of(host) or host.look_again()
+
+    wait_for(lambda: len(second) == len(hosts))
+    assert max(second) - min(second) > 0.1  # of the 0.4 s that they may be apart
