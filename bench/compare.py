@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from auth_app.settings import AuthSettings
 from bench.argon2 import measure_argon2
 from bench.goals import ARGON2, LOGIN
 from bench.growth import measure_growth
@@ -26,6 +27,7 @@ from bench.programs import PROGRAMS, Program
 from bench.report import Series, print_ratios, print_results, write_report
 from bench.servers import fill_database, prepare, serve
 from bench.targets import TARGETS, Setup, Target
+from bench.token_targets import TOKEN_TARGETS, check_token, get_environment
 from course_app.cli import DEMO_COURSES
 
 ROUNDS, SECONDS = 7, 3
@@ -49,6 +51,8 @@ def serve_programs(setup: Setup, programs: list[Program]) -> Iterator[None]:
         f"BENCH_{kind}_KEY": (setup.folder / f"keys/{kind.lower()}_key.pem").read_text()
         for kind in ("PUBLIC", "PRIVATE")
     }
+    settings = AuthSettings()
+    keys |= get_environment(settings.argon2_passes, settings.argon2_memory)
     with ExitStack() as stack:
         databases = {"sqlite": setup.environment}
         if any(program.database == "postgresql" for program in programs):
@@ -85,9 +89,10 @@ def measure_rounds(targets: list[Target], setup: Setup, rounds: int, seconds: in
 
 def choose_targets(only: list[str]) -> list[Target]:
     """Return the targets whose names contain one of the texts. Ends the program if there is none."""
-    targets = [target for target in TARGETS if any(text in target.name for text in only)]
+    known = TARGETS + TOKEN_TARGETS
+    targets = [target for target in known if any(text in target.name for text in only)]
     if not targets:
-        sys.exit("no target has such a name: " + ", ".join(target.name for target in TARGETS))
+        sys.exit("no target has such a name: " + ", ".join(target.name for target in known))
     return targets
 
 
@@ -97,7 +102,10 @@ def measure(targets: list[Target], setup: Setup, rounds: int, seconds: int) -> t
     expected = write_answer(setup.folder)
     with serve_programs(setup, [program for program in PROGRAMS.values() if program.name in needed]):
         for target in targets:
-            check_answers(target, target.prepare(target, setup), expected)
+            request = target.prepare(target, setup)
+            check_answers(target, request, expected)
+            if request.script in ("post.lua", "refresh.lua"):
+                check_token(target, request)
         rates, slowest = measure_rounds(targets, setup, rounds, seconds)
         return rates, slowest, measure_latencies(targets, rates, setup, rounds, seconds)
 

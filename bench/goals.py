@@ -55,6 +55,10 @@ GOALS = [
     ),
     Goal("refresh / PEM-string signer", "ours, refresh_token", SIGNER, "at least", 20),
     Goal("client_credentials / PEM-string signer", "ours, client_credentials", SIGNER, "at least", 25),
+    *(
+        Goal(f"refresh / {peer}'s", "ours, refresh_token", f"{peer}, refresh_token", "at least", 1.5)
+        for peer in ("Authlib server", "django-oauth-toolkit", "oidc-provider, SQLite")
+    ),
     Goal(
         "first tokens of 10,000 users: `@require_scope` / FastAPI `async def`",
         "ours, @require_scope, new users",

@@ -150,4 +150,43 @@ PROGRAMS = {
         f"no cache, no revocation; checks signature, `exp`, `iss`, `aud` and the scope; an `ETag`; "
         f"{_NO_MORE}",
     ),
+    "flask-jwt-extended, key objects": Program(
+        "flask-jwt-extended, key objects",
+        20,
+        OURS + "bench.peers.extended_tokens:app",
+        _KIT,
+        "nothing is stored: no login, client or rotation; a refresh token can be used again and again, and "
+        "no session can be ended",
+    ),
+    "Authlib server": Program(
+        "Authlib server",
+        21,
+        GUNICORN + "bench.peers.authlib_tokens:app",
+        "authlib flask joserfc sqlalchemy argon2-cffi gunicorn",
+        "the same JWTs from the same grants, all kept in SQLite; client secrets and refresh tokens in plain "
+        "text; reuse of a refresh token is refused, but ends no session; no throttle, audit log or metrics",
+    ),
+    "django-oauth-toolkit": Program(
+        "django-oauth-toolkit",
+        22,
+        GUNICORN + "bench.peers.django_tokens:app",
+        "django-oauth-toolkit django oauthlib argon2-cffi gunicorn",
+        "random strings for access tokens: no signature is made, and resource servers have to ask; tokens "
+        "and client secrets in plain text in SQLite; no throttle, audit log or metrics",
+    ),
+    "oidc-provider, SQLite": Program(
+        "oidc-provider, SQLite",
+        23,
+        "node {node}/oidc_tokens.mjs {port} sqlite",
+        "node oidc-provider better-sqlite3",
+        "clients in memory, JWTs not kept, refresh tokens in SQLite by an adapter of ours, in two commits "
+        "for each refresh; no users of its own, so no password grant; Node 22 is what it supports",
+    ),
+    "oidc-provider, in memory": Program(
+        "oidc-provider, in memory",
+        24,
+        "node {node}/oidc_tokens.mjs {port} memory",
+        "node oidc-provider",
+        "its own adapter, for development only: the last 1,000 objects, lost at a restart",
+    ),
 }

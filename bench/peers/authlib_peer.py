@@ -16,7 +16,7 @@ with urllib.request.urlopen(f"{ISSUER}/.well-known/jwks.json") as published:  # 
     KEYS = KeySet.import_key_set(json.load(published))
 
 
-class Validator(JWTBearerTokenValidator):  # type: ignore[misc]  # which has no types
+class Validator(JWTBearerTokenValidator):
     """Accept the tokens of our issuer."""
 
     def get_jwks(self) -> KeySet:
