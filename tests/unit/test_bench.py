@@ -4,8 +4,9 @@ from bench.goals import ARGON2, GOALS
 from bench.latency import PAIRS, list_runs
 from bench.programs import PROGRAMS
 from bench.targets import TARGETS
+from bench.token_targets import TOKEN_TARGETS
 
-NAMES = [target.name for target in TARGETS]
+NAMES = [target.name for target in TARGETS + TOKEN_TARGETS]
 
 
 def test_goals_name_only_what_is_measured() -> None:
