@@ -15,6 +15,7 @@ from django.core.wsgi import get_wsgi_application
 from django.urls import path
 
 DATABASE = Path("django.db").absolute()
+APPS = ["django.contrib.auth", "django.contrib.contenttypes", "oauth2_provider"]
 
 
 class OurHasher(Argon2PasswordHasher):
@@ -31,7 +32,8 @@ settings.configure(
     ROOT_URLCONF=__name__,
     USE_TZ=True,
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "oauth2_provider"],
+    INSTALLED_APPS=APPS,
+    MIGRATION_MODULES={app.rpartition(".")[2]: None for app in APPS},  # tables are made from the models
     PASSWORD_HASHERS=[f"{__name__}.OurHasher"],
     DATABASES={
         "default": {
@@ -78,7 +80,7 @@ def add_demo_data() -> None:
 
 
 if not DATABASE.exists():
-    call_command("migrate", verbosity=0)
+    call_command("migrate", run_syncdb=True, verbosity=0)
     add_demo_data()
 connections.close_all()  # none is inherited by a worker
 app = get_wsgi_application()
