@@ -1,0 +1,210 @@
+"""Measure 10,000 hosts that poll auth_app's keys and status lists: `python -m bench.polling [scenario ...]`.
+
+auth_app has two workers on both cores, SQLite, and logins beside the polling; the hosts (bench/hosts.py) share
+the cores with it. Behind nginx the hosts speak plain HTTP but for the scenario with TLS, whose handshakes cost
+the simulated hosts more than they cost nginx.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from cryptography import x509
+
+from bench.servers import ROOT, gunicorn, log_in, prepare, serve
+from bench.usage import meter
+from tests.certificates import make_certificate
+from tests.nginx import NGINX
+
+SECONDS = 60  # in which each host fetches its keys once and the lists twice
+LOGINS = 4  # per second, beside the polling
+NAME = "auth.example.com"
+
+# What deploy/nginx.conf does not have: one answer for all who ask within a second. A second keeps the promise
+# of `STATUS_LIST_TTL`, which the 30 s of Cache-Control would double.
+CACHE = """
+    location ~ ^/\\.well-known/(jwks\\.json$|status-list) {
+      limit_req zone=requests burst=200 nodelay;
+      proxy_cache documents;
+      proxy_ignore_headers Cache-Control;
+      proxy_cache_valid 200 1s;
+      proxy_cache_lock on;
+      proxy_cache_use_stale updating error timeout http_500 http_502 http_503 http_504;
+      proxy_cache_background_update on;
+      proxy_cache_revalidate on;
+      proxy_pass http://auth_app;
+    }
+"""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How the hosts behave, and what they ask."""
+
+    nginx: str = ""  # "plain", "cache" or "tls", which has the cache too
+    hosts: int = 10_000
+    together: bool = False  # all start within a second, otherwise at any time
+    cold: bool = False  # nothing is known yet
+    jitter: float = 0  # the share of an interval by which a pause may be shorter, at random
+    revoking: bool = False  # each login is revoked, so that the list changes four times in a second
+    seconds: int = SECONDS
+
+
+SCENARIOS = {
+    "direct": Scenario(),
+    "direct, a revocation with each login": Scenario(revoking=True),
+    "direct, started together": Scenario(together=True),
+    "direct, started together, jitter": Scenario(together=True, jitter=0.2, seconds=240),
+    "direct, started together with nothing": Scenario(together=True, cold=True, seconds=120),
+    "nginx": Scenario("plain"),
+    "nginx with a cache": Scenario("cache"),
+    "nginx with a cache, a revocation with each login": Scenario("cache", revoking=True),
+    "nginx with a cache, started together": Scenario("cache", together=True),
+    "nginx with a cache, started together with nothing": Scenario("cache", together=True, cold=True),
+    "nginx with a cache and TLS, 2,500 hosts": Scenario("tls", 2500),
+}
+
+
+class Logins(threading.Thread):
+    """Logins at a steady rate until `stop`; each is timed from when it was due."""
+
+    def __init__(self, url: str, *, revoking: bool) -> None:
+        super().__init__()
+        self.url, self.revoking = url, revoking
+        self.milliseconds: list[float] = []
+        self.errors = 0
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Log in again and again."""
+        due = time.monotonic()
+        while not self._stopped.wait(max(0, due - time.monotonic())):
+            try:
+                token = log_in(self.url)["access_token"]
+                self.milliseconds.append((time.monotonic() - due) * 1000)
+                if self.revoking:
+                    revoke(self.url, token)
+            except OSError:
+                self.errors += 1
+            due += 1 / LOGINS
+
+    def stop(self) -> tuple[list[float], int]:
+        """End, and return the milliseconds of each login, and how many failed."""
+        self._stopped.set()
+        self.join()
+        return self.milliseconds, self.errors
+
+
+def revoke(url: str, token: str) -> None:
+    """End the session of a token, so that the status list changes."""
+    command = ["curl", "-sf", "-o", "/dev/null", "-d", f"token={token}", f"{url}/revoke"]
+    subprocess.run(command, check=True)
+
+
+@contextmanager
+def serve_scenario(
+    scenario: Scenario, folder: Path, environment: dict[str, str]
+) -> Iterator[tuple[str, list[int]]]:
+    """Serve auth_app, behind nginx if the scenario asks for it; yield the URL, and the process IDs."""
+    with ExitStack() as stack:
+        proxies = {"TRUSTED_PROXIES": "1"} if scenario.nginx else {}
+        command = gunicorn("wsgi_auth:app", 9000, workers=2)
+        auth = stack.enter_context(serve(command, environment | proxies, folder, 9000, "0,1"))
+        if not scenario.nginx:
+            yield auth[0], [auth[1]]
+            return
+        (folder / "nginx.conf").write_text(configure_nginx(scenario.nginx, folder))
+        command = [str(NGINX), "-c", f"{folder}/nginx.conf", "-p", str(folder), "-g", "daemon off;"]
+        _, nginx = stack.enter_context(serve(command, environment, folder, 9008, "0,1"))
+        scheme = "https" if scenario.nginx == "tls" else "http"
+        yield f"{scheme}://127.0.0.1:9008", [auth[1], nginx]
+
+
+def configure_nginx(kind: str, folder: Path) -> str:
+    """Return deploy/nginx.conf for this machine, with the cache if it is asked for."""
+    make_certificate(folder, x509.DNSName(NAME))
+    cache_path = f"proxy_cache_path {folder}/cache keys_zone=documents:1m max_size=64m inactive=1h;"
+    changes = {
+        "auth:8081": "127.0.0.1:9000",
+        "course:8082": "127.0.0.1:9000",
+        "listen 443 ssl": f"listen 127.0.0.1:9008{' ssl' if kind == 'tls' else ''}",
+        "/etc/nginx/tls": str(folder),
+        "/tmp/nginx": f"{folder}/nginx",  # noqa: S108
+    }
+    if kind != "plain":
+        changes |= {"\n  server {": f"\n  {cache_path}\n  server {{"}
+    configuration = (ROOT / "deploy/nginx.conf").read_text()
+    for old, new in changes.items():
+        configuration = configuration.replace(old, new, 1 if old.endswith("{") else -1)
+    if kind != "plain":
+        configuration = configuration.replace("\n    location / {", CACHE + "\n    location / {", 1)
+    return configuration
+
+
+def measure(scenario: Scenario, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """Return what came of a scenario, with the logins before it and during it."""
+    with serve_scenario(scenario, folder, environment) as (url, pids):
+        login_url = "http://127.0.0.1:9000" if scenario.nginx == "tls" else url
+        before = Logins(login_url, revoking=False)
+        before.start()
+        time.sleep(15)
+        quiet = before.stop()
+        task = scenario.__dict__ | {"url": url, "name": NAME if scenario.nginx else None}
+        task["trust"] = f"{folder}/certificate.pem"
+        used, during = meter(*pids), Logins(login_url, revoking=scenario.revoking)
+        during.start()
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.hosts"], input=json.dumps(task), text=True, stdout=-1, check=True
+        )
+        busy, seconds = during.stop(), used()
+    return json.loads(done.stdout) | {"before": quiet, "during": busy, "cpu": seconds}
+
+
+def describe(scenario: Scenario, found: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    asked, statuses = sum(found["started"].values()), found["statuses"]
+    good = statuses.get("200", 0) + statuses.get("304", 0)
+    cells = [
+        f"{asked / scenario.seconds:,.0f}",
+        f"{max(found['started'].values()):,}",
+        f"{100 * good / asked:.2f} %",
+        f"{100 * statuses.get('304', 0) / max(1, good):.0f} %",
+        spread(found["milliseconds"]),
+        " + ".join(f"{1000 * used / max(1, good):.2f}" for used in found["cpu"]),
+        f"{spread(found['before'][0])}; {spread(found['during'][0])}",
+    ]
+    return " | ".join(cells)
+
+
+def spread(milliseconds: list[float]) -> str:
+    """Return the median and the 99th percentile."""
+    return f"{median(milliseconds):.0f}, {quantiles(milliseconds, n=100)[98]:.0f}"
+
+
+def main() -> None:
+    """Measure the scenarios that are named, or all, and print a table."""
+    names = sys.argv[1:] or SCENARIOS
+    print("| scenario | asked/s | in the busiest second | answered | 304 | p50, p99 in ms | CPU ms of an answer: ")
+    print("auth_app + nginx | login p50, p99 in ms before; during |\n|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # nginx's workers run as another user when we are root
+        environment = prepare(folder) | {"SESSIONS_PER_USER": "1000000"}
+        for title in names:
+            found = measure(SCENARIOS[title], folder, environment)
+            print(f"| {title} | {describe(SCENARIOS[title], found)} |", flush=True)
+            late, errors = spread(found["late"]), {**found["statuses"], "login": found["during"][1]}
+            print(f"{title}: {errors}, hosts late by ms {late}, {found['completed']}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
