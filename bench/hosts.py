@@ -1,7 +1,7 @@
 """Simulate many hosts that poll keys and status lists as the kit does, in one process: see bench.polling.
 
-Each host has an address of its own on loopback, a connection for each fetch, and two schedules, as the kit has:
-keys, and the index of the lists with each list after it. Reads its task from standard input as JSON, and
+Each host has an address of its own on loopback, a connection for each fetch, and two schedules, as the kit
+has: keys, and the index of the lists with each list after it. Reads its task from standard input as JSON, and
 prints what came of it.
 """
 

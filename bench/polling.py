@@ -1,8 +1,8 @@
 """Measure 10,000 hosts that poll auth_app's keys and status lists: `python -m bench.polling [scenario ...]`.
 
-auth_app has two workers on both cores, SQLite, and logins beside the polling; the hosts (bench/hosts.py) share
-the cores with it. Behind nginx the hosts speak plain HTTP but for the scenario with TLS, whose handshakes cost
-the simulated hosts more than they cost nginx.
+auth_app has two workers, SQLite, and logins beside the polling; the hosts (bench/hosts.py) share the cores with
+it. Behind nginx the hosts speak plain HTTP, except in the scenario with TLS: the handshakes would cost the
+simulated hosts more than nginx.
 """
 
 import json
@@ -28,6 +28,7 @@ from tests.nginx import NGINX
 SECONDS = 60  # in which each host fetches its keys once and the lists twice
 LOGINS = 4  # per second, beside the polling
 NAME = "auth.example.com"
+AUTH = "http://127.0.0.1:9110"
 
 # What deploy/nginx.conf does not have: one answer for all who ask within a second. A second keeps the promise
 # of `STATUS_LIST_TTL`, which the 30 s of Cache-Control would double.
@@ -44,6 +45,18 @@ CACHE = """
       proxy_pass http://auth_app;
     }
 """
+
+HEAD = (
+    "",
+    "fetches in a second",
+    "in the busiest",
+    "answered",
+    "of these 304",
+    "p50, p99 in ms",
+    "CPU of an answer in ms",
+    "logins before: p50, p99 in ms",
+    "during",
+)
 
 
 @dataclass(frozen=True)
@@ -117,16 +130,16 @@ def serve_scenario(
     """Serve auth_app, behind nginx if the scenario asks for it; yield the URL, and the process IDs."""
     with ExitStack() as stack:
         proxies = {"TRUSTED_PROXIES": "1"} if scenario.nginx else {}
-        command = gunicorn("wsgi_auth:app", 9000, workers=2)
-        auth = stack.enter_context(serve(command, environment | proxies, folder, 9000, "0,1"))
+        command = gunicorn("wsgi_auth:app", 9110, workers=2)
+        auth = stack.enter_context(serve(command, environment | proxies, folder, 9110, "0,1"))
         if not scenario.nginx:
             yield auth[0], [auth[1]]
             return
         (folder / "nginx.conf").write_text(configure_nginx(scenario.nginx, folder))
         command = [str(NGINX), "-c", f"{folder}/nginx.conf", "-p", str(folder), "-g", "daemon off;"]
-        _, nginx = stack.enter_context(serve(command, environment, folder, 9008, "0,1"))
+        _, nginx = stack.enter_context(serve(command, environment, folder, 9118, "0,1"))
         scheme = "https" if scenario.nginx == "tls" else "http"
-        yield f"{scheme}://127.0.0.1:9008", [auth[1], nginx]
+        yield f"{scheme}://127.0.0.1:9118", [auth[1], nginx]
 
 
 def configure_nginx(kind: str, folder: Path) -> str:
@@ -134,9 +147,9 @@ def configure_nginx(kind: str, folder: Path) -> str:
     make_certificate(folder, x509.DNSName(NAME))
     cache_path = f"proxy_cache_path {folder}/cache keys_zone=documents:1m max_size=64m inactive=1h;"
     changes = {
-        "auth:8081": "127.0.0.1:9000",
-        "course:8082": "127.0.0.1:9000",
-        "listen 443 ssl": f"listen 127.0.0.1:9008{' ssl' if kind == 'tls' else ''}",
+        "auth:8081": "127.0.0.1:9110",
+        "course:8082": "127.0.0.1:9110",
+        "listen 443 ssl": f"listen 127.0.0.1:9118{' ssl' if kind == 'tls' else ''}",
         "/etc/nginx/tls": str(folder),
         "/tmp/nginx": f"{folder}/nginx",  # noqa: S108
     }
@@ -153,7 +166,7 @@ def configure_nginx(kind: str, folder: Path) -> str:
 def measure(scenario: Scenario, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
     """Return what came of a scenario, with the logins before it and during it."""
     with serve_scenario(scenario, folder, environment) as (url, pids):
-        login_url = "http://127.0.0.1:9000" if scenario.nginx == "tls" else url
+        login_url = AUTH if scenario.nginx == "tls" else url
         before = Logins(login_url, revoking=False)
         before.start()
         time.sleep(15)
@@ -166,7 +179,8 @@ def measure(scenario: Scenario, folder: Path, environment: dict[str, str]) -> di
             [sys.executable, "-m", "bench.hosts"], input=json.dumps(task), text=True, stdout=-1, check=True
         )
         busy, seconds = during.stop(), used()
-    return json.loads(done.stdout) | {"before": quiet, "during": busy, "cpu": seconds}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found | {"before": quiet, "during": busy, "cpu": seconds}
 
 
 def describe(scenario: Scenario, found: dict[str, Any]) -> str:
@@ -180,7 +194,8 @@ def describe(scenario: Scenario, found: dict[str, Any]) -> str:
         f"{100 * statuses.get('304', 0) / max(1, good):.0f} %",
         spread(found["milliseconds"]),
         " + ".join(f"{1000 * used / max(1, good):.2f}" for used in found["cpu"]),
-        f"{spread(found['before'][0])}; {spread(found['during'][0])}",
+        spread(found["before"][0]),
+        spread(found["during"][0]),
     ]
     return " | ".join(cells)
 
@@ -193,12 +208,11 @@ def spread(milliseconds: list[float]) -> str:
 def main() -> None:
     """Measure the scenarios that are named, or all, and print a table."""
     names = sys.argv[1:] or SCENARIOS
-    print("| scenario | asked/s | in the busiest second | answered | 304 | p50, p99 in ms | CPU ms of an answer: ")
-    print("auth_app + nginx | login p50, p99 in ms before; during |\n|---|---|---|---|---|---|---|---|")
+    print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # nginx's workers run as another user when we are root
-        environment = prepare(folder) | {"SESSIONS_PER_USER": "1000000"}
+        environment = prepare(folder) | {"ISSUER": AUTH, "SESSIONS_PER_USER": "1000000"}
         for title in names:
             found = measure(SCENARIOS[title], folder, environment)
             print(f"| {title} | {describe(SCENARIOS[title], found)} |", flush=True)
