@@ -1,15 +1,14 @@
 """Measure 10,000 hosts that poll auth_app's keys and status lists: `python -m bench.polling [scenario ...]`.
 
-auth_app has two workers, SQLite, and logins beside the polling; the hosts (bench/hosts.py) share the cores with
-it. Behind nginx the hosts speak plain HTTP, except in the scenario with TLS: the handshakes would cost the
-simulated hosts more than nginx.
+auth_app has two workers, SQLite, and logins beside the polling. The hosts (bench/hosts.py) share the cores
+with it. Behind nginx they speak plain HTTP, except in the scenario with TLS: its handshakes cost the
+simulated hosts more than they cost nginx.
 """
 
 import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,15 +19,15 @@ from typing import Any
 
 from cryptography import x509
 
-from bench.servers import ROOT, gunicorn, log_in, prepare, serve
+from bench.logins import Logins
+from bench.servers import ROOT, gunicorn, prepare, serve
 from bench.usage import meter
 from tests.certificates import make_certificate
 from tests.nginx import NGINX
 
 SECONDS = 60  # in which each host fetches its keys once and the lists twice
-LOGINS = 4  # per second, beside the polling
 NAME = "auth.example.com"
-AUTH = "http://127.0.0.1:9110"
+AUTH = "http://127.0.0.1:9710"
 
 # What deploy/nginx.conf does not have: one answer for all who ask within a second. A second keeps the promise
 # of `STATUS_LIST_TTL`, which the 30 s of Cache-Control would double.
@@ -74,53 +73,22 @@ class Scenario:
 
 SCENARIOS = {
     "direct": Scenario(),
-    "direct, a revocation with each login": Scenario(revoking=True),
-    "direct, started together": Scenario(together=True),
-    "direct, started together, jitter": Scenario(together=True, jitter=0.2, seconds=240),
-    "direct, started together with nothing": Scenario(together=True, cold=True, seconds=120),
-    "nginx": Scenario("plain"),
+    "direct, 2,500 hosts": Scenario(hosts=2500),
+    "direct, 2,500 hosts, a revocation with each login": Scenario(hosts=2500, revoking=True),
+    "direct, 2,500 hosts started together": Scenario(hosts=2500, together=True),
+    "direct, 2,500 hosts started together, jitter": Scenario(
+        hosts=2500, together=True, jitter=0.2, seconds=240
+    ),
+    "direct, 2,500 hosts started together with nothing": Scenario(hosts=2500, together=True, cold=True),
+    "nginx, 2,500 hosts": Scenario("plain", 2500),
     "nginx with a cache": Scenario("cache"),
     "nginx with a cache, a revocation with each login": Scenario("cache", revoking=True),
-    "nginx with a cache, started together": Scenario("cache", together=True),
-    "nginx with a cache, started together with nothing": Scenario("cache", together=True, cold=True),
+    "nginx with a cache, 2,500 hosts started together": Scenario("cache", 2500, together=True),
+    "nginx with a cache, 2,500 hosts started together with nothing": Scenario(
+        "cache", 2500, together=True, cold=True
+    ),
     "nginx with a cache and TLS, 2,500 hosts": Scenario("tls", 2500),
 }
-
-
-class Logins(threading.Thread):
-    """Logins at a steady rate until `stop`; each is timed from when it was due."""
-
-    def __init__(self, url: str, *, revoking: bool) -> None:
-        super().__init__()
-        self.url, self.revoking = url, revoking
-        self.milliseconds: list[float] = []
-        self.errors = 0
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        """Log in again and again."""
-        due = time.monotonic()
-        while not self._stopped.wait(max(0, due - time.monotonic())):
-            try:
-                token = log_in(self.url)["access_token"]
-                self.milliseconds.append((time.monotonic() - due) * 1000)
-                if self.revoking:
-                    revoke(self.url, token)
-            except OSError:
-                self.errors += 1
-            due += 1 / LOGINS
-
-    def stop(self) -> tuple[list[float], int]:
-        """End, and return the milliseconds of each login, and how many failed."""
-        self._stopped.set()
-        self.join()
-        return self.milliseconds, self.errors
-
-
-def revoke(url: str, token: str) -> None:
-    """End the session of a token, so that the status list changes."""
-    command = ["curl", "-sf", "-o", "/dev/null", "-d", f"token={token}", f"{url}/revoke"]
-    subprocess.run(command, check=True)
 
 
 @contextmanager
@@ -130,16 +98,16 @@ def serve_scenario(
     """Serve auth_app, behind nginx if the scenario asks for it; yield the URL, and the process IDs."""
     with ExitStack() as stack:
         proxies = {"TRUSTED_PROXIES": "1"} if scenario.nginx else {}
-        command = gunicorn("wsgi_auth:app", 9110, workers=2)
-        auth = stack.enter_context(serve(command, environment | proxies, folder, 9110, "0,1"))
+        command = gunicorn("wsgi_auth:app", 9710, workers=2)
+        auth = stack.enter_context(serve(command, environment | proxies, folder, 9710, "0,1"))
         if not scenario.nginx:
             yield auth[0], [auth[1]]
             return
         (folder / "nginx.conf").write_text(configure_nginx(scenario.nginx, folder))
         command = [str(NGINX), "-c", f"{folder}/nginx.conf", "-p", str(folder), "-g", "daemon off;"]
-        _, nginx = stack.enter_context(serve(command, environment, folder, 9118, "0,1"))
+        _, nginx = stack.enter_context(serve(command, environment, folder, 9718, "0,1"))
         scheme = "https" if scenario.nginx == "tls" else "http"
-        yield f"{scheme}://127.0.0.1:9118", [auth[1], nginx]
+        yield f"{scheme}://127.0.0.1:9718", [auth[1], nginx]
 
 
 def configure_nginx(kind: str, folder: Path) -> str:
@@ -147,9 +115,9 @@ def configure_nginx(kind: str, folder: Path) -> str:
     make_certificate(folder, x509.DNSName(NAME))
     cache_path = f"proxy_cache_path {folder}/cache keys_zone=documents:1m max_size=64m inactive=1h;"
     changes = {
-        "auth:8081": "127.0.0.1:9110",
-        "course:8082": "127.0.0.1:9110",
-        "listen 443 ssl": f"listen 127.0.0.1:9118{' ssl' if kind == 'tls' else ''}",
+        "auth:8081": "127.0.0.1:9710",
+        "course:8082": "127.0.0.1:9710",
+        "listen 443 ssl": f"listen 127.0.0.1:9718{' ssl' if kind == 'tls' else ''}",
         "/etc/nginx/tls": str(folder),
         "/tmp/nginx": f"{folder}/nginx",  # noqa: S108
     }

@@ -21,7 +21,7 @@ from tests.databases import serve_postgresql
 
 ROUNDS = 3
 PROCESSES = (1, 2, 4)
-PORT = 9120
+PORT = 9720
 CALLBACK = "http://127.0.0.1:9999/callback"
 HEAD = (
     "",
