@@ -163,7 +163,7 @@ def show_flood(folder: Path, kinds: dict[str, list[str]], title: str, settings: 
 
 def main() -> None:
     """Measure costs, floods, or both."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         environment = prepare(folder) | {"ISSUER": ISSUER, "STATUS_LIST_TTL": "2"}
         os.environ.update(environment)
