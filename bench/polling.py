@@ -135,10 +135,11 @@ def measure(scenario: Scenario, folder: Path, environment: dict[str, str]) -> di
     """Return what came of a scenario, with the logins before it and during it."""
     with serve_scenario(scenario, folder, environment) as (url, pids):
         login_url = AUTH if scenario.nginx == "tls" else url
-        before = Logins(login_url, revoking=False)
+        used, before = meter(*pids), Logins(login_url, revoking=False)
         before.start()
         time.sleep(10)
         quiet = before.stop()
+        of_a_login = [seconds / len(quiet[0]) for seconds in used()]
         task = scenario.__dict__ | {"url": url, "name": NAME if scenario.nginx else None}
         task["trust"] = f"{folder}/certificate.pem"
         used, during = meter(*pids), Logins(login_url, revoking=scenario.revoking)
@@ -146,9 +147,10 @@ def measure(scenario: Scenario, folder: Path, environment: dict[str, str]) -> di
         done = subprocess.run(
             [sys.executable, "-m", "bench.hosts"], input=json.dumps(task), text=True, stdout=-1, check=True
         )
-        busy, seconds = during.stop(), used()
+        busy = during.stop()
+        cpu = [all_of_it - one * len(busy[0]) for all_of_it, one in zip(used(), of_a_login, strict=True)]
     found: dict[str, Any] = json.loads(done.stdout)
-    return found | {"before": quiet, "during": busy, "cpu": seconds}
+    return found | {"before": quiet, "during": busy, "cpu": cpu}
 
 
 def describe(scenario: Scenario, found: dict[str, Any]) -> str:
