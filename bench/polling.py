@@ -1,0 +1,195 @@
+"""Measure 10,000 hosts that poll auth_app's keys and status lists: `python -m bench.polling [scenario ...]`.
+
+auth_app has two workers, SQLite, and logins beside the polling. The hosts (bench/hosts.py) share the cores
+with it. Behind nginx they speak plain HTTP, except in the scenario with TLS: its handshakes cost the
+simulated hosts more than they cost nginx.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from cryptography import x509
+
+from bench.logins import Logins
+from bench.servers import ROOT, gunicorn, prepare, serve
+from bench.usage import meter
+from tests.certificates import make_certificate
+from tests.nginx import NGINX
+
+SECONDS = 60  # in which each host fetches its keys once and the lists twice
+NAME = "auth.example.com"
+AUTH = "http://127.0.0.1:9710"
+
+# What deploy/nginx.conf does not have: one answer for all who ask within a second. A second keeps the promise
+# of `STATUS_LIST_TTL`, which the 30 s of Cache-Control would double.
+CACHE = """
+    location ~ ^/\\.well-known/(jwks\\.json|status-list(/[0-9]+)?)$ {
+      limit_req zone=requests burst=200 nodelay;
+      proxy_cache documents;
+      proxy_cache_key $uri;
+      proxy_ignore_headers Cache-Control;
+      proxy_cache_valid 200 1s;
+      proxy_cache_lock on;
+      proxy_cache_use_stale updating;
+      proxy_cache_revalidate on;
+      proxy_pass http://auth_app;
+    }
+"""
+
+HEAD = (
+    "",
+    "fetches in a second",
+    "in the busiest",
+    "answered",
+    "of these 304",
+    "p50, p99 in ms",
+    "CPU of an answer in ms",
+    "logins before: p50, p99 in ms",
+    "during",
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How the hosts behave, and what they ask."""
+
+    nginx: str = ""  # "plain", "cache" or "tls", which has the cache too
+    hosts: int = 10_000
+    together: bool = False  # all start within a second, otherwise at any time
+    cold: bool = False  # nothing is known yet
+    jitter: float = 0  # the share of an interval by which a pause may be shorter, at random
+    revoking: bool = False  # each login is revoked, so that the list changes four times in a second
+    seconds: int = SECONDS
+
+
+SCENARIOS = {
+    "direct, 10,000 hosts": Scenario(),
+    "direct, 1,000 hosts": Scenario(hosts=1000),
+    "direct, 1,000 hosts, a revocation with each login": Scenario(hosts=1000, revoking=True),
+    "direct, 1,000 hosts started together": Scenario(hosts=1000, together=True),
+    "direct, 1,000 hosts started together, jitter": Scenario(
+        hosts=1000, together=True, jitter=0.2, seconds=180
+    ),
+    "direct, 1,000 hosts started together with nothing": Scenario(hosts=1000, together=True, cold=True),
+    "nginx, 1,000 hosts": Scenario("plain", 1000),
+    "nginx with a cache, 10,000 hosts": Scenario("cache"),
+    "nginx with a cache, 10,000 hosts, a revocation with each login": Scenario("cache", revoking=True),
+    "nginx with a cache, 1,000 hosts started together": Scenario("cache", 1000, together=True),
+    "nginx with a cache, 1,000 hosts started together with nothing": Scenario(
+        "cache", 1000, together=True, cold=True
+    ),
+    "nginx with a cache and TLS, 1,000 hosts": Scenario("tls", 1000),
+}
+
+
+@contextmanager
+def serve_scenario(
+    scenario: Scenario, folder: Path, environment: dict[str, str]
+) -> Iterator[tuple[str, list[int]]]:
+    """Serve auth_app, behind nginx if the scenario asks for it; yield the URL, and the process IDs."""
+    with ExitStack() as stack:
+        proxies = {"TRUSTED_PROXIES": "1"} if scenario.nginx else {}
+        command = gunicorn("wsgi_auth:app", 9710, workers=2)
+        auth = stack.enter_context(serve(command, environment | proxies, folder, 9710, "0,1"))
+        if not scenario.nginx:
+            yield auth[0], [auth[1]]
+            return
+        (folder / "nginx.conf").write_text(configure_nginx(scenario.nginx, folder))
+        command = [str(NGINX), "-c", f"{folder}/nginx.conf", "-p", str(folder), "-g", "daemon off;"]
+        _, nginx = stack.enter_context(serve(command, environment, folder, 9718, "0,1"))
+        scheme = "https" if scenario.nginx == "tls" else "http"
+        yield f"{scheme}://127.0.0.1:9718", [auth[1], nginx]
+
+
+def configure_nginx(kind: str, folder: Path) -> str:
+    """Return deploy/nginx.conf for this machine, with the cache if it is asked for."""
+    make_certificate(folder, x509.DNSName(NAME))
+    cache_path = f"proxy_cache_path {folder}/cache keys_zone=documents:1m max_size=64m inactive=1h;"
+    changes = {
+        "auth:8081": "127.0.0.1:9710",
+        "course:8082": "127.0.0.1:9710",
+        "listen 443 ssl": f"listen 127.0.0.1:9718{' ssl' if kind == 'tls' else ''}",
+        "/etc/nginx/tls": str(folder),
+        "/tmp/nginx": f"{folder}/nginx",  # noqa: S108
+    }
+    if kind != "plain":
+        changes |= {"\n  server {": f"\n  {cache_path}\n  server {{"}
+    configuration = (ROOT / "deploy/nginx.conf").read_text()
+    for old, new in changes.items():
+        configuration = configuration.replace(old, new, 1 if old.endswith("{") else -1)
+    if kind != "plain":
+        configuration = configuration.replace("\n    location / {", CACHE + "\n    location / {", 1)
+    return configuration
+
+
+def measure(scenario: Scenario, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """Return what came of a scenario, with the logins before it and during it."""
+    with serve_scenario(scenario, folder, environment) as (url, pids):
+        login_url = AUTH if scenario.nginx == "tls" else url
+        used, before = meter(*pids), Logins(login_url, revoking=False)
+        before.start()
+        time.sleep(10)
+        quiet = before.stop()
+        of_a_login = [seconds / len(quiet[0]) for seconds in used()]
+        task = scenario.__dict__ | {"url": url, "name": NAME if scenario.nginx else None}
+        task["trust"] = f"{folder}/certificate.pem"
+        used, during = meter(*pids), Logins(login_url, revoking=scenario.revoking)
+        during.start()
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.hosts"], input=json.dumps(task), text=True, stdout=-1, check=True
+        )
+        busy = during.stop()
+        cpu = [all_of_it - one * len(busy[0]) for all_of_it, one in zip(used(), of_a_login, strict=True)]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found | {"before": quiet, "during": busy, "cpu": cpu}
+
+
+def describe(scenario: Scenario, found: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    asked, statuses = sum(found["started"].values()), found["statuses"]
+    good = statuses.get("200", 0) + statuses.get("304", 0)
+    cells = [
+        f"{asked / scenario.seconds:,.0f}",
+        f"{max(found['started'].values()):,}",
+        f"{100 * good / asked:.2f} %",
+        f"{100 * statuses.get('304', 0) / max(1, good):.0f} %",
+        spread(found["milliseconds"]),
+        " + ".join(f"{1000 * used / max(1, good):.2f}" for used in found["cpu"]),
+        spread(found["before"][0]),
+        spread(found["during"][0]),
+    ]
+    return " | ".join(cells)
+
+
+def spread(milliseconds: list[float]) -> str:
+    """Return the median and the 99th percentile."""
+    return f"{median(milliseconds):.0f}, {quantiles(milliseconds, n=100)[98]:.0f}"
+
+
+def main() -> None:
+    """Measure the scenarios that are named, or all, and print a table."""
+    names = sys.argv[1:] or SCENARIOS
+    print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # nginx's workers run as another user when we are root
+        environment = prepare(folder) | {"ISSUER": AUTH, "SESSIONS_PER_USER": "1000000"}
+        for title in names:
+            found = measure(SCENARIOS[title], folder, environment)
+            print(f"| {title} | {describe(SCENARIOS[title], found)} |", flush=True)
+            late, errors = spread(found["late"]), {**found["statuses"], "login": found["during"][1]}
+            # Where the hosts are late by more than some ms, they are what is measured.
+            print(f"{title}: {errors}, hosts late by ms {late}, {found['completed']}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
