@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import signal
 import socket
@@ -117,9 +118,10 @@ def run_nginx(folder: Path, name: str, port: int, upstreams: dict[str, socket.so
         configuration = configuration.replace(old, new)
     (folder / "nginx.conf").write_text(configuration)
     log = folder / "nginx.log"
+    user = " user root;" if os.geteuid() == 0 else ""  # nobody else can look into the folder of a test
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [NGINX, "-c", str(folder / "nginx.conf"), "-p", str(folder), "-g", "daemon off;"],
+            [NGINX, "-c", str(folder / "nginx.conf"), "-p", str(folder), "-g", f"daemon off;{user}"],
             stdout=output,
             stderr=output,
         )

@@ -56,6 +56,33 @@ def test_client_does_not_say_where_it_is(proxy: Proxy) -> None:
     assert "203.0.113.9" not in log
 
 
+@pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/.well-known/status-list"])
+def test_one_request_a_second_for_a_public_document_reaches_auth_app(proxy: Proxy, path: str) -> None:
+    log, began = proxy.log, time.monotonic()
+    seen = len(find_lines(log, path))
+    answers = [proxy.ask("auth", "GET", path) for _ in range(30)]
+    seconds = time.monotonic() - began
+
+    assert {status for status, _, _ in answers} == {200}
+    assert len({headers["x-request-id"] for _, headers, _ in answers}) == 30
+    assert all(headers["strict-transport-security"] == "max-age=31536000" for _, headers, _ in answers)
+    wait_for(lambda: len(find_lines(log, path)) == seen + 30)
+    asked = [line for line in find_lines(log, path)[seen:] if line["upstream"]]
+    assert len(asked) <= 1 + seconds
+
+
+def test_unchanged_document_is_not_sent_again(proxy: Proxy) -> None:
+    tag = proxy.ask("auth", "GET", "/.well-known/jwks.json")[1]["etag"]
+
+    assert proxy.ask("auth", "GET", "/.well-known/jwks.json", **{"If-None-Match": tag})[0] == 304
+
+
+def find_lines(log: Path, path: str) -> list[dict[str, object]]:
+    """Return the lines of nginx's access log about a path."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["path"] == path]
+
+
 def test_large_body_is_refused_in_json(proxy: Proxy) -> None:
     status, _, body = proxy.ask("auth", "POST", "/token", "x" * 70_000)
 
