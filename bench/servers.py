@@ -32,7 +32,7 @@ def prepare(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "ISSUER": ISSUER,
         "RESOURCE": AUDIENCE,
-        "SESSIONS_PER_USER": "1000000",  # one user logs in again and again, which should not end a session each time
+        "SESSIONS_PER_USER": "1000000",  # one user logs in all the time, and should end no other session
         "AUTH_DATABASE_URL": f"sqlite:///{folder}/auth.db",
         "COURSE_DATABASE_URL": f"sqlite:///{folder}/course.db",
     }
