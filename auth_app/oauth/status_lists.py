@@ -11,7 +11,7 @@ import zlib
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from sqlalchemy import bindparam, select
 from werkzeug import Response as AnyResponse
 from werkzeug.exceptions import NotFound
@@ -45,6 +45,7 @@ class _SignedList:
     up_to: float  # the time of the last change that it holds
     bits: bytearray
     token: str
+    compressed: bytes  # the token, by gzip
 
 
 def init_app(app: Flask) -> None:
@@ -59,14 +60,17 @@ def uri_of(list_id: int) -> str:
 
 
 @blueprint.get("")
-def show_status_lists() -> tuple[dict[str, object], dict[str, str]]:
-    """Return the lists to which a token may refer (section 9)."""
+def show_status_lists() -> AnyResponse:
+    """Return the lists to which a token may refer (section 9), or 304 to whoever has them already."""
     set_pending_bits()
     ids = list_ids(int(time.time()))
     signed = current_app.extensions["signed_status_lists"]
     for gone in signed.keys() - ids:
         signed.pop(gone, None)
-    return {"status_lists": [uri_of(list_id) for list_id in ids]}, _cache_control()
+    response = jsonify(status_lists=[uri_of(list_id) for list_id in ids])
+    response.headers.update(_cache_control())
+    response.add_etag()
+    return response.make_conditional(request)
 
 
 @blueprint.get("/<int(max=999999999):list_id>")
@@ -83,17 +87,18 @@ def show_status_list(list_id: int) -> AnyResponse:
         mark_changed([list_id])
         db.session.commit()
         db.session.refresh(status_list)
-    response = Response(_sign_list(status_list), mimetype=MEDIA_TYPE, headers=_cache_control())
+    signed = _sign_list(status_list)
+    response = Response(signed.token, mimetype=MEDIA_TYPE, headers=_cache_control())
     response.vary.add("Accept-Encoding")
     if request.accept_encodings["gzip"]:
-        response.data = gzip.compress(response.data, mtime=0)
+        response.data = signed.compressed
         response.content_encoding = "gzip"
     response.add_etag()
     return response.make_conditional(request)
 
 
-def _sign_list(status_list: StatusList) -> str:
-    """Return the JWT of a list: signed anew when it or the key has changed, or half of its life is over.
+def _sign_list(status_list: StatusList) -> _SignedList:
+    """Return a list with its JWT: signed anew when it or the key has changed, or half of its life is over.
 
     It is issued at the time of its last change, so that verifiers can tell which of two lists is newer.
     """
@@ -114,9 +119,10 @@ def _sign_list(status_list: StatusList) -> str:
             "status_list": {"bits": 1, "lst": _pack(bits)},
         }
         token = sign_jwt(claims, LIST_TYPE, key)
-        known = _SignedList(signed_for, period, status_list.changed_at, bits, token)
+        compressed = gzip.compress(token.encode(), mtime=0)
+        known = _SignedList(signed_for, period, status_list.changed_at, bits, token, compressed)
         signed[status_list.id] = known
-    return known.token
+    return known
 
 
 def _begin_of_period() -> int:

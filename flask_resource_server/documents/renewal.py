@@ -68,8 +68,9 @@ class Renewal(Generic[D]):
     def look_again(self) -> bool:
         """Renew the document if that may help; see `FetchedCopy.look_again`."""
         self._start()
-        self._read_copy(again=not self._is_current())
-        if self._is_current():
+        newest = self.newest_attempt()  # read from disk once: strangers decide how often this is called
+        self._read_copy(again=not self._is_current(newest))
+        if self._is_current(newest):
             return True
         if self._document is None and not self.has_looked:
             return self._wait_for_round()
@@ -92,8 +93,7 @@ class Renewal(Generic[D]):
             0 <= now - fetched_at < self._interval() for fetched_at in (self._fetched_at, good_at)
         )
 
-    def _is_current(self) -> bool:
-        newest = self.newest_attempt()
+    def _is_current(self, newest: Attempt) -> bool:
         return self._document is not None and newest.is_good and newest.age < self._cooldown
 
     def _seconds_since_attempt(self) -> float:
@@ -133,7 +133,7 @@ class Renewal(Generic[D]):
             # A round that was under way may have found no reason to fetch, but this request has one.
             if not was_busy or self.newest_attempt() == before:
                 if self._seconds_since_attempt() < self._cooldown:
-                    return self._is_current()
+                    return self._is_current(self.newest_attempt())
                 self._is_asked = True
                 self._rounds.notify_all()
                 if not self._wait_for_end(deadline):

@@ -316,3 +316,10 @@ def test_list_is_newer_after_each_change_whatever_the_clock_of_its_replica(
     after = read_claims(fetch(auth))
     assert after["status_list"] != before["status_list"]
     assert after["iat"] > before["iat"]
+
+
+def test_index_of_the_lists_is_not_sent_again_to_who_has_it(auth: FlaskClient) -> None:
+    first = auth.get("/.well-known/status-list")
+    again = auth.get("/.well-known/status-list", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (first.status_code, again.status_code, again.data) == (200, 304, b"")
