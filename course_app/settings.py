@@ -17,7 +17,7 @@ class CourseSettings(Settings):
 
     resource: Url = Field(default="http://127.0.0.1:8082", description="This service's own URL.")
     jwks_url: Url | None = None
-    jwks_refresh: int = Field(default=60, gt=0, description="Seconds from one fetch to the next.")
+    jwks_refresh: int = Field(default=60, gt=0, description="Seconds from one fetch to the next, at most.")
     jwks_cooldown: int = Field(default=10, gt=0, description="Seconds without one, whatever tokens name.")
 
     status_lists_url: Url | None = Field(default=None, description="Unless it is at ISSUER.")
