@@ -287,3 +287,11 @@ def test_new_course_never_has_the_tag_of_one_that_was_deleted(
     new = add(course, teacher, description="Another one")
 
     assert new.headers["ETag"] != old.headers["ETag"]
+
+
+def test_body_that_is_nested_too_deeply_is_refused(course: FlaskClient, forger: Forger) -> None:
+    body = b'{"title": ' + b"[" * 400 + b"]" * 400 + b"}"
+    headers = bearer(forger.sign(scope="courses:write")) | {"Content-Type": "application/json"}
+    response = course.post("/courses", data=body, headers=headers)
+
+    assert (response.status_code, response.get_json()["error"]) == (400, "invalid_request")

@@ -227,6 +227,17 @@ def test_remembered_token_falls_with_its_key(
     wait_for(lambda: get(client, token) == 200)  # and comes back with it
 
 
+def test_key_that_is_added_verifies_at_once(
+    client: FlaskClient, forger: Forger, public_file: Path, other_key_pair: KeyPair
+) -> None:
+    assert get(client, forger.sign()) == 200
+    with public_file.open("a") as file:
+        file.write(other_key_pair.public_file.read_text())
+
+    other = Forger(other_key_pair.private_key, other_key_pair.kid)
+    assert get(client, other.sign()) == 200
+
+
 def test_view_may_decode_another_token_than_that_of_its_request(
     client: FlaskClient, forger: Forger, attacker: Forger
 ) -> None:

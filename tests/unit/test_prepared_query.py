@@ -1,0 +1,59 @@
+"""A prepared query answers, fails and recovers as one that SQLAlchemy executes."""
+
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from course_app.prepared_query import PreparedQuery
+from tests.conftest import both_databases
+
+THINGS = sa.Table(
+    "things", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String)
+)
+FROM = PreparedQuery(
+    sa.select(THINGS.c.id, THINGS.c.name)
+    .where(THINGS.c.id >= sa.bindparam("first"), THINGS.c.name != sa.bindparam("without"))
+    .order_by(THINGS.c.id)
+    .limit(sa.bindparam("limit"))
+)
+PARAMETERS = {"first": 2, "without": "c", "limit": 2}
+
+
+@pytest.fixture
+def engine(new_database: Callable[[], str]) -> sa.Engine:
+    return sa.create_engine(new_database(), pool_size=1, max_overflow=0, pool_timeout=5)
+
+
+def fill(engine: sa.Engine) -> None:
+    THINGS.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(THINGS.insert(), [{"id": n, "name": name} for n, name in enumerate("ab%cde", 1)])
+
+
+@both_databases
+def test_rows_come_by_column(engine: sa.Engine) -> None:
+    fill(engine)
+
+    assert FROM.fetch(engine, PARAMETERS) == [{"id": 2, "name": "b"}, {"id": 3, "name": "%"}]
+    assert FROM.fetch(engine, PARAMETERS | {"first": 4}) == [{"id": 5, "name": "d"}, {"id": 6, "name": "e"}]
+    assert FROM.fetch(engine, PARAMETERS | {"first": 7}) == []
+
+
+@both_databases
+def test_failure_is_the_one_of_sqlalchemy_and_shows_no_value(engine: sa.Engine) -> None:
+    with pytest.raises((OperationalError, ProgrammingError)) as raised:
+        FROM.fetch(engine, PARAMETERS | {"without": "secret"})
+
+    assert "secret" not in str(raised.value)
+
+
+@both_databases
+def test_connection_is_good_again_after_a_failure(engine: sa.Engine) -> None:
+    for _ in range(3):  # there is one connection, which each failure must give back
+        with pytest.raises((OperationalError, ProgrammingError)):
+            FROM.fetch(engine, PARAMETERS)
+    fill(engine)
+
+    assert len(FROM.fetch(engine, PARAMETERS)) == 2
