@@ -119,13 +119,13 @@ def main() -> None:
     targets = choose_targets(arguments.only or [""])
     with tempfile.TemporaryDirectory() as name:
         setup = Setup(Path(name), prepare(Path(name)))
+        growth = measure_growth() if arguments.report else None
         results = measure(targets, setup, arguments.rounds, arguments.seconds)
         print_results(*results)
         if arguments.only:
             print_ratios(results[0])
-        if arguments.report:
-            processes = measure_processes(setup.folder, setup.environment)
-            write_report(*results, *measure_growth(), processes)
+        if growth:
+            write_report(*results, *growth, measure_processes(setup.folder, setup.environment))
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -96,7 +96,7 @@ def _measure_list(client: FlaskClient, share: float) -> tuple[str, int, float, f
 def _get(client: FlaskClient, path: str, login: dict[str, str], is_new: bool = False) -> Request:
     def get() -> None:
         if is_new:  # as if the token had never been seen
-            client.application.extensions["flask-jwt-extended"]._cache._tokens.clear()
+            client.application.extensions["flask_resource_server"].verifier._cache._tokens.clear()
         response = client.get(path, headers={"Authorization": f"Bearer {login['access_token']}"})
         assert response.status_code == 200
 

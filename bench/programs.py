@@ -92,7 +92,9 @@ PROGRAMS = {
         "whether the connection still works (`pool_pre_ping`)",
         database="postgresql",
     ),
-    "kit": Program("kit", 2, OURS + "bench.memory:app", _KIT, "ours; the view answers from memory"),
+    "kit": Program(
+        "kit", 2, OURS + "bench.memory:app", _KIT, f"ours; the view answers from memory; {_NO_MORE}"
+    ),
     "open Flask": Program(
         "open Flask", 3, OURS + "bench.peers.open_flask:app", "flask gunicorn", "no authentication at all"
     ),

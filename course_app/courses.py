@@ -11,10 +11,10 @@ from werkzeug.exceptions import NotFound, PreconditionFailed, PreconditionRequir
 from werkzeug.http import generate_etag
 from werkzeug.routing import IntegerConverter
 
+from course_app.compiled_query import CompiledQuery
 from course_app.database import db
 from course_app.errors import CapacityTooSmall, NotYours
 from course_app.models import Course
-from course_app.prepared_query import PreparedQuery
 from flask_resource_server import current_subject, require_scope
 from shared.contract import read_body, read_query
 
@@ -39,7 +39,7 @@ PAGE = (
     .order_by(Course.id)
     .limit(bindparam("limit"))
 )
-_PREPARED_PAGE = PreparedQuery(PAGE)
+_COMPILED_PAGE = CompiledQuery(PAGE)
 
 
 @blueprint.get("")
@@ -47,7 +47,7 @@ _PREPARED_PAGE = PreparedQuery(PAGE)
 @require_scope("courses:read")
 def list_courses() -> AnyResponse:
     """Return one page of the courses."""
-    return show_page(_PREPARED_PAGE, "/courses")
+    return show_page(_COMPILED_PAGE, "/courses")
 
 
 @blueprint.post("")
@@ -104,7 +104,7 @@ def delete_course(course_id: int) -> tuple[str, int]:
     return "", 204
 
 
-def show_page(statement: PreparedQuery, path: str, **parameters: str | None) -> AnyResponse:
+def show_page(statement: CompiledQuery, path: str, **parameters: str | None) -> AnyResponse:
     """Answer with one page of a `statement` made of `PAGE`, and where the next one is; or 304."""
     query = read_query()
     limit = query["limit"]

@@ -6,16 +6,16 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from werkzeug import Response
 
+from course_app.compiled_query import CompiledQuery
 from course_app.courses import PAGE, find_course, show_page
 from course_app.database import db
 from course_app.errors import CourseFull
 from course_app.models import Course, Enrolment
-from course_app.prepared_query import PreparedQuery
 from flask_resource_server import current_subject, require_scope
 
 blueprint = Blueprint("enrolments", __name__)
 
-_OWN_PAGE = PreparedQuery(
+_OWN_PAGE = CompiledQuery(
     PAGE.where(Course.id.in_(select(Enrolment.course_id).where(Enrolment.subject == bindparam("subject"))))
 )
 

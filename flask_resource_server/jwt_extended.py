@@ -1,6 +1,6 @@
 """Let flask-jwt-extended accept what the verifier accepts: `@jwt_required()` guards a view with it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from flask import Flask, current_app, has_request_context, request
@@ -17,13 +17,12 @@ from flask_resource_server.authentication import (
     verify_other,
 )
 from flask_resource_server.errors import BearerError, InvalidToken, Unauthorized
-from flask_resource_server.tokens.jws import decode_base64url, parse_object
 from flask_resource_server.tokens.keys import ALGORITHM
 
 _NAME = "flask-jwt-extended"  # among the extensions of an application
 _OWN_HEADER = "Checked-Bearer-Token"
 _OWN_HEADER_IN_WSGI = "HTTP_CHECKED_BEARER_TOKEN"
-_EMPTY = "e30.."  # a JWT whose header has no members
+_EMPTY = "e30"  # a JWT's header without members, for flask-jwt-extended to parse where there is no token
 _TOKEN_IN_WSGI = "flask_resource_server.token"  # noqa: S105
 
 
@@ -68,45 +67,16 @@ class _NoClaims(dict[str, Any]):
     __bool__ = __getitem__ = get = _refuse
 
 
-class _Callback:
-    """A callback that flask-jwt-extended hands the header and the claims of a token.
-
-    It has PyJWT parse the header at each request, which takes longer than to verify a token that is known. So
-    it is given an empty one to parse, which is filled here, before anybody looks.
-    """
-
-    def __set_name__(self, _manager: type, name: str) -> None:
-        self._name = name
-
-    def __set__(self, manager: JWTManager, function: Callable[..., Any]) -> None:
-        manager.__dict__[self._name] = function
-
-    def __get__(self, manager: JWTManager, _type: type) -> Callable[..., Any]:
-        function = manager.__dict__[self._name]
-
-        def call(header: dict[str, Any], claims: dict[str, Any]) -> Any:
-            if not header:
-                encoded, _, _ = request.environ[_TOKEN_IN_WSGI].partition(".")
-                header.update(parse_object(decode_base64url(encoded)))
-            return function(header, claims)
-
-        return call
-
-
 class _Manager(JWTManager):
     """Has tokens verified by the verifier instead of flask-jwt-extended and PyJWT."""
 
-    # It calls both for every token; the first one not with `skip_revocation_check`.
-    _token_in_blocklist_callback = _Callback()
-    _token_verification_callback = _Callback()
-
     def _decode_jwt_from_config(self, encoded_token: str, *_args: Any, **_options: Any) -> dict[str, Any]:
-        if encoded_token != _EMPTY or not has_request_context():
-            claims = verify_other(encoded_token)
-        elif (token := request.environ[_TOKEN_IN_WSGI]) is None:
+        environ = request.environ if has_request_context() else {}
+        is_of_request = environ.get(_OWN_HEADER_IN_WSGI) == f"Bearer {encoded_token}"
+        token = environ[_TOKEN_IN_WSGI] if is_of_request else encoded_token
+        if token is None:
             return _NoClaims()
-        else:
-            claims = accept(token)
+        claims = accept(token) if is_of_request else verify_other(token)
         return {"type": "access", "fresh": False} | claims.to_dict()  # which flask-jwt-extended relies on
 
 
@@ -114,8 +84,8 @@ def _take_token(app: Flask, manager: _Manager) -> None:
     """Take the token out of the Bearer header, for flask-jwt-extended to find.
 
     It fails on some of what Authorization may hold, and would pick a token from among other things: so it
-    looks into a header of our own, and what a client sends under that name is dropped. What it finds there
-    stands for the token.
+    looks into a header of our own, and what a client sends under that name is dropped. It parses the token's
+    header once more: so it sees only that part.
     """
     if app.extensions[_NAME] is not manager:
         raise RuntimeError(
@@ -125,7 +95,7 @@ def _take_token(app: Flask, manager: _Manager) -> None:
     environ = request.environ
     token = read_bearer_token(environ)
     environ[_TOKEN_IN_WSGI] = token
-    environ[_OWN_HEADER_IN_WSGI] = f"Bearer {_EMPTY}"
+    environ[_OWN_HEADER_IN_WSGI] = f"Bearer {(token or _EMPTY).partition('.')[0]}.."
 
 
 def _leave_to_flask(_app: Flask, exception: BaseException, **_details: Any) -> None:

@@ -35,7 +35,9 @@ def init_app(app: Flask) -> None:
     def add_headers(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             given = dict(headers)
-            ours = DATA_HEADERS if given.get("Content-Type") == "application/json" else PAGE_HEADERS
+            # Without a body there is no type: a 304 must not change the headers of what it confirms.
+            is_data = given.get("Content-Type", "application/json") == "application/json"
+            ours = DATA_HEADERS if is_data else PAGE_HEADERS
             headers += [(name, value) for name, value in ours.items() if name not in given]
             return start_response(status, headers, exc_info)
 

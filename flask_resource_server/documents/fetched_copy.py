@@ -27,7 +27,7 @@ class FetchedCopy(Generic[D]):
 
     @property
     def document(self) -> D | None:
-        """Return the newest known document, None if there has never been one. This costs one system call.
+        """Return the newest known document, None if there has never been one.
 
         After a start, it waits for the first fetch if the copy on disk is due for one.
         """

@@ -28,24 +28,24 @@ class Renewal(Generic[D]):
         self._source = source
         self._disk = disk
         self._cooldown = cooldown
-        self._changing = threading.Lock()  # guards the next six
+        self._changing = threading.Lock()  # guards the next five
         self._document: D | None = None
         self._fetched_at = float("-inf")  # when the fetch started that the document came from
         self._version: tuple[int, ...] | None = None  # of the copy that was read last
         self._tried_version: tuple[int, ...] | None = (
             None  # the same, or that of a copy that could not be parsed
         )
-        self._look_at = 0.0  # when to look at the copy again, on the monotonic clock
         self._retry_at = 0.0
         self._own_attempt = NO_ATTEMPT
         self._own_start = float("-inf")  # when it started, on the monotonic clock
+        self._look_at = 0.0  # when to look at the copy again, on the monotonic clock
         self._waiting = threading.Lock()  # held by the one request that may wait
-        self._rounds = threading.Condition()  # of the thread; guards the next five
+        self._rounds = threading.Condition()  # of the thread; guards the next four
         self._is_started = False
         self._is_busy = True  # the first round starts with the thread
         self._is_asked = False
         self._finished = 0
-        self._jitter = 1.0  # the part of the time that the document need not be fetched again
+        self._pause_factor = 1.0  # of the current pause: from _SHORTEST_PART to 1
         self._first_deadline = float("inf")  # on the monotonic clock: nobody waits for the first round longer
 
     @property
@@ -150,7 +150,7 @@ class Renewal(Generic[D]):
             pause = max(1, self._cooldown)
             try:
                 self._renew(is_asked=is_asked)
-                self._jitter = random.uniform(_SHORTEST_PART, 1)  # noqa: S311
+                self._pause_factor = random.uniform(_SHORTEST_PART, 1)  # noqa: S311
                 pause = max(1, self._interval() - self._seconds_since_attempt())
             except BaseException:  # without the thread, a removed key would be accepted forever
                 _logger.exception("cannot renew the copy of %s", self._source.url)
@@ -164,7 +164,7 @@ class Renewal(Generic[D]):
     def _interval(self) -> float:
         if self._document is None:
             return min(self._cooldown, _FIRST_RETRY)
-        return min(self._source.refresh(self._document), _LONGEST_PAUSE) * self._jitter
+        return min(self._source.refresh(self._document), _LONGEST_PAUSE) * self._pause_factor
 
     def _renew(self, *, is_asked: bool) -> None:
         """Make an attempt, unless a recent one of another process is enough."""

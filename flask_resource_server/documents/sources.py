@@ -29,4 +29,4 @@ class Source(Protocol[D]):
         """Return the document to use after `new` was fetched or read while `known` was in use."""
 
     def refresh(self, document: D) -> float:
-        """Return the seconds from one fetch to the next."""
+        """Return the seconds from one fetch to the next, at most."""

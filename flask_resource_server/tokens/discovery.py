@@ -11,7 +11,7 @@ from flask_resource_server.exceptions import Undetermined
 from flask_resource_server.tokens.jws import parse_object
 
 MAXIMUM_SIZE = 64 * 1024  # bytes of the document
-REFRESH = 3600  # seconds from one fetch to the next
+REFRESH = 3600  # seconds from one fetch to the next, at most
 COOLDOWN = 1  # seconds: only what the issuer has signed, or a failed fetch of its keys, can cause a fetch
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -92,7 +92,7 @@ class MetadataSource:
         return new
 
     def refresh(self, document: Metadata) -> float:  # noqa: ARG002
-        """Return the seconds from one fetch to the next."""
+        """Return the seconds from one fetch to the next, at most."""
         return REFRESH
 
 

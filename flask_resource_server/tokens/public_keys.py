@@ -142,7 +142,7 @@ class KeySetSource:
         return new
 
     def refresh(self, document: KeySet) -> float:  # noqa: ARG002
-        """Return the seconds from one fetch to the next."""
+        """Return the seconds from one fetch to the next, at most."""
         return self._refresh
 
 

@@ -1,4 +1,4 @@
-"""A prepared query answers, fails and recovers as one that SQLAlchemy executes."""
+"""A compiled query answers, fails and recovers as one that SQLAlchemy executes."""
 
 from collections.abc import Callable
 
@@ -6,13 +6,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from course_app.prepared_query import PreparedQuery
+from course_app.compiled_query import CompiledQuery
 from tests.conftest import both_databases
 
 THINGS = sa.Table(
     "things", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String)
 )
-FROM = PreparedQuery(
+FROM = CompiledQuery(
     sa.select(THINGS.c.id, THINGS.c.name)
     .where(THINGS.c.id >= sa.bindparam("first"), THINGS.c.name != sa.bindparam("without"))
     .order_by(THINGS.c.id)
@@ -57,3 +57,15 @@ def test_connection_is_good_again_after_a_failure(engine: sa.Engine) -> None:
     fill(engine)
 
     assert len(FROM.fetch(engine, PARAMETERS)) == 2
+
+
+UNREACHABLE = {
+    "sqlite": "sqlite:////no/such/folder/courses.db",
+    "postgresql": "postgresql://nobody@127.0.0.1:1/courses?connect_timeout=2",
+}
+
+
+@pytest.mark.parametrize("url", UNREACHABLE.values(), ids=UNREACHABLE)
+def test_database_that_cannot_be_reached_is_the_same_error(url: str) -> None:
+    with pytest.raises(OperationalError):
+        FROM.fetch(sa.create_engine(url), PARAMETERS)

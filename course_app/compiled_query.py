@@ -13,7 +13,7 @@ class _Compiled(NamedTuple):
     defaults: dict[str, Any]  # values that SQLAlchemy has added
 
 
-class PreparedQuery:
+class CompiledQuery:
     """A SELECT of a hot path. Its columns must be numbers and text: rows come as the driver has them.
 
     On a connection of SQLAlchemy the same query takes three times as long: a transaction, a result and its
@@ -30,16 +30,20 @@ class PreparedQuery:
         text, names, defaults = self._compiled.get(engine.name) or self._compile(engine)
         values = defaults | parameters
         arguments = values if names is None else tuple(values[name] for name in names)
-        connection = engine.raw_connection()
+        connection = None
         try:
+            connection = engine.raw_connection()
             cursor = connection.cursor()
             cursor.execute(text, arguments)
             rows = cursor.fetchall()
         except engine.dialect.loaded_dbapi.Error as error:
+            if connection and engine.dialect.is_disconnect(error, connection.driver_connection, None):
+                connection.invalidate(error)
             kind = engine.dialect.loaded_dbapi.Error
             raise DBAPIError.instance(text, arguments, error, kind, hide_parameters=True) from error
         finally:
-            connection.close()
+            if connection:
+                connection.close()
         return [dict(zip(self._columns, row, strict=True)) for row in rows]
 
     def _compile(self, engine: Engine) -> _Compiled:
