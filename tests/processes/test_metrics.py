@@ -58,8 +58,19 @@ def test_what_a_client_makes_up_is_one_label(course: FlaskClient) -> None:
 
     name = "http_request_duration_seconds_count"
     assert increase(course, ask, name, route="none", status="404", method="GET") == 2
+    assert increase(course, ask, name, route="none", status="405", method="other") == 1
     assert "made-up" not in course.get("/metrics").text
     assert "FOO" not in course.get("/metrics").text
+
+
+def test_request_that_failed_is_counted(course: FlaskClient) -> None:
+    def fail() -> str:
+        raise RuntimeError
+
+    course.application.add_url_rule("/broken", view_func=fail)
+    name = "http_request_duration_seconds_count"
+    labels = {"method": "GET", "route": "/broken", "status": "500"}
+    assert increase(course, lambda: course.get("/broken"), name, **labels) == 1
 
 
 def test_logins_are_counted_by_result(auth: FlaskClient) -> None:

@@ -9,6 +9,7 @@ from werkzeug.datastructures import Headers
 
 from auth_app.models import User
 from tests.conftest import bearer, both_databases, change_row, get_token
+from tests.forger import Forger
 
 ERRORS: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
     "unknown address": ("GET", "/nothing", {}, 404, "not_found"),
@@ -98,6 +99,18 @@ def test_security_headers_are_on_all_data(path: str, course: FlaskClient) -> Non
 
     assert response.is_json
     check_headers_of_data(response.headers)
+    assert {"X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy"}.isdisjoint(
+        response.headers.keys()
+    )
+
+
+def test_answer_without_a_body_has_the_headers_of_data(course: FlaskClient, forger: Forger) -> None:
+    first = course.get("/courses", headers=bearer(forger.sign()))
+    headers = bearer(forger.sign()) | {"If-None-Match": first.headers["ETag"]}
+    again = course.get("/courses", headers=headers)
+
+    assert again.status_code == 304
+    assert again.headers["Content-Security-Policy"] == first.headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/docs/static/docs.js", "/docs/swagger-ui/swagger-ui.css"])

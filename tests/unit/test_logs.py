@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +13,7 @@ from flask import Flask, current_app
 from auth_app import audit
 from shared import request_id
 from shared.logs import JsonFormatter
+from tests.servers import ROOT
 
 
 @pytest.fixture
@@ -69,3 +72,22 @@ def test_line_outside_of_requests_has_no_request_id(written: io.StringIO) -> Non
     line = json.loads(written.getvalue())
     assert (line["logger"], line["level"], line["message"]) == ("elsewhere", "error", "it failed: why")
     assert line["request_id"] is None
+
+
+def test_forked_processes_make_other_request_ids() -> None:
+    """Workers are forked from one process, whose generator they inherit."""
+    script = (
+        "import os\nfrom flask import Flask\nfrom shared import request_id\n"
+        "app = Flask('service')\nrequest_id.init_app(app)\n"
+        "def ask(): print(app.test_client().get('/').headers['X-Request-ID'], flush=True)\n"
+        "ask()\n"
+        "for _ in range(3):\n"
+        "    if not (pid := os.fork()):\n        ask()\n        os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
+    )
+    ids = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert len(set(ids)) == 4
+    assert {len(one) for one in ids} == {32}
