@@ -73,7 +73,7 @@ class _Manager(JWTManager):
     def _decode_jwt_from_config(self, encoded_token: str, *_args: Any, **_options: Any) -> dict[str, Any]:
         environ = request.environ if has_request_context() else {}
         is_of_request = environ.get(_OWN_HEADER_IN_WSGI) == f"Bearer {encoded_token}"
-        token = environ[_TOKEN_IN_WSGI] if is_of_request else encoded_token
+        token = environ.get(_TOKEN_IN_WSGI) if is_of_request else encoded_token
         if token is None:
             return _NoClaims()
         claims = accept(token) if is_of_request else verify_other(token)

@@ -49,7 +49,7 @@ class FollowedFile(Generic[T]):
 
         Raises the `ConfigurationError` of `read` if the file has never been good.
         """
-        if self._value is None or time.monotonic() >= self._look_at:
+        if self._value is None or not self._interval or time.monotonic() >= self._look_at:
             self.look()
         if self._value is None:
             assert self._problem

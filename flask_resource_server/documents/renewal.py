@@ -14,8 +14,7 @@ from flask_resource_server.documents.sources import D, Source
 from flask_resource_server.documents.trusted_files import printable
 
 _FIRST_RETRY = 2  # seconds between attempts as long as none has succeeded, and nothing can be verified
-# Hosts that were started together would fetch together for ever: each pause is shorter by a random part.
-_SHORTEST_PART = 0.8
+_SHORTEST_PART = 0.8  # of a pause, drawn anew each time: hosts that started together would stay together
 _LONGEST_PAUSE = 3600  # seconds between two fetches, whatever an issuer or a setting says
 
 _logger = logging.getLogger(__name__)
@@ -32,9 +31,7 @@ class Renewal(Generic[D]):
         self._document: D | None = None
         self._fetched_at = float("-inf")  # when the fetch started that the document came from
         self._version: tuple[int, ...] | None = None  # of the copy that was read last
-        self._tried_version: tuple[int, ...] | None = (
-            None  # the same, or that of a copy that could not be parsed
-        )
+        self._tried_version: tuple[int, ...] | None = None  # the same, or of one that could not be parsed
         self._retry_at = 0.0
         self._own_attempt = NO_ATTEMPT
         self._own_start = float("-inf")  # when it started, on the monotonic clock
@@ -109,9 +106,8 @@ class Renewal(Generic[D]):
                 threading.Thread(target=self._run, name=f"renewal of {self._source.url}", daemon=True).start()
                 self._first_deadline = time.monotonic() + TIMEOUT
             except RuntimeError as error:  # too many threads: the next request tries again
-                _logger.warning(
-                    "cannot start a thread to fetch %s: %s: %s", self._source.url, type(error).__name__, error
-                )
+                problem = f"{type(error).__name__}: {error}"
+                _logger.warning("cannot start a thread to fetch %s: %s", self._source.url, problem)
             else:
                 self._is_started = True
 
@@ -133,6 +129,7 @@ class Renewal(Generic[D]):
             # A round that was under way may have found no reason to fetch, but this request has one.
             if not was_busy or self.newest_attempt() == before:
                 if self._seconds_since_attempt() < self._cooldown:
+                    self._read_copy()  # another process may have fetched since the last look
                     return self._is_current(self.newest_attempt())
                 self._is_asked = True
                 self._rounds.notify_all()

@@ -15,7 +15,9 @@ from flask_resource_server.documents.processes import PerProcess
 from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.issuers import TrustedIssuer
 
-MAXIMUM_TOKENS = 1024  # in each worker; about 2 KiB each
+# In each worker. Claims take some three times the memory of the token, and objects in them more.
+MAXIMUM_TOKENS = 1024
+MAXIMUM_CHARACTERS = 1024 * 1024  # of these tokens together
 
 
 class _Verified(NamedTuple):
@@ -36,6 +38,7 @@ class TokenCache:
 
     def __init__(self) -> None:
         self._tokens: dict[str, _Verified] = {}
+        self._characters = 0
         self._changing = PerProcess(threading.Lock)
 
     def get(self, token: str) -> tuple[VerifiedClaims, TrustedIssuer] | None:
@@ -48,7 +51,7 @@ class TokenCache:
         if is_in_force and known.begins_at <= time.time() < known.ends_at:
             return known.claims, known.issuer
         with self._changing.get():
-            self._tokens.pop(token, None)
+            self._remove(token)
         return None
 
     def add(
@@ -65,6 +68,14 @@ class TokenCache:
         if key is None:  # it was dropped in this very moment
             return
         with self._changing.get():
-            while len(self._tokens) >= MAXIMUM_TOKENS:
-                del self._tokens[next(iter(self._tokens))]
+            self._remove(token)
+            while self._tokens and (
+                len(self._tokens) >= MAXIMUM_TOKENS or self._characters + len(token) > MAXIMUM_CHARACTERS
+            ):
+                self._remove(next(iter(self._tokens)))
+            self._characters += len(token)
             self._tokens[token] = _Verified(claims, issuer, kid, key, begins_at, ends_at)
+
+    def _remove(self, token: str) -> None:
+        if self._tokens.pop(token, None):
+            self._characters -= len(token)

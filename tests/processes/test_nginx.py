@@ -68,7 +68,29 @@ def test_one_request_a_second_for_a_public_document_reaches_auth_app(proxy: Prox
     assert all(headers["strict-transport-security"] == "max-age=31536000" for _, headers, _ in answers)
     wait_for(lambda: len(find_lines(log, path)) == seen + 30)
     asked = [line for line in find_lines(log, path)[seen:] if line["upstream"]]
-    assert len(asked) <= 1 + seconds
+    assert len(asked) <= 2 + seconds  # one for each second that has begun
+
+
+def test_spellings_do_not_get_copies_of_their_own(proxy: Proxy) -> None:
+    path = "/.well-known/status-list"
+    began, seen = time.monotonic(), len(find_lines(proxy.log, path))
+    for number in range(30):
+        headers = {"Accept-Encoding": f"gzip, x{number}"}
+        assert proxy.ask("auth", "GET", f"{path}?{number}", **headers)[0] == 200
+    seconds = time.monotonic() - began
+
+    wait_for(lambda: len(find_lines(proxy.log, path)) == seen + 30)
+    assert sum(bool(line["upstream"]) for line in find_lines(proxy.log, path)[seen:]) <= 2 + seconds
+
+
+def test_key_set_is_not_kept(proxy: Proxy) -> None:
+    path = "/.well-known/jwks.json"
+    seen = len(find_lines(proxy.log, path))
+    for _ in range(5):
+        proxy.ask("auth", "GET", path)
+
+    wait_for(lambda: len(find_lines(proxy.log, path)) == seen + 5)
+    assert all(line["upstream"] for line in find_lines(proxy.log, path)[seen:])
 
 
 def test_unchanged_document_is_not_sent_again(proxy: Proxy) -> None:

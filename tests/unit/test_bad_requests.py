@@ -1,5 +1,6 @@
 """Bad input to POST /token: each a row, each a 4xx in the form of RFC 6749 section 5.2."""
 
+import time
 from typing import Any
 
 import pytest
@@ -80,3 +81,17 @@ def test_error_names_the_parameter(form: dict[str, str], sentence: str, auth: Fl
     answer = auth.post("/token", data=form).json
 
     assert answer == {"error": "invalid_request", "error_description": sentence}
+
+
+@pytest.mark.parametrize("item", [1, ""], ids=["numbers", "empty texts"])
+def test_body_with_many_faults_costs_no_more_than_one(item: object, auth: FlaskClient) -> None:
+    """It is refused for the first; to find all others would hold up everybody."""
+    bodies = [GOOD | {"resource": [item] * count} for count in (1, 15_000)]
+
+    def measure(body: dict[str, Any]) -> float:
+        started = time.process_time()
+        assert auth.post("/token", json=body).status_code == 400
+        return time.process_time() - started
+
+    few, many = (min(measure(body) for _ in range(5)) for body in bodies)
+    assert many < few + 0.1

@@ -1,6 +1,6 @@
 """A compiled query answers, fails and recovers as one that SQLAlchemy executes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -8,6 +8,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from course_app.compiled_query import CompiledQuery
 from tests.conftest import both_databases
+from tests.databases import create_database
 
 THINGS = sa.Table(
     "things", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String)
@@ -22,8 +23,10 @@ PARAMETERS = {"first": 2, "without": "c", "limit": 2}
 
 
 @pytest.fixture
-def engine(new_database: Callable[[], str]) -> sa.Engine:
-    return sa.create_engine(new_database(), pool_size=1, max_overflow=0, pool_timeout=5)
+def engine(new_database: Callable[[], str]) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(create_database(new_database()), pool_size=1, max_overflow=0, pool_timeout=5)
+    yield engine
+    engine.dispose()
 
 
 def fill(engine: sa.Engine) -> None:
@@ -67,5 +70,7 @@ UNREACHABLE = {
 
 @pytest.mark.parametrize("url", UNREACHABLE.values(), ids=UNREACHABLE)
 def test_database_that_cannot_be_reached_is_the_same_error(url: str) -> None:
+    engine = sa.create_engine(url)
     with pytest.raises(OperationalError):
-        FROM.fetch(sa.create_engine(url), PARAMETERS)
+        FROM.fetch(engine, PARAMETERS)
+    engine.dispose()

@@ -17,7 +17,7 @@ from flask_jwt_extended import decode_token, get_jwt, jwt_required
 
 from flask_resource_server import ResourceServer
 from flask_resource_server.tokens import TrustedIssuer
-from flask_resource_server.tokens.cache import MAXIMUM_TOKENS, TokenCache
+from flask_resource_server.tokens.cache import MAXIMUM_CHARACTERS, MAXIMUM_TOKENS, TokenCache
 from flask_resource_server.tokens.checks import LEEWAY
 from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.keys import read_key_file
@@ -129,6 +129,17 @@ def test_view_that_changes_its_claims_changes_no_other_request(public_file: Path
     assert [app.test_client().get("/", headers=bearer(token)).status_code for _ in range(3)] == [200] * 3
 
     assert len(set(seen)) == 1
+
+
+def test_long_tokens_leave_room_for_fewer(public_file: Path, forger: Forger) -> None:
+    keys = {kid: published.key for kid, published in read_key_file(public_file).items()}
+    issuer = TrustedIssuer(ISSUER, frozenset([COURSES]), keys, lambda _: False)
+    cache, length = TokenCache(), MAXIMUM_CHARACTERS // 4
+    names = [str(number) * length for number in range(6)]
+    for name in (*names, names[-1]):
+        cache.add(name, NO_CLAIMS, issuer, forger.kid, 0, time.time() + 60)
+
+    assert list(cache._tokens) == names[-4:]
 
 
 def test_cache_is_safe_for_threads(public_file: Path, forger: Forger) -> None:
