@@ -53,9 +53,8 @@ class Renewal(Generic[D]):
     def document(self) -> D | None:
         """Return the newest document that this process knows of."""
         self._start()
-        now = time.monotonic()
-        if self._document is None or now >= self._look_at:
-            self._look_at = now + LOOK_INTERVAL
+        if self._document is None or time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_INTERVAL
             if self._disk.version() != self._version:
                 self._read_copy()
         if self._document is not None and not self.has_looked and not self._is_young():
@@ -129,8 +128,9 @@ class Renewal(Generic[D]):
             # A round that was under way may have found no reason to fetch, but this request has one.
             if not was_busy or self.newest_attempt() == before:
                 if self._seconds_since_attempt() < self._cooldown:
+                    newest = self.newest_attempt()
                     self._read_copy()  # another process may have fetched since the last look
-                    return self._is_current(self.newest_attempt())
+                    return self._is_current(newest)
                 self._is_asked = True
                 self._rounds.notify_all()
                 if not self._wait_for_end(deadline):
