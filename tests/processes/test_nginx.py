@@ -56,8 +56,8 @@ def test_client_does_not_say_where_it_is(proxy: Proxy) -> None:
     assert "203.0.113.9" not in log
 
 
-@pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/.well-known/status-list"])
-def test_one_request_a_second_for_a_public_document_reaches_auth_app(proxy: Proxy, path: str) -> None:
+@pytest.mark.parametrize("path", ["/.well-known/status-list", "/.well-known/status-list/1"])
+def test_one_request_in_a_second_for_a_status_list_reaches_auth_app(proxy: Proxy, path: str) -> None:
     log, began = proxy.log, time.monotonic()
     seen = len(find_lines(log, path))
     answers = [proxy.ask("auth", "GET", path) for _ in range(30)]
@@ -94,9 +94,9 @@ def test_key_set_is_not_kept(proxy: Proxy) -> None:
 
 
 def test_unchanged_document_is_not_sent_again(proxy: Proxy) -> None:
-    tag = proxy.ask("auth", "GET", "/.well-known/jwks.json")[1]["etag"]
+    tag = proxy.ask("auth", "GET", "/.well-known/status-list")[1]["etag"]
 
-    assert proxy.ask("auth", "GET", "/.well-known/jwks.json", **{"If-None-Match": tag})[0] == 304
+    assert proxy.ask("auth", "GET", "/.well-known/status-list", **{"If-None-Match": tag})[0] == 304
 
 
 def find_lines(log: Path, path: str) -> list[dict[str, object]]:
