@@ -157,7 +157,9 @@ def spread(milliseconds: list[float]) -> str:
 
 def main() -> None:
     """Measure the scenarios that are named, or all, and print a table."""
-    names = sys.argv[1:] or SCENARIOS
+    names = sys.argv[1:] or list(SCENARIOS)
+    if unknown := set(names) - set(SCENARIOS):
+        sys.exit(f"no such scenario: {unknown.pop()}. There are:\n" + "\n".join(SCENARIOS))
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
