@@ -207,6 +207,7 @@ def test_processes_share_one_fetch(tmp_path: Path) -> None:
 def test_copy_that_was_removed_is_fetched_again_at_once(tmp_path: Path) -> None:
     """The record of a good attempt alone is no reason to wait for the next one."""
     assert open_copy(Source(lambda: b"new"), tmp_path / "copy").look_again()
+    wait_for((tmp_path / "copy").exists)  # it is written after the request was answered
     (tmp_path / "copy").unlink()
 
     copy = open_copy(Source(lambda: b"newer"), tmp_path / "copy", cooldown=100)
