@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
+MAXIMUM_DEPTH = 100
+
 
 class RepeatedMember(ValueError):
     """An object has two members of one name, of which each parser may choose another."""
@@ -13,7 +15,7 @@ def parse_json(data: bytes) -> Any:
     """Parse JSON in UTF-8. Raises `ValueError`, and `RepeatedMember`, which is one.
 
     What Python alone accepts is refused too: other encodings, a byte order mark, NaN and its like, lone
-    surrogates, and what is nested too deeply.
+    surrogates, and what is nested more than `MAXIMUM_DEPTH` deep, which other code would fail on.
     """
     try:
         value = _DECODER.decode(data.decode())
@@ -21,7 +23,23 @@ def parse_json(data: bytes) -> Any:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if data.count(b"{") + data.count(b"[") > MAXIMUM_DEPTH and _is_deep(value):
+        raise ValueError("nested too deeply")
     return value
+
+
+def _is_deep(value: Any) -> bool:
+    layer = [value]
+    for _ in range(MAXIMUM_DEPTH + 1):
+        lists = [
+            list(item.values()) if isinstance(item, dict) else item for item in layer if _is_nested(item)
+        ]
+        layer = [item for items in lists for item in items]
+    return bool(layer)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 def unique_members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

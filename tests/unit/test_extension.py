@@ -304,6 +304,18 @@ def test_view_and_callbacks_get_the_header_of_the_token(
     assert seen == [({"alg": "RS256", "typ": "at+jwt", "kid": forger.kid}, "someone")] * 3
 
 
+@pytest.mark.parametrize(("depth", "status"), [(90, 200), (500, 401), (850, 401)])
+@pytest.mark.parametrize("guard", [require_scope(), jwt_required()], ids=["require_scope", "jwt_required"])
+def test_claim_that_is_nested_too_deeply_is_refused(
+    guard: Callable[..., Any], depth: int, status: int, make_app: Callable[..., Flask], forger: Forger
+) -> None:
+    nested: list[Any] = []
+    for _ in range(depth):
+        nested = [nested]
+
+    assert answer(make_app(), guard(show_good), forger.sign(nested=nested)).status_code == status
+
+
 @pytest.mark.parametrize("is_listed", [False, True])
 def test_own_block_list_of_an_application(
     is_listed: bool, make_app: Callable[..., Flask], forger: Forger
