@@ -1,5 +1,6 @@
 """Let flask-jwt-extended accept what the verifier accepts: `@jwt_required()` guards a view with it."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ _NAME = "flask-jwt-extended"  # among the extensions of an application
 _OWN_HEADER = "Checked-Bearer-Token"
 _OWN_HEADER_IN_WSGI = "HTTP_CHECKED_BEARER_TOKEN"
 _EMPTY = "e30"  # a JWT's header without members, for flask-jwt-extended to parse where there is no token
+_MARK = secrets.token_urlsafe(12)  # in the payload's place, so that nobody else can name the request's token
 _TOKEN_IN_WSGI = "flask_resource_server.token"  # noqa: S105
 
 
@@ -95,7 +97,7 @@ def _take_token(app: Flask, manager: _Manager) -> None:
     environ = request.environ
     token = read_bearer_token(environ)
     environ[_TOKEN_IN_WSGI] = token
-    environ[_OWN_HEADER_IN_WSGI] = f"Bearer {(token or _EMPTY).partition('.')[0]}.."
+    environ[_OWN_HEADER_IN_WSGI] = f"Bearer {(token or _EMPTY).partition('.')[0]}.{_MARK}."
 
 
 def _leave_to_flask(_app: Flask, exception: BaseException, **_details: Any) -> None:

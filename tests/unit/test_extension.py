@@ -1,5 +1,6 @@
 """The kit as a Flask extension: what it gives to views."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask_jwt_extended import JWTManager, decode_token, get_jwt, get_jwt_header, jwt_required
+from werkzeug.exceptions import HTTPException
 
 from flask_resource_server import (
     Forbidden,
@@ -314,6 +316,24 @@ def test_claim_that_is_nested_too_deeply_is_refused(
         nested = [nested]
 
     assert answer(make_app(), guard(show_good), forger.sign(nested=nested)).status_code == status
+
+
+@pytest.mark.parametrize("has_token", [False, True])
+def test_what_stands_for_the_token_cannot_be_named(
+    has_token: bool, make_app: Callable[..., Flask], forger: Forger
+) -> None:
+    """A view that decodes a text which it was sent would take it for a good token."""
+    token = forger.sign()
+    guesses = ["e30..", f"{token.partition('.')[0]}.."]
+
+    def decode() -> dict[str, Any]:
+        accepted = []
+        for guess in guesses:
+            with contextlib.suppress(HTTPException):
+                accepted.append(decode_token(guess))
+        return {"accepted": len(accepted)}
+
+    assert answer(make_app(), decode, token if has_token else None).get_json() == {"accepted": 0}
 
 
 @pytest.mark.parametrize("is_listed", [False, True])
