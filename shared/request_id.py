@@ -3,8 +3,8 @@
 It is that of `X-Request-ID`, or the trace of `traceparent` (W3C Trace Context section 3.2), or a new one.
 """
 
-import random
 import re
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,7 +21,7 @@ def init_app(app: Flask) -> None:
     inner = app.wsgi_app
 
     def add_id(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request_id = environ[_ID_IN_WSGI] = _read_id(environ) or _make_id()
+        request_id = environ[_ID_IN_WSGI] = _read_id(environ) or uuid.uuid4().hex
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             return start_response(status, [*headers, (_HEADER, request_id)], exc_info)
@@ -29,11 +29,6 @@ def init_app(app: Flask) -> None:
         return inner(environ, start)
 
     app.wsgi_app = add_id  # type: ignore[method-assign]
-
-
-def _make_id() -> str:
-    # It is no secret; the system's random numbers would cost a system call. Each forked process has its own.
-    return f"{random.getrandbits(128):032x}"
 
 
 def _read_id(environ: dict[str, Any]) -> str | None:

@@ -147,7 +147,7 @@ class Renewal(Generic[D]):
             pause = max(1, self._cooldown)
             try:
                 self._renew(is_asked=is_asked)
-                self._pause_factor = random.uniform(_SHORTEST_PART, 1)  # noqa: S311
+                self._pause_factor = random.SystemRandom().uniform(_SHORTEST_PART, 1)
                 pause = max(1, self._interval() - self._seconds_since_attempt())
             except BaseException:  # without the thread, a removed key would be accepted forever
                 _logger.exception("cannot renew the copy of %s", self._source.url)
