@@ -1,11 +1,8 @@
 """Sign access tokens of many users: a service that sees each for the first time has to verify each."""
 
-import json
 import time
 import uuid
-from base64 import urlsafe_b64decode
 from pathlib import Path
-from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -17,7 +14,8 @@ LIFETIME = 3600  # seconds: a whole run
 def sign_tokens(like: str, private_key: Path) -> list[str]:
     """Return tokens `like` the given one, each of another user and another session."""
     key = load_pem_private_key(private_key.read_bytes(), None)
-    header, claims = (_parse(part) for part in like.split(".")[:2])
+    header = jwt.get_unverified_header(like)
+    claims = jwt.decode(like, options={"verify_signature": False})
     now, size = int(time.time()), 2**17
     tokens = []
     for number in range(USERS):
@@ -29,8 +27,3 @@ def sign_tokens(like: str, private_key: Path) -> list[str]:
             claims["status"] = {"status_list": status_list | {"idx": number % size}}
         tokens.append(jwt.encode(claims, key, "RS256", headers=header))  # type: ignore[arg-type]
     return tokens
-
-
-def _parse(part: str) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(urlsafe_b64decode(part + "=="))
-    return parsed

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.servers import FIRST_PORT, gunicorn, serve
+from bench.usage import children, proportional_set_size
 
 ROUNDS = 5
 PORT = FIRST_PORT + 90
@@ -17,21 +18,15 @@ def measure_processes(folder: Path, environment: dict[str, str]) -> dict[str, di
 
 
 def _measure_service(application: str, folder: Path, environment: dict[str, str]) -> dict[str, float]:
-    seconds, mebibytes = [], []
+    seconds: list[float] = []
+    mebibytes: list[float] = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
         with serve(gunicorn(application, PORT, workers=2), environment, folder, PORT, "0,1") as (url, pid):
             urllib.request.urlopen(f"{url}/readyz").close()  # noqa: S310
             seconds.append(time.perf_counter() - started)
-            workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            mebibytes += [_proportional_set_size(worker) for worker in workers]
+            mebibytes += map(proportional_set_size, children(pid))
     return {
         "mebibytes_per_worker": round(median(mebibytes), 1),
         "seconds_to_answer": round(median(seconds), 2),
     }
-
-
-def _proportional_set_size(pid: str) -> float:
-    """Return the MiB of a process, what it shares with others divided among them."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
