@@ -12,7 +12,7 @@ from bench.programs import PROGRAMS
 from bench.servers import ROOT
 from bench.versions import describe_machine, describe_versions
 
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs/explanation"
 
 Series = dict[str, list[float]]  # one figure of each round, by what was measured
 Row = Sequence[object]

@@ -34,7 +34,8 @@ def test_revoked_keys_are_recorded_apart_from_keys_and_database() -> None:
     assert re.search(rf"^RUN .*install -d -o app -g app .*{folder}\b", dockerfile, re.MULTILINE)
     assert "auth-records" in COMPOSE["volumes"]
     assert (
-        "REVOKED_KEYS_FILE=/var/lib/auth-records/revoked_keys\n" in (ROOT / "docs/operations.md").read_text()
+        "REVOKED_KEYS_FILE=/var/lib/auth-records/revoked_keys\n"
+        in (ROOT / "docs/how-to/operate.md").read_text()
     )
     assert "\nStateDirectory=auth auth-records\n" in unit
 

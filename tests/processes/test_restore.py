@@ -1,4 +1,4 @@
-"""A restored backup brings back nothing that was decided after it: by the commands of docs/operations.md."""
+"""A restored backup brings back nothing that was decided after it: by the commands of docs/how-to/operate.md."""
 
 import json
 import re
@@ -22,7 +22,9 @@ from tests.secrets import remember
 from tests.servers import ROOT, Server, call, copy_home, environment_for, listen, serve
 
 RECIPE = re.search(
-    r"### After restoring auth_app.*?```text\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL
+    r"### After restoring auth_app.*?```text\n(.*?)```",
+    (ROOT / "docs/how-to/operate.md").read_text(),
+    re.DOTALL,
 )
 NEW_PASSWORD = "correct horse battery"
 

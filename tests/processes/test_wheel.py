@@ -208,10 +208,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-KIT = (ROOT / "docs/kit.md").read_text()
+KIT = (ROOT / "docs/how-to/protect-a-service.md").read_text()
 REQUIREMENTS = {
     "README.md": re.findall(r'^pip install "(.*?)" gunicorn$', README, re.MULTILINE),
-    "docs/kit.md": re.findall(r'^pip install "(.*?)"$', KIT, re.MULTILINE),
+    "docs/how-to/protect-a-service.md": re.findall(r'^pip install "(.*?)"$', KIT, re.MULTILINE),
     "a requirements file": ["flask-resource-server @ git+file://$PWD"],
 }
 

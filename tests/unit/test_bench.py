@@ -30,8 +30,8 @@ def test_each_program_is_shown_with_a_command_that_can_be_typed() -> None:
 
 
 def test_page_shows_what_was_measured() -> None:
-    page = (ROOT / "docs/performance.md").read_text()
-    rates = json.loads((ROOT / "docs/performance.json").read_text())["rates"]
+    page = (ROOT / "docs/explanation/performance.md").read_text()
+    rates = json.loads((ROOT / "docs/explanation/performance.json").read_text())["rates"]
 
     assert len(rates) > 30
     for name, measured in rates.items():
@@ -39,7 +39,7 @@ def test_page_shows_what_was_measured() -> None:
 
 
 def test_page_shows_every_goal() -> None:
-    page = (ROOT / "docs/performance.md").read_text()
+    page = (ROOT / "docs/explanation/performance.md").read_text()
 
     for goal in GOALS:
         assert (

@@ -1,4 +1,4 @@
-"""How many guesses an attacker gets, measured with moved clocks: SECURITY.md says the same."""
+"""How many guesses an attacker gets, measured with moved clocks: docs/explanation/security.md says the same."""
 
 import re
 import time
@@ -27,7 +27,7 @@ ATTACKS: dict[str, Names] = {
 }
 
 
-SECURITY = (ROOT / "SECURITY.md").read_text()
+SECURITY = (ROOT / "docs/explanation/security.md").read_text()
 DOCUMENTED = {
     name: (int(first), int(later))
     for name, first, later in re.findall(

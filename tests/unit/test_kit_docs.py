@@ -1,4 +1,4 @@
-"""What docs/kit.md says is true: its code runs, and its tables name what the code has."""
+"""What docs/how-to/protect-a-service.md says is true: its code runs, and its tables name what the code has."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ from tests.unit.test_kit_settings import BAD_SETTINGS
 
 pytest_plugins = ["pytester"]
 
-DOCUMENT = (ROOT / "docs/kit.md").read_text()
+DOCUMENT = (ROOT / "docs/how-to/protect-a-service.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 SERVICE, FACTORY, VIEWS, RULES, CONFTEST, TESTS, ISSUERS, SIGNALS, FASTAPI = BLOCKS
 

@@ -1,4 +1,4 @@
-"""docs/operations.md has commands that work, and every setting of the sign-in."""
+"""docs/how-to/operate.md has commands that work, and every setting of the sign-in."""
 
 import re
 import shlex
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tests.conftest import KeyPair, open_auth, run_command
 from tests.servers import ROOT
 
-PAGE = (ROOT / "docs/operations.md").read_text()
+PAGE = (ROOT / "docs/how-to/operate.md").read_text()
 REGISTER = PAGE.partition("### Register an application")[2].partition("### ")[0]
 COMMANDS = re.findall(r"^flask --app wsgi_auth (.*)$", REGISTER.replace("\\\n", ""), re.MULTILINE)
 SERVICE = "https://course.example.com"

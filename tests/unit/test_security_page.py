@@ -1,4 +1,4 @@
-"""SECURITY.md and docs/conformance.md name tests that there are."""
+"""docs/explanation/security.md and docs/reference/conformance.md name tests that there are."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.servers import ROOT
 
-PAGES = [ROOT / "SECURITY.md", ROOT / "docs/conformance.md"]
+PAGES = [ROOT / "docs/explanation/security.md", ROOT / "docs/reference/conformance.md"]
 NAMED = {page.name: re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", page.read_text()) for page in PAGES}
 
 
