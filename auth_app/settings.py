@@ -18,7 +18,11 @@ ARGON2_MINIMA = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
 class AuthSettings(Settings):
     """What the authorization server knows."""
 
-    resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(split_words)] = ("http://127.0.0.1:8082",)
+    # By default course_app and, for newcomers, a first service of their own.
+    resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(split_words)] = (
+        "http://127.0.0.1:8082",
+        "http://127.0.0.1:8083",
+    )
     jwt_private_key: SecretStr | None = None
     jwt_private_key_file: Path = Path("keys/private_key.pem")
     revoked_keys_file: Path = Field(

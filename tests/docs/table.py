@@ -3,7 +3,10 @@
 from tests.docs.pages import Page
 
 PAGES = [
+    Page("README.md", kit=True),
     Page("docs/explanation/architecture.md"),
+    Page("docs/explanation/comparison.md"),
+    Page("docs/explanation/dependencies.md"),
     Page("docs/explanation/performance.md"),
     Page("docs/explanation/security.md"),
     Page("docs/get-started.md"),
@@ -24,11 +27,11 @@ PAGES = [
     Page("docs/reference/http.md", serves=True),
     Page("docs/reference/kit.md", kit=True),
     Page("docs/reference/settings.md"),
+    Page("docs/reference/tokens.md"),
 ]
 
 # Pages whose commands are run by other tests, which are named here.
 ELSEWHERE = {
-    "README.md": "tests/processes/test_scripts.py",
     "examples/README.md": "tests/examples",
 }
 

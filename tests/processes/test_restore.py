@@ -1,4 +1,4 @@
-"""A restored backup brings back nothing that was decided after it: by the commands of docs/how-to/operate.md."""
+"""A restored backup brings back nothing that was decided after it, by the commands of operate.md."""
 
 import json
 import re

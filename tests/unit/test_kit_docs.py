@@ -1,4 +1,4 @@
-"""What docs/how-to/protect-a-service.md says is true: its code runs, and its tables name what the code has."""
+"""What protect-a-service.md says is true: its code runs, and its tables name what the code has."""
 
 import re
 import sys
