@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -51,3 +52,17 @@ def test_links_to_code_lead_to_a_file(page: str) -> None:
     path = ROOT / f"docs/explanation/{page}.md"
     for link in re.findall(r"\]\((\.\./\.\./[^)#]+)\)", path.read_text()):
         assert (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("name", ["architecture", "layers", "revocation"])
+def test_diagram_can_be_read_on_any_background_and_by_a_screen_reader(name: str) -> None:
+    text = (ROOT / f"docs/images/{name}.svg").read_text()
+    drawing = ElementTree.fromstring(text)  # noqa: S314  # a file of ours
+    _, _, width, height = drawing.attrib["viewBox"].split()
+    background = drawing.find("{*}rect")
+
+    assert background is not None
+    assert background.attrib.items() >= {"width": width, "height": height, "fill": "#ffffff"}.items()
+    assert drawing.findtext("{*}title")
+    assert drawing.findtext("{*}desc")
+    assert not re.search(r"href|url\((?!#)|@import|<style|<script", text)
