@@ -1,4 +1,4 @@
-"""A restored backup brings back nothing that was decided after it: by the commands of docs/how-to/operate.md."""
+"""The commands of docs/how-to/operate.md undo what a restored backup brings back."""
 
 import json
 import re
