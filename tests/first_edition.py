@@ -84,6 +84,26 @@ def insert_rows(connection: sa.Connection, service: str) -> None:
                 _advance_sequence(connection, name, max(row["id"] for row in rows))
 
 
+def stored_rows(service: str, table: str) -> list[dict[str, Any]]:
+    """Return the rows of a table without times, in the order of their IDs."""
+    return _without_times(_DATA[service][table])
+
+
+def read_rows(connection: sa.Connection, service: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of all tables as `stored_rows` does. Fails if a table lacks a column of 0.1.0."""
+    found = {}
+    for name, rows in _DATA[service].items():
+        kinds = [sa.column(column, _type_of(name, column)) for column in rows[0]]
+        selected = connection.execute(sa.select(*kinds).select_from(sa.table(name))).mappings()
+        found[name] = _without_times([dict(row) for row in selected])
+    return found
+
+
+def _without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    kept = [{name: value for name, value in row.items() if name not in _TIMES} for row in rows]
+    return sorted(kept, key=lambda row: str(row.get("id")))
+
+
 def _type_of(table: str, column: str) -> sa.types.TypeEngine[Any] | None:
     return sa.Uuid(as_uuid=False) if (table, column) in _UUIDS else _TYPES.get(column)
 

@@ -7,13 +7,16 @@ from werkzeug.test import TestResponse
 from tests.conftest import KeyPair, bearer, both_databases, log_in, read_claims, run_command
 from tests.first_edition import (
     CLIENT,
+    LAST_MIGRATIONS,
     LIST_PATH,
     PASSWORDS,
     REFRESH_TOKENS,
     SESSIONS,
     USER_IDS,
     OldSession,
+    read_rows,
     restore_old_database,
+    stored_rows,
 )
 from tests.forger import ISSUER, Forger
 from tests.status_bits import is_set
@@ -106,6 +109,19 @@ def test_disabled_user_stays_disabled(upgraded_auth: FlaskClient) -> None:
     assert upgraded_auth.post("/token", data=form).status_code == 400
     assert run_command(upgraded_auth, "users", "enable", "bob").exit_code == 0
     assert upgraded_auth.post("/token", data=form).status_code == 200
+
+
+def test_downgrade_leaves_what_0_1_0_stored(upgraded_auth: FlaskClient) -> None:
+    """So that one can go back; of sessions, users and clients, which have its columns again."""
+    assert run_command(upgraded_auth, "db", "downgrade", LAST_MIGRATIONS["auth"]).exit_code == 0
+
+    with upgraded_auth.application.app_context():
+        engine = upgraded_auth.application.extensions["sqlalchemy"].engine
+        with engine.connect() as connection:
+            found = read_rows(connection, "auth")
+
+    for name in ("users", "clients", "sessions"):
+        assert found[name] == stored_rows("auth", name), name
 
 
 def test_courses_and_seats_are_there(upgraded_course: FlaskClient, forger: Forger) -> None:
