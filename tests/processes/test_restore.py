@@ -22,7 +22,7 @@ from tests.secrets import remember
 from tests.servers import ROOT, Server, call, copy_home, environment_for, listen, serve
 
 RECIPE = re.search(
-    r"### After restoring auth_app.*?```text\n(.*?)```",
+    r"### After restoring auth_app.*?```console\n(.*?)```",
     (ROOT / "docs/how-to/operate.md").read_text(),
     re.DOTALL,
 )
