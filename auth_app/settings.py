@@ -120,8 +120,8 @@ class AuthSettings(Settings):
     ] = Field(
         default=(),
         description="Private networks that logout notices may be sent to, such as `10.1.0.0/16`, separated "
-        "by commas or spaces. Notices always go to public addresses. Name the smallest networks that do: "
-        "anyone who may register a client can have a POST sent to any address in them.",
+        "by commas or spaces. Public addresses need no setting. Name the smallest networks that do: anyone "
+        "who may register a client can have a POST sent to any address in them.",
     )
     brand_name: str = Field(
         default="Sign-in service", description="Name of your organization or product on the sign-in page."
