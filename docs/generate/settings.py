@@ -68,7 +68,7 @@ GUNICORN = {
 def settings_page() -> str:
     """Return the text of docs/reference/settings.md."""
     return fill(
-        "settings.md",
+        "settings.md.in",
         both=_service("Both services", BOTH, Settings),
         auth_app=_service("auth_app", AUTH, AuthSettings),
         course_app=_service("course_app", COURSE, CourseSettings),

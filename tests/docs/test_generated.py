@@ -1,11 +1,16 @@
 """The pages that are generated are those that the code gives now, and they leave nothing out."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from flask import Flask
 
+from auth_app import cli as auth_cli
 from auth_app.settings import AuthSettings
+from course_app import cli as course_cli
 from course_app.settings import CourseSettings
 from docs.generate.pages import PAGES
 from tests.servers import ROOT
@@ -38,3 +43,27 @@ def test_setting_is_described_in_sentences(name: str) -> None:
 
     assert re.fullmatch(r"[A-Z`].*\.", description), name
     assert isinstance(FIELDS[name].default, bool | int | Path) or len(description) > 40
+
+
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    for module, entry in ((auth_cli, "wsgi_auth"), (course_cli, "wsgi_course")):
+        app = Flask("commands")
+        module.init_app(app)
+        for name, command in app.cli.commands.items():
+            if isinstance(command, click.Group):
+                yield from ((f"{entry} {name} {one}", member) for one, member in command.commands.items())
+            else:
+                yield f"{entry} {name}", command
+
+
+COMMANDS = list(every_command())
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_command_and_its_options_are_explained_with_an_example(name: str, command: click.Command) -> None:
+    example = re.compile(rf"^  .*flask --app {name}\b", re.MULTILINE)
+
+    assert re.fullmatch(r"[A-Z].*\.", (command.help or "").splitlines()[0])
+    assert example.search(command.epilog or "")
+    for option in command.params:
+        assert not isinstance(option, click.Option) or re.fullmatch(r"[A-Z].*\.", option.help or ""), option
