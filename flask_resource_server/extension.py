@@ -1,4 +1,4 @@
-"""The Flask extension: verify access tokens, and run the service's own check on their claims (RFC 6750)."""
+"""The Flask extension `ResourceServer`: it accepts access tokens, and takes the service's own check on claims."""
 
 import copy
 import logging
