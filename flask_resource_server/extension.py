@@ -1,4 +1,4 @@
-"""The Flask extension `ResourceServer`: it accepts access tokens, and takes the service's own check on claims."""
+"""The Flask extension `ResourceServer`: accept access tokens, and run a service's own check on claims."""
 
 import copy
 import logging
