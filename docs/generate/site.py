@@ -44,7 +44,10 @@ class Repository:
             return f"{FOLDER}/{path}/index.md"
         if posixpath.basename(path) == "README.md":
             return f"{FOLDER}/{posixpath.dirname(path)}/index.md".replace("//", "/")
-        return f"{FOLDER}/{path}" + ("" if Path(path).suffix in {".md", *IMAGES} else ".md")
+        if Path(path).suffix in {".md", *IMAGES}:
+            return f"{FOLDER}/{path}"
+        # A page named index.html would be in the place of its folder's.
+        return f"{FOLDER}/{path.replace('index.html', 'index-html')}.md"
 
     def rebase(self, markdown: str, page: str, found: set[str] | None = None) -> str:
         """Return the text of a page with links to what is published; add what it links to to `found`."""
