@@ -198,22 +198,6 @@ def test_readme_names_every_dependency() -> None:
     assert listed - {"Package", "---"} == set(re.findall(r"^[\w-]+", "".join(files), re.MULTILINE)) - {"-r"}
 
 
-def test_readme_names_every_setting_with_its_default() -> None:
-    from auth_app.settings import AuthSettings
-    from course_app.settings import CourseSettings
-
-    rows = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| [a-z_]+ \|(.*?)\|", README, re.MULTILINE))
-    fields = {**AuthSettings.model_fields, **CourseSettings.model_fields}
-
-    assert set(rows) == {name.upper() for name in fields}
-    for name, field in fields.items():
-        default = field.default
-        if hasattr(default, "get_secret_value"):
-            default = default.get_secret_value()
-        text = " ".join(default) if isinstance(default, tuple) else str(default)
-        assert rows[name.upper()].strip() == ("" if default in (None, ()) else f"`{text}`")
-
-
 def test_readme_names_every_role_with_its_scopes_and_every_demo_user() -> None:
     from auth_app.accounts.roles import ROLES
     from auth_app.cli.demo import DEMO_USERS
