@@ -176,7 +176,7 @@ def _next_file(settings: AuthSettings) -> Path:
 
 
 def _was_cut_off(keys: Iterable[Key]) -> bool:
-    """Tell whether a command activated a key and was killed before it recorded that."""
+    """Return whether a command activated a key and was killed before it recorded that."""
     return any(key.state == ACTIVE and key.recorded_state == NEXT for key in keys)
 
 
@@ -201,7 +201,7 @@ def _refuse_revoked(settings: AuthSettings, keys: Iterable[Key]) -> None:
 
 
 def are_variables(settings: AuthSettings) -> bool:
-    """Tell whether the keys are given as variables, which no command can change."""
+    """Return whether the keys are given as variables, which no command can change."""
     return bool(settings.jwt_private_key or settings.jwt_public_key)
 
 

@@ -65,7 +65,7 @@ class AuthorizationRequest:
 
     @property
     def needs_sign_in(self) -> bool:
-        """Tell whether the user must sign in anew, whoever is signed in."""
+        """Return whether the user must sign in anew, whoever is signed in."""
         return bool(self.prompts & {"login", "select_account"})
 
 

@@ -114,13 +114,13 @@ def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
 
 
 def _is_of_another(session: BrowserSession, asked: AuthorizationRequest) -> bool:
-    """Tell whether somebody has just signed in who is not the one whom the client expects."""
+    """Return whether somebody has just signed in who is not the one whom the client expects."""
     is_new = time.time() - session.authenticated_at < _JUST_NOW
     return is_new and asked.hinted_subject not in {None, str(session.user_id)}
 
 
 def _is_wanted(session: BrowserSession, asked: AuthorizationRequest) -> bool:
-    """Tell whether a session is of the user whom the client expects, and recent enough for it."""
+    """Return whether a session is of the user whom the client expects, and recent enough for it."""
     if asked.hinted_subject not in {None, str(session.user_id)}:
         return False
     return asked.max_age is None or time.time() - session.authenticated_at <= asked.max_age

@@ -98,7 +98,7 @@ def _is_past(moment: Any) -> bool:
 
 
 def _is_signed(client: Client, assertion: UnverifiedJws) -> bool:
-    """Tell whether the key that `kid` names, or the only key there is, has signed an assertion.
+    """Return whether the key that `kid` names, or the only key there is, has signed an assertion.
 
     Raises `_Refused` where there is no such key.
     """

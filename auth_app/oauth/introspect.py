@@ -21,7 +21,7 @@ _SHOWN = ("scope", "client_id", "username", "exp", "iat", "sub", "aud", "iss", "
 
 @blueprint.post("/introspect")
 def introspect_token() -> dict[str, object]:
-    """Tell whether a token is good now, and what it says (RFC 7662 section 2.2)."""
+    """Return whether a token is good now, and what it says (RFC 7662 section 2.2)."""
     body = read_body()
     client = require_confidential_client(body)
     token = body["token"]

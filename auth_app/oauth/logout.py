@@ -91,7 +91,7 @@ def _find_return(asked: dict[str, str], hint: dict[str, Any] | None, client: Cli
 
 
 def _needs_no_question(hint: dict[str, Any], session: BrowserSession | None) -> bool:
-    """Tell whether an ID token is of whoever was last signed in here, if anybody was."""
+    """Return whether an ID token is of whoever was last signed in here, if anybody was."""
     return session is None or hint["sub"] == str(session.user_id)
 
 

@@ -78,7 +78,7 @@ def _answer_code(client: Client, body: dict[str, Any]) -> Answer:
 
 
 def _may_refresh(client: Client, scopes: frozenset[str]) -> bool:
-    """Tell whether a sign-in gives a refresh token (OpenID Connect Core section 11)."""
+    """Return whether a sign-in gives a refresh token (OpenID Connect Core section 11)."""
     is_wanted = client.always_refresh or "offline_access" in scopes
     return is_wanted and "refresh_token" in client.grant_types
 

@@ -56,7 +56,7 @@ def form_token() -> str:
 
 
 def is_own_form(token: str) -> bool:
-    """Tell whether a form came from a page of ours in this browser, in constant time."""
+    """Return whether a form came from a page of ours in this browser, in constant time."""
     return hmac.compare_digest(token.encode(), form_token().encode())
 
 
