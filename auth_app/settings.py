@@ -1,4 +1,4 @@
-"""Read the settings of the authorization server from its environment."""
+"""Define the settings of the authorization server, their defaults and checks (environment variables)."""
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -11,12 +11,12 @@ from flask_resource_server.tokens.checks import MAXIMUM_LIFETIME
 from flask_resource_server.tokens.status_list import MAXIMUM_BYTES
 from shared.settings import Settings, Url, split_words
 
-# OWASP's equivalent choices for argon2id, weakest memory last: passes, and the KiB that they need.
+# OWASP's minimum memory for argon2id in KiB, by the number of passes.
 ARGON2_MINIMA = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
 
 
 class AuthSettings(Settings):
-    """What the authorization server knows."""
+    """The settings of the authorization server: each is the environment variable of the same name."""
 
     resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(split_words)] = ("http://127.0.0.1:8082",)
     jwt_private_key: SecretStr | None = None
@@ -26,8 +26,8 @@ class AuthSettings(Settings):
     )
     auth_database_url: SecretStr = SecretStr("sqlite:///auth.db")
     access_token_lifetime: int = Field(default=900, gt=0, le=MAXIMUM_LIFETIME, description="In seconds.")
-    # From the login, however often the token is refreshed. NIST SP 800-63B section 2.1.3 asks for a new login
-    # after 30 days at the latest.
+    # Counted from the login; refreshing does not extend it. NIST SP 800-63B section 2.1.3 asks for a new
+    # login after 30 days at the latest.
     refresh_token_lifetime: int = Field(default=30 * 86400, gt=0, description="In seconds.")
     refresh_token_grace: int = Field(
         default=10, ge=0, le=300, description="Seconds in which a client may retry a refresh; 0: none."
@@ -72,7 +72,7 @@ class AuthSettings(Settings):
 
     @property
     def audience(self) -> tuple[str, ...]:
-        """Return every server that tokens may be for: this one too."""
+        """Return every server that tokens may be for, this one included."""
         return (self.issuer, *self.resources)
 
     @model_validator(mode="after")
@@ -92,7 +92,7 @@ class AuthSettings(Settings):
         minimum = ARGON2_MINIMA[min(self.argon2_passes, max(ARGON2_MINIMA))]
         if self.argon2_memory < minimum:
             raise ValueError(
-                f"ARGON2_MEMORY is below what OWASP asks for: with ARGON2_PASSES={self.argon2_passes} set it "
-                f"to {minimum} or more"
+                f"ARGON2_MEMORY is below OWASP's minimum: with ARGON2_PASSES={self.argon2_passes} set it to "
+                f"{minimum} or more"
             )
         return self
