@@ -1,4 +1,4 @@
-"""Send people back to an application with a code, once they have signed in: `/authorize` (RFC 6749 3.1)."""
+"""Serve `/authorize`: sign the user in and redirect back to the application with a code (RFC 6749 3.1)."""
 
 import time
 from collections.abc import Mapping
@@ -35,17 +35,17 @@ from shared.errors import InvalidRequest
 blueprint = Blueprint("authorize", __name__)
 show_errors_as_pages(blueprint)
 
-# They have done their part once the user has signed in.
-_ANSWERED_BY_SIGN_IN = {"prompt", "max_age"}
-_JUST_NOW = 60  # seconds since the sign-in that a request has led to
-_LONGEST_URL = 8000  # characters that gunicorn and nginx take (gunicorn.conf.py)
+# Parameters that a sign-in satisfies. They are dropped from the request that continues after it.
+_SATISFIED_BY_SIGN_IN = {"prompt", "max_age"}
+_JUST_NOW = 60  # seconds: a younger sign-in is taken for the one that this request has asked for
+_LONGEST_URL = 8000  # characters that gunicorn and nginx accept (gunicorn.conf.py)
 
 
 @blueprint.post("/authorize")
 def forward_request() -> Response:
-    """Take the same request as a form (OpenID Connect Core section 3.1.2.1).
+    """Redirect a request that is sent as a form to the same request as a GET (OpenID Connect Core 3.1.2.1).
 
-    It goes on as a GET: the cookie of a sign-in does not come with a form of another site.
+    A browser does not send the SameSite=Lax session cookie with a form of another site, but with a GET.
     """
     body = request.get_data().decode("ascii", "replace")
     url = f"{url_for('.authorize')}?{urlencode(parse_parameters(body), doseq=True)}"
@@ -56,7 +56,7 @@ def forward_request() -> Response:
 
 @blueprint.get("/authorize")
 def authorize() -> Response:
-    """Answer a client's request with a code, after the user has signed in."""
+    """Redirect to the client with a code or an error, or show the sign-in page first."""
     parameters = parse_parameters(request.query_string.decode("ascii", "replace"))
     if len(_path_after_sign_in(parameters)) > _LONGEST_URL:
         raise InvalidRequest("The request is too long.")
@@ -71,7 +71,7 @@ def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> 
     session = current_browser_session()
     is_silent = "none" in asked.prompts
     if session and _is_of_another(session, asked):
-        # OpenID Connect Core section 3.1.2.1: whoever the client expects has not signed in.
+        # OpenID Connect Core section 3.1.2.1: the user whom the client expects has not signed in.
         raise AuthorizationError("login_required", "Another user than id_token_hint names has signed in.")
     if session is None or asked.needs_sign_in or not _is_wanted(session, asked):
         if is_silent:
@@ -82,7 +82,7 @@ def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> 
         if is_silent:
             raise AuthorizationError("interaction_required", "The user has to choose another password.")
         return show_password_page(_path_after_sign_in(parameters))
-    if not touch_browser_session(session):  # it has ended this moment
+    if not touch_browser_session(session):  # it has just ended
         if is_silent:
             raise AuthorizationError("login_required", "The user has to sign in.")
         return show_sign_in(_path_after_sign_in(parameters))
@@ -93,9 +93,12 @@ def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> 
 
 
 def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
-    """Return what the user lets the client do: of what was asked for, all that both may."""
+    """Return the grant: the requested scopes and resources that both user and client may have.
+
+    Raises `AuthorizationError` if none are left.
+    """
     allowed = allowed_scopes(session.user, asked.client)
-    # Unknown scopes are ignored (OpenID Connect Core section 3.1.2.1), and the answer tells which were not.
+    # Ignore unknown scopes (OpenID Connect Core section 3.1.2.1). The token response lists the granted ones.
     scopes = allowed & asked.scopes if asked.scopes is not None else allowed - {"openid", "offline_access"}
     if not scopes:
         raise AuthorizationError("invalid_scope", "The user can grant none of these scopes to this client.")
@@ -114,26 +117,26 @@ def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
 
 
 def _is_of_another(session: BrowserSession, asked: AuthorizationRequest) -> bool:
-    """Return whether somebody has just signed in who is not the one whom the client expects."""
+    """Return whether another user than the one whom the client expects has just signed in."""
     is_new = time.time() - session.authenticated_at < _JUST_NOW
     return is_new and asked.hinted_subject not in {None, str(session.user_id)}
 
 
 def _is_wanted(session: BrowserSession, asked: AuthorizationRequest) -> bool:
-    """Return whether a session is of the user whom the client expects, and recent enough for it."""
+    """Return whether a session belongs to the user whom the client expects, and meets `max_age`."""
     if asked.hinted_subject not in {None, str(session.user_id)}:
         return False
     return asked.max_age is None or time.time() - session.authenticated_at <= asked.max_age
 
 
 def _path_after_sign_in(parameters: Parameters) -> str:
-    """Return the same request as a path, without what asks for the sign-in that is about to happen."""
-    rest = {name: values for name, values in parameters.items() if name not in _ANSWERED_BY_SIGN_IN}
+    """Return the path and query of the same request, without the parameters that a sign-in satisfies."""
+    rest = {name: values for name, values in parameters.items() if name not in _SATISFIED_BY_SIGN_IN}
     return f"/authorize?{urlencode(rest, doseq=True)}"
 
 
 def _return(client: Client, to: Return, members: Mapping[str, str]) -> Response:
-    """Send the browser back to the client, by a redirect or by a form that sends itself."""
+    """Send the browser back to the client, by a redirect or by a self-submitting form."""
     state = {"state": to.state} if to.state is not None else {}
     answer = {**members, **state, "iss": current_settings().issuer}  # RFC 9207
     if to.mode == "query":
