@@ -204,8 +204,10 @@ def test_key_that_no_file_holds_is_revoked_beforehand(auth: FlaskClient, pair: K
     revoked = keys(auth, "revoke", STRANGER)
 
     assert (revoked.exit_code, revoked.stderr) == (0, "")
-    assert revoked.stdout.startswith(f"revoked {STRANGER}\nauth_app refuses it now, and services once they ")
-    assert revoked.stdout.endswith("no key file holds it; it is refused if it comes back\n")
+    assert revoked.stdout.startswith(f"revoked {STRANGER}\nauth_app refuses it now, and services refuse it ")
+    assert revoked.stdout.endswith(
+        "no key file holds it; it stays refused if it reappears, for example from a backup\n"
+    )
     assert states(auth) == {pair.kid: "active"}
     assert auth.get("/readyz").json == {"status": "ok"}
 

@@ -138,7 +138,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "bad URL of keys": (("--jwks-uri", "file:///x"), "is not an absolute URL"),
     "public without redirect URIs": (("--public",), "A public client cannot use client_credentials"),
     "public with its own tokens": ((*CB, "--public", "--grant", "client_credentials"), "A public client"),
-    "public with keys": ((*CB, "--public", "--jwks-uri", "https://a.example.com/"), "leave out --public"),
+    "public with keys": ((*CB, "--public", "--jwks-uri", "https://a.example.com/"), "omit --public"),
     "two kinds of keys": (("--jwks", "{jwks}", "--jwks-uri", "https://a.example.com/"), "not both"),
     "empty keys": (("--jwks", "{empty}"), "has no keys"),
     "private keys": (("--jwks", "{private}"), "private"),
