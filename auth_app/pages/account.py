@@ -15,6 +15,7 @@ from auth_app.accounts.users import change_password
 from auth_app.database import db
 from auth_app.errors import InvalidPassword, TooManyAttempts
 from auth_app.models import BrowserSession, Session
+from auth_app.pages.active_sign_ins import list_sign_ins
 from auth_app.pages.browsers import (
     browser_cookie,
     current_browser_session,
@@ -30,7 +31,6 @@ from auth_app.pages.sign_in import (
     read_form,
     show_sign_in,
 )
-from auth_app.pages.sign_ins import list_sign_ins
 from flask_resource_server import InvalidToken
 from shared.errors import Unavailable
 
