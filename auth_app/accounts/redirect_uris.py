@@ -71,7 +71,7 @@ def is_registered(uri: str, registered: list[str]) -> bool:
     return uri in registered or bool(given and any(_is_same(given, known) for known in registered))
 
 
-def targets_after(uri: str) -> list[str]:
+def form_action_sources(uri: str) -> list[str]:
     """Return the `form-action` sources that allow a redirect to a URI, for a Content-Security-Policy.
 
     Browsers apply `form-action` to every redirect that follows a form, and an application may redirect on to

@@ -40,7 +40,7 @@ class UnsafeRedirect(ApiError):
 
 
 @dataclass(frozen=True)
-class Return:
+class RedirectTarget:
     """The redirect URI that a browser returns to, with the `state` and the response mode."""
 
     redirect_uri: str
@@ -69,7 +69,7 @@ class AuthorizationRequest:
         return bool(self.prompts & {"login", "select_account"})
 
 
-def find_client_and_return(parameters: Parameters) -> tuple[Client, Return]:
+def find_client_and_target(parameters: Parameters) -> tuple[Client, RedirectTarget]:
     """Return the client and where to send the response. Raises `UnsafeRedirect`."""
     client = find_client(_only(parameters, "client_id"))
     uri = _only(parameters, "redirect_uri")
@@ -81,7 +81,7 @@ def find_client_and_return(parameters: Parameters) -> tuple[Client, Return]:
         )
     modes, states = parameters.get("response_mode", []), parameters.get("state", [])
     mode = modes[0] if len(modes) == 1 and modes[0] in RESPONSE_MODES else "query"
-    return client, Return(uri, states[0] if len(states) == 1 else None, mode)
+    return client, RedirectTarget(uri, states[0] if len(states) == 1 else None, mode)
 
 
 def read_request(client: Client, redirect_uri: str, parameters: Parameters) -> AuthorizationRequest:
@@ -112,13 +112,13 @@ def read_request(client: Client, redirect_uri: str, parameters: Parameters) -> A
     )
 
 
-def build_redirect(to: Return, members: Mapping[str, str]) -> str:
+def build_redirect(target: RedirectTarget, members: Mapping[str, str]) -> str:
     """Return a redirect URI with the members of the response in its query (RFC 6749 section 4.1.2)."""
     if not members:
-        return to.redirect_uri
-    query = urlsplit(to.redirect_uri).query
-    separator = "&" if query else "" if to.redirect_uri.endswith("?") else "?"
-    return f"{to.redirect_uri}{separator}{urlencode(members)}"
+        return target.redirect_uri
+    query = urlsplit(target.redirect_uri).query
+    separator = "&" if query else "" if target.redirect_uri.endswith("?") else "?"
+    return f"{target.redirect_uri}{separator}{urlencode(members)}"
 
 
 def _only(parameters: Parameters, name: str) -> str:

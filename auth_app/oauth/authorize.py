@@ -10,7 +10,7 @@ from werkzeug import Response
 from auth_app import audit
 from auth_app.accounts.browser_sessions import touch_browser_session
 from auth_app.accounts.clients import audience_of_client
-from auth_app.accounts.redirect_uris import targets_after
+from auth_app.accounts.redirect_uris import form_action_sources
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import InvalidTarget
@@ -19,9 +19,9 @@ from auth_app.oauth.authorization_codes import Grant, issue_code
 from auth_app.oauth.authorization_request import (
     AuthorizationError,
     AuthorizationRequest,
-    Return,
+    RedirectTarget,
     build_redirect,
-    find_client_and_return,
+    find_client_and_target,
     read_request,
 )
 from auth_app.oauth.parameters import Parameters, parse_parameters
@@ -60,14 +60,14 @@ def authorize() -> Response:
     parameters = parse_parameters(request.query_string.decode("ascii", "replace"))
     if len(_path_after_sign_in(parameters)) > _LONGEST_URL:
         raise InvalidRequest("The request is too long.")
-    client, to = find_client_and_return(parameters)
+    client, target = find_client_and_target(parameters)
     try:
-        return _answer(read_request(client, to.redirect_uri, parameters), to, parameters)
+        return _answer(read_request(client, target.redirect_uri, parameters), target, parameters)
     except AuthorizationError as error:
-        return _return(client, to, {"error": error.error, "error_description": error.description})
+        return _redirect_back(client, target, {"error": error.error, "error_description": error.description})
 
 
-def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> Response:
+def _answer(asked: AuthorizationRequest, target: RedirectTarget, parameters: Parameters) -> Response:
     session = current_browser_session()
     is_silent = "none" in asked.prompts
     if session and _is_of_another(session, asked):
@@ -89,7 +89,7 @@ def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> 
     code = issue_code(_grant(asked, session), session)
     audit.record_on_commit("code_issued", actor=session.user_id, client=asked.client.id)
     db.session.commit()
-    return _return(asked.client, to, {"code": code})
+    return _redirect_back(asked.client, target, {"code": code})
 
 
 def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
@@ -135,17 +135,17 @@ def _path_after_sign_in(parameters: Parameters) -> str:
     return f"/authorize?{urlencode(rest, doseq=True)}"
 
 
-def _return(client: Client, to: Return, members: Mapping[str, str]) -> Response:
+def _redirect_back(client: Client, target: RedirectTarget, members: Mapping[str, str]) -> Response:
     """Send the browser back to the client, by a redirect or by a self-submitting form."""
-    state = {"state": to.state} if to.state is not None else {}
-    answer = {**members, **state, "iss": current_settings().issuer}  # RFC 9207
-    if to.mode == "query":
-        return redirect(build_redirect(to, answer), 303)
+    state = {"state": target.state} if target.state is not None else {}
+    response = {**members, **state, "iss": current_settings().issuer}  # RFC 9207
+    if target.mode == "query":
+        return redirect(build_redirect(target, response), 303)
     return render_page(
         "form_post.html",
-        form_targets=targets_after(to.redirect_uri),
+        form_targets=form_action_sources(target.redirect_uri),
         scripts="'self'",
         application=client.name or client.id,
-        action=to.redirect_uri,
-        members=answer,
+        action=target.redirect_uri,
+        members=response,
     )

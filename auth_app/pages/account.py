@@ -27,7 +27,7 @@ from auth_app.pages.rendering import format_text, render_page, show_errors_as_pa
 from auth_app.pages.sign_in import (
     MAXIMUM_PASSWORD,
     continue_at,
-    find_asking_client,
+    find_requesting_client,
     read_form,
     show_sign_in,
 )
@@ -136,7 +136,7 @@ def show_password_page(
     """
     session = current_browser_session()
     assert session, "callers have checked that a user is signed in"
-    _, targets = find_asking_client(continue_to)
+    _, targets = find_requesting_client(continue_to)
     return render_page(
         "password.html",
         status if error else 200,

@@ -11,7 +11,7 @@ from auth_app import audit
 from auth_app.accounts.browser_sessions import start_browser_session
 from auth_app.accounts.clients import find_client
 from auth_app.accounts.known_addresses import remember_address, remember_browser
-from auth_app.accounts.redirect_uris import is_registered, targets_after
+from auth_app.accounts.redirect_uris import form_action_sources, is_registered
 from auth_app.accounts.sessions import claim_user
 from auth_app.accounts.users import authenticate_user
 from auth_app.database import db
@@ -77,7 +77,7 @@ def show_sign_in(
     `error` is the name of a text, and `values` are its placeholders.
     """
     continue_to = _check_continue(continue_to)
-    client, targets = find_asking_client(continue_to)
+    client, targets = find_requesting_client(continue_to)
     return render_page(
         "sign_in.html",
         status,
@@ -90,14 +90,14 @@ def show_sign_in(
     )
 
 
-def find_asking_client(continue_to: str) -> tuple[Client | None, list[str]]:
+def find_requesting_client(continue_to: str) -> tuple[Client | None, list[str]]:
     """Return the client that a sign-in is for, if any, and the CSP sources that its form may redirect to."""
     query = parse_qs(continue_to.partition("?")[2])
     client = find_client(query.get("client_id", [""])[0])
     uri = query.get("redirect_uri", [""])[0]
     if client is None or not is_registered(uri, client.redirect_uris):
         return None, []
-    return client, targets_after(uri)
+    return client, form_action_sources(uri)
 
 
 def continue_at(continue_to: str) -> Response:

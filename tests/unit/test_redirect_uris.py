@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from auth_app.accounts.redirect_uris import check_redirect_uri, check_web_uri, targets_after
+from auth_app.accounts.redirect_uris import check_redirect_uri, check_web_uri, form_action_sources
 from shared.errors import InvalidRequest
 from tests.assertions import jwks_of
 from tests.conftest import run_command
@@ -124,7 +124,7 @@ TARGETS = {
 
 @pytest.mark.parametrize(("uri", "targets"), TARGETS.items(), ids=TARGETS)
 def test_policy_names_where_a_form_may_lead(uri: str, targets: list[str]) -> None:
-    assert targets_after(uri) == targets
+    assert form_action_sources(uri) == targets
 
 
 # Commands
