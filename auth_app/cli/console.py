@@ -75,7 +75,7 @@ def show(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], as_json: boo
     if as_json:
         click.echo(json.dumps(rows, default=str))
         return
-    cells = [list(columns), *([_spell(column, row[column]) for column in columns] for row in rows)]
+    cells = [list(columns), *([_format_value(column, row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
     for line in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -88,13 +88,13 @@ def show_one(row: Mapping[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, row))
     for column, value in row.items():
-        click.echo(f"{column.ljust(width)}  {_spell(column, value)}")
+        click.echo(f"{column.ljust(width)}  {_format_value(column, value)}")
 
 
-def _spell(column: str, value: Any) -> str:
+def _format_value(column: str, value: Any) -> str:
     if value is None:
         return "-"
     if column.endswith("_at"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    spellings: dict[type, Callable[[Any], str]] = {list: " ".join, bool: lambda yes: "yes" if yes else "no"}
-    return spellings.get(type(value), str)(value)
+    formats: dict[type, Callable[[Any], str]] = {list: " ".join, bool: lambda yes: "yes" if yes else "no"}
+    return formats.get(type(value), str)(value)

@@ -75,7 +75,7 @@ def revoke(kid: str) -> None:
         f"auth_app refuses it now, and services refuse it when they next fetch the key set, within "
         f"{settings.jwks_max_age} seconds; services with a JWT_PUBLIC_KEY need a new value and a restart"
     )
-    if rotation.are_variables(settings):
+    if rotation.uses_variables(settings):
         click.echo(f"if a variable holds the key: {NEW_VARIABLES}")
     elif kid not in rotation.drop_revoked_keys(settings):
         click.echo("no key file holds it; it stays refused if it reappears, for example from a backup")

@@ -60,7 +60,7 @@ def generate_key_pair(private_file: Path, public_file: Path, revoked: Container[
         key = read_private_key(private_file)
         if key.kid in revoked:
             raise UnusableKey(f"{private_file} holds the revoked key {key.kid}: move the file away first")
-        replace_file(public_file, _spell(key.key.public_key()), 0o644)
+        replace_file(public_file, _to_pem(key.key.public_key()), 0o644)
         return key.kid
 
 
@@ -104,7 +104,7 @@ def rotate(settings: AuthSettings) -> str:
         if successor and successor.time:
             due = successor.time + settings.jwks_max_age + PROPAGATION
             if time.time() < due:  # a service may still use a cached key set without it
-                moment = _spell_time(due)
+                moment = _format_time(due)
                 raise UnusableKey(f"not every service knows the next key yet: run this again after {moment}")
             _activate_successor(settings)
         elif not _was_cut_off(keys):
@@ -161,8 +161,8 @@ def _record(settings: AuthSettings, keys: Iterable[Key]) -> None:
         if moment is None and (key.state != ACTIVE or key.recorded_state == NEXT):
             moment = until if key.state == RETIRING else now
         word = "until" if key.state == RETIRING else "since"
-        line = f"# {key.state} {word} {_spell_time(moment)}\n" if moment else ""
-        blocks.append(line.encode() + _spell(key.public_key))
+        line = f"# {key.state} {word} {_format_time(moment)}\n" if moment else ""
+        blocks.append(line.encode() + _to_pem(key.public_key))
     replace_file(settings.jwt_public_key_file, b"\n".join(blocks), 0o644)
 
 
@@ -185,11 +185,11 @@ def _find(keys: Iterable[Key], state: str) -> Key | None:
     return next((key for key in keys if key.state == state), None)
 
 
-def _spell(key: rsa.RSAPublicKey) -> bytes:
+def _to_pem(key: rsa.RSAPublicKey) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _spell_time(moment: float) -> str:
+def _format_time(moment: float) -> str:
     # Rounded up to the next second, so that no step happens too early.
     return datetime.fromtimestamp(math.ceil(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -201,13 +201,13 @@ def _refuse_revoked(settings: AuthSettings, keys: Iterable[Key]) -> None:
             raise UnusableKey(describe(key.kid, key.revoked_at, str(settings.jwt_public_key_file), remedy))
 
 
-def are_variables(settings: AuthSettings) -> bool:
+def uses_variables(settings: AuthSettings) -> bool:
     """Return whether a key comes from an environment variable, which commands cannot change."""
     return bool(settings.jwt_private_key or settings.jwt_public_key)
 
 
 def _require_files(settings: AuthSettings) -> None:
-    if are_variables(settings):
+    if uses_variables(settings):
         raise UnusableKey(
             "JWT_PRIVATE_KEY or JWT_PUBLIC_KEY is set, and this command works on key files only: replace the "
             "keys where the variables are set"

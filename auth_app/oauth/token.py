@@ -24,7 +24,7 @@ from auth_app.metrics import LOGINS, TOKENS
 from auth_app.models import Client
 from auth_app.oauth.authorization_codes import redeem_code
 from auth_app.oauth.client_authentication import authenticate_client
-from auth_app.oauth.responses import Answer, present_login, present_token
+from auth_app.oauth.responses import TokenResponse, build_login_response, build_token_response
 from auth_app.oauth.scopes import allowed_scopes, narrow_audience
 from shared.contract import read_body
 from shared.errors import InvalidRequest
@@ -33,7 +33,7 @@ blueprint = Blueprint("token", __name__)
 
 
 @blueprint.post("/token")
-def issue_token() -> tuple[Answer, dict[str, str]]:
+def issue_token() -> tuple[TokenResponse, dict[str, str]]:
     """Authenticate the client, and answer its grant with a token response (RFC 6749 section 5.1)."""
     _refuse_other_sites()
     if request.args:  # credentials in a URL end up in logs (RFC 6749 section 2.3.1)
@@ -45,12 +45,12 @@ def issue_token() -> tuple[Answer, dict[str, str]]:
     client = authenticate_client(body)
     if grant not in client.grant_types:
         raise UnauthorizedClient
-    answer = GRANTS[grant](client, body)
+    response = GRANTS[grant](client, body)
     db.session.commit()
     TOKENS.labels(grant).inc()
     if grant == "password":
         LOGINS.labels("succeeded").inc()
-    return answer, {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    return response, {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 def supported_grants() -> list[str]:
@@ -67,14 +67,14 @@ def _refuse_other_sites() -> None:
         raise CrossSiteRequest
 
 
-def _answer_code(client: Client, body: dict[str, Any]) -> Answer:
+def _exchange_code(client: Client, body: dict[str, Any]) -> TokenResponse:
     """Exchange an authorization code for the tokens of a new session (RFC 6749 section 4.1.3)."""
     login = redeem_code(client, body["code"], body["redirect_uri"], body["code_verifier"])
     scopes = frozenset(login.session.scope.split())
     refresh_token = login.refresh_token if _may_refresh(client, scopes) else None
     audit.record_on_commit("login", actor=login.user.id, client=client.id, session=login.session.id)
     resources = narrow_audience(login.session.resources, body.get("resource"))
-    return present_login(login.session, login.user, scopes, resources, refresh_token, login.nonce)
+    return build_login_response(login.session, login.user, scopes, resources, refresh_token, login.nonce)
 
 
 def _may_refresh(client: Client, scopes: frozenset[str]) -> bool:
@@ -83,7 +83,7 @@ def _may_refresh(client: Client, scopes: frozenset[str]) -> bool:
     return is_wanted and "refresh_token" in client.grant_types
 
 
-def _answer_password(client: Client, body: dict[str, Any]) -> Answer:
+def _log_in(client: Client, body: dict[str, Any]) -> TokenResponse:
     """Log a user in with name and password (RFC 6749 section 4.3)."""
     user = authenticate_user(body["username"], body["password"])
     if user is None:
@@ -102,10 +102,10 @@ def _answer_password(client: Client, body: dict[str, Any]) -> Answer:
     remember_address(user)
     audit.record_on_commit("login", actor=user.id, client=client.id, session=session.id)
     is_refreshable = "refresh_token" in client.grant_types
-    return present_login(session, user, scopes, resources, refresh_token if is_refreshable else None)
+    return build_login_response(session, user, scopes, resources, refresh_token if is_refreshable else None)
 
 
-def _answer_refresh(client: Client, body: dict[str, Any]) -> Answer:
+def _refresh_tokens(client: Client, body: dict[str, Any]) -> TokenResponse:
     """Exchange a refresh token for the next access and refresh token of its session (RFC 6749 section 6)."""
     session, refresh_token, is_retry = rotate_refresh_token(body["refresh_token"], client.id)
     assert session.user, "a client's own session has no refresh token"
@@ -118,23 +118,23 @@ def _answer_refresh(client: Client, body: dict[str, Any]) -> Answer:
     audit.record_on_commit(
         "token_refreshed", actor=session.user_id, client=client.id, session=session.id, retry=is_retry
     )
-    return present_login(session, session.user, scopes, resources, refresh_token)
+    return build_login_response(session, session.user, scopes, resources, refresh_token)
 
 
-def _answer_client_credentials(client: Client, body: dict[str, Any]) -> Answer:
+def _issue_client_token(client: Client, body: dict[str, Any]) -> TokenResponse:
     """Issue a client an access token of its own, without a refresh token (RFC 6749 section 4.4)."""
     session = start_client_session(client)
     scopes = _narrow_scope(scopes_of_client(client), body)
     resources = narrow_audience(audience_of_client(client), body.get("resource"))
     audit.record_on_commit("client_token_issued", actor=client.id, client=client.id)
-    return present_token(session, client.id, scopes, resources)
+    return build_token_response(session, client.id, scopes, resources)
 
 
 GRANTS = {
-    "authorization_code": _answer_code,
-    "refresh_token": _answer_refresh,
-    "client_credentials": _answer_client_credentials,
-    "password": _answer_password,
+    "authorization_code": _exchange_code,
+    "refresh_token": _refresh_tokens,
+    "client_credentials": _issue_client_token,
+    "password": _log_in,
 }
 
 
