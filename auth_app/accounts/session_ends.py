@@ -101,8 +101,8 @@ def end_browser_session(browser_id: uuid.UUID, user_id: uuid.UUID, *logins: uuid
         .where(BrowserSession.id == browser_id)
         .execution_options(synchronize_session=False)
     )
-    # No login can start from it any more. Lock all of them in one statement, before their status lists:
-    # another transaction locks sessions first, too, and the opposite order would risk a deadlock.
+    # No login can start from it any more. Lock all sessions in one statement, before their status lists:
+    # locking a session after a list could deadlock with a transaction that locks them in the other order.
     of_browser = select(Session.id).where(
         Session.browser_session_id == browser_id, Session.revoked_at.is_(None)
     )

@@ -35,7 +35,7 @@ class User(Base):
     email_verified: Mapped[bool] = mapped_column(default=False)
     updated_at: Mapped[Seconds | None]  # the last change of what `/userinfo` returns
     password_hash: Mapped[str] = mapped_column(String(255))
-    # The algorithm and costs of the hash, from which decoys.py computes what a failed login costs.
+    # The algorithm and costs of the hash. decoys.py makes a dummy hash for each value in use.
     password_parameters: Mapped[str] = mapped_column(String(64), index=True)
     must_change_password: Mapped[bool] = mapped_column(default=False)
     roles: Mapped[list[str]] = mapped_column(JSON)

@@ -1,4 +1,4 @@
-"""Issue access tokens (the claims of RFC 9068), and verify the ones that this server has issued."""
+"""Build and sign access tokens with their claims (RFC 9068), and verify tokens of this server."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""Issue ID tokens (OpenID Connect Core 2), and verify those that clients send back as `id_token_hint`."""
+"""Build and sign ID tokens with their claims (OpenID Connect Core 2), and verify an `id_token_hint`."""
 
 import hashlib
 import time
