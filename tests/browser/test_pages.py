@@ -75,7 +75,11 @@ def test_throttle_is_told_without_blaming_the_fields(page: Page, site: Site) -> 
 @pytest.mark.parametrize(
     ("passwords", "field", "message"),
     [
-        (["wrong", "a long phrase", "a long phrase"], "Current password", "The current password is incorrect."),
+        (
+            ["wrong", "a long phrase", "a long phrase"],
+            "Current password",
+            "The current password is incorrect.",
+        ),
         (["password123", "short", "short"], "New password", "must have at least 8 characters"),
         (["password123", "a phrase", "another"], "Repeat new password", "The new passwords do not match"),
     ],
