@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 TIMEOUT = 3  # seconds for a fetch: flask_resource_server/documents/fetching.py
-FIRST_RETRY = 2  # seconds, as long as no fetch has succeeded: flask_resource_server/documents/renewal.py
+FIRST_RETRY = 2  # seconds, until a fetch succeeds: flask_resource_server/documents/memory_copy.py
 KEYS, INDEX = "/.well-known/jwks.json", "/.well-known/status-list"
 LIST = f"{INDEX}/1"
 INTERVALS = {(KEYS,): 60.0, (INDEX, LIST): 30.0}

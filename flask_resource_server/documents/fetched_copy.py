@@ -44,7 +44,7 @@ class FetchedCopy(Generic[D]):
     def check(self) -> str | None:
         """Return why the last fetch failed, None if it did not; may wait for the first one."""
         renewal = self._process.get()
-        if renewal.document() is None or not renewal.has_looked:
+        if renewal.document() is None or not renewal.has_finished_a_round:
             renewal.look_again()
         return renewal.newest_attempt().problem
 

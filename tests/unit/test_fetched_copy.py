@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_resource_server.documents import fetching, renewal
+from flask_resource_server.documents import fetching, memory_copy, renewal
 from flask_resource_server.documents.disk_copy import DiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
 from flask_resource_server.documents.fetching import MAXIMUM_ABANDONED, Fetcher, FetchError
@@ -150,6 +150,7 @@ def test_fork_starts_afresh_whatever_the_parent_was_doing(holds: str, tmp_path: 
 def test_lock_that_another_process_never_releases_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(memory_copy, "TIMEOUT", 0.2)
     monkeypatch.setattr(renewal, "TIMEOUT", 0.2)
     (tmp_path / "copy.lock").touch()
     code = (
@@ -329,7 +330,7 @@ def test_server_that_never_answers_is_given_up_and_its_thread_ends(
 
 
 def test_longest_pause_holds_whatever_an_issuer_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(renewal, "_LONGEST_PAUSE", 1)
+    monkeypatch.setattr(memory_copy, "_LONGEST_PAUSE", 1)
     source = Source(lambda: b"text", interval=1000)
     copy = open_copy(source, tmp_path / "copy", cooldown=1000)
     assert copy.look_again()
