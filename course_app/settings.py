@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
-from flask_resource_server.documents.files import LOOK_INTERVAL
+from flask_resource_server.documents.files import POLL_INTERVAL
 from flask_resource_server.tokens import Issuer
 from flask_resource_server.tokens.public_keys import open_keys
 from shared.settings import Settings, Url
@@ -53,7 +53,7 @@ class CourseSettings(Settings):
 
         Raises `ConfigurationError`.
         """
-        keys = open_keys(self.jwt_public_key, self.jwt_public_key_file, "JWT_PUBLIC_KEY", LOOK_INTERVAL)
+        keys = open_keys(self.jwt_public_key, self.jwt_public_key_file, "JWT_PUBLIC_KEY", POLL_INTERVAL)
         return Issuer(
             self.issuer,
             public_keys=None if self.jwks_url else keys,

@@ -33,19 +33,19 @@ class FetchedCopy(Generic[D]):
         """
         return self._process.get().document()
 
-    def look_again(self) -> bool:
+    def request_renewal(self) -> bool:
         """Renew the document if that may help; return whether it is known to be current.
 
         Call this for something that the document lacks. One caller at a time waits, for at most `TIMEOUT`
         seconds; the others return at once. All callers wait for the first fetch if there is no document yet.
         """
-        return self._process.get().look_again()
+        return self._process.get().request_renewal()
 
     def check(self) -> str | None:
         """Return why the last fetch failed, None if it did not; may wait for the first one."""
         renewal = self._process.get()
         if renewal.document() is None or not renewal.has_finished_a_round:
-            renewal.look_again()
+            renewal.request_renewal()
         return renewal.newest_attempt().problem
 
     @property

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 # Seconds for which a process relies on its last look at a file that each request needs. A system call gives
 # the interpreter's lock away, and with it time that other threads need.
-LOOK_INTERVAL = 0.05
+POLL_INTERVAL = 0.05
 
 _logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class FollowedFile(Generic[T]):
         self._path = path
         self._read = read
         self._interval = interval
-        self._look_at = float("-inf")  # when to look again, on the monotonic clock
+        self._check_at = float("-inf")  # when to look again, on the monotonic clock
         self._lock = PerProcess(threading.Lock)
         self._value: T | None = None
         self._version: tuple[int, ...] | None = None  # of the file when it was read last
@@ -49,8 +49,8 @@ class FollowedFile(Generic[T]):
 
         Raises the `ConfigurationError` of `read` if the file has never been good.
         """
-        if self._value is None or not self._interval or time.monotonic() >= self._look_at:
-            self.look()
+        if self._value is None or not self._interval or time.monotonic() >= self._check_at:
+            self.reload_if_changed()
         if self._value is None:
             assert self._problem
             raise self._problem.with_traceback(None)
@@ -59,12 +59,12 @@ class FollowedFile(Generic[T]):
     @property
     def problem(self) -> str | None:
         """Return what is wrong with the current file, None if it is good."""
-        self.look()
+        self.reload_if_changed()
         return str(self._problem) if self._problem else None
 
-    def look(self) -> None:
+    def reload_if_changed(self) -> None:
         """Read the file now if it has changed."""
-        self._look_at = time.monotonic() + self._interval
+        self._check_at = time.monotonic() + self._interval
         if self._is_due(file_version(self._path)):
             with self._lock.get():  # so that an older value cannot replace a newer one
                 self._read_anew(file_version(self._path))

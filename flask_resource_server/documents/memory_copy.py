@@ -9,7 +9,7 @@ from typing import Generic
 
 from flask_resource_server.documents.disk_copy import NO_ATTEMPT, Attempt, DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetching import TIMEOUT
-from flask_resource_server.documents.files import LOOK_INTERVAL
+from flask_resource_server.documents.files import POLL_INTERVAL
 from flask_resource_server.documents.sources import D, Source
 from flask_resource_server.documents.trusted_files import printable
 
@@ -44,7 +44,7 @@ class MemoryCopy(Generic[D]):
     def poll(self) -> D | None:
         """Return the newest document, loaded from disk if another process has just fetched it."""
         if self.document is None or time.monotonic() >= self._check_at:
-            self._check_at = time.monotonic() + LOOK_INTERVAL
+            self._check_at = time.monotonic() + POLL_INTERVAL
             if self._disk.version() != self._version:
                 self.load_from_disk()
         return self.document

@@ -45,8 +45,8 @@ class Renewal(Generic[D]):
             return self._copy.document
         return document
 
-    def look_again(self) -> bool:
-        """Renew the document if that may help; see `FetchedCopy.look_again`."""
+    def request_renewal(self) -> bool:
+        """Renew the document if that may help; see `FetchedCopy.request_renewal`."""
         self._start()
         # Read from disk only once: anybody who sends tokens decides how often this is called.
         newest = self.newest_attempt()

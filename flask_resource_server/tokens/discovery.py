@@ -110,14 +110,14 @@ class Discovery:
     def metadata(self) -> Metadata:
         """Return the metadata; may wait for the first fetch. Raises `Undetermined`."""
         if self._copy.document is None:
-            self._copy.look_again()
+            self._copy.request_renewal()
         if (document := self._copy.document) is None:
             raise Undetermined(f"the issuer's metadata is not known: {self._copy.problem}")
         return document
 
-    def look_again(self) -> None:
+    def request_renewal(self) -> None:
         """Fetch the metadata anew, at most once in `COOLDOWN` seconds: what it names may have moved."""
-        self._copy.look_again()
+        self._copy.request_renewal()
 
 
 def _addresses(issuer: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from flask_resource_server.documents.disk_copy import DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
-from flask_resource_server.documents.files import LOOK_INTERVAL
+from flask_resource_server.documents.files import POLL_INTERVAL
 from flask_resource_server.exceptions import ConfigurationError
 from flask_resource_server.tokens.discovery import Discovery
 from flask_resource_server.tokens.profiles import PROFILES, RFC9068, Profile
@@ -128,7 +128,7 @@ class Issuer:
         # An empty one too: parsing refuses it, whereas passing over it would trust keys that are fetched.
         if self.public_key is not None or self.public_key_file is not None:
             file = None if self.public_key_file is None else Path(self.public_key_file)
-            return open_keys(self.public_key, file, "PUBLIC_KEY", LOOK_INTERVAL)
+            return open_keys(self.public_key, file, "PUBLIC_KEY", POLL_INTERVAL)
         _warn_without_tls(self.jwks_url or self.url)
         source = KeySetSource(self.jwks_url or discovery, self.jwks_refresh, proxy=self.proxy)
         copy = self._copy("keys", self.jwks_url)

@@ -33,7 +33,7 @@ class PublicKeys(Mapping[str, RSAPublicKey], ABC):
     def read(self) -> Mapping[str, PublishedKey]:
         """Return the keys as they are now, including those that are gone by their date."""
 
-    def look_again(self, kid: str) -> PublishedKey:
+    def find_new(self, kid: str) -> PublishedKey:
         """Look for a key that was not there a moment ago. Raises `KeyError`, `Undetermined`."""
         raise KeyError(kid)
 
@@ -56,7 +56,7 @@ class PublicKeys(Mapping[str, RSAPublicKey], ABC):
         return None
 
     def __getitem__(self, kid: str) -> RSAPublicKey:
-        published = self.read().get(kid) or self.look_again(kid)
+        published = self.read().get(kid) or self.find_new(kid)
         if published.is_gone:
             raise KeyError(kid)
         return published.key
@@ -89,9 +89,9 @@ class FollowedKeys(PublicKeys):
         """Return the keys of the last good version of the file. Raises `UnusableKey`."""
         return self._file.value
 
-    def look_again(self, kid: str) -> PublishedKey:
+    def find_new(self, kid: str) -> PublishedKey:
         """Look for a key that was added since the last look at the file. Raises `KeyError`, `UnusableKey`."""
-        self._file.look()
+        self._file.reload_if_changed()
         return self.read()[kid]
 
     def check(self) -> None:
@@ -130,7 +130,7 @@ class KeySetSource:
         try:
             return self._fetcher.fetch(self._address.metadata().jwks_uri)
         except FetchError:
-            self._address.look_again()  # for the next attempt: the set may have moved
+            self._address.request_renewal()  # for the next attempt: the set may have moved
             raise
 
     def parse(self, content: bytes) -> KeySet:
@@ -159,19 +159,19 @@ class FetchedKeys(PublicKeys):
         """
         document = self._copy.document
         if document is None or document.problem:
-            self._copy.look_again()
+            self._copy.request_renewal()
             document = self._copy.document
         if document is None or document.problem:
             raise Undetermined((document and document.problem) or self._copy.problem or _UNKNOWN)
         return document.keys
 
-    def look_again(self, kid: str) -> PublishedKey:
+    def find_new(self, kid: str) -> PublishedKey:
         """Ask the issuer for the key, within the limits of `FetchedCopy`.
 
         Raises `KeyError` if the issuer does not have it, and `Undetermined` if nobody can know that now: a
         401 would tell the client to throw away a token that may be good.
         """
-        is_current = self._copy.look_again()
+        is_current = self._copy.request_renewal()
         published = self.read().get(kid)
         if published is None and not is_current:
             raise Undetermined(self._copy.problem or _UNKNOWN)

@@ -103,7 +103,7 @@ class Revocations:
         with suppress(Undetermined):  # without the metadata it may be one
             if not self._address.names(uri):
                 raise ValueError("the address in a token is compared, and never followed")
-        self._copy.look_again()
+        self._copy.request_renewal()
         return self._look_up(uri)
 
     def _look_up(self, uri: str) -> StatusList | None:

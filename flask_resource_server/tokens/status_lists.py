@@ -83,7 +83,7 @@ class ListAddress:
             return self._default
         metadata = self._discovery.known()
         if metadata is None or metadata.status_lists_uri is None:
-            self._discovery.look_again()  # the issuer may have begun to publish lists
+            self._discovery.request_renewal()  # the issuer may have begun to publish lists
             metadata = self._discovery.known()
         if metadata is None:
             raise Undetermined(f"the metadata of {self._default.removesuffix(PATH)} is not known yet")
