@@ -136,8 +136,8 @@ BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "number": ({"body": b"1"}, "not a JWK Set"),
     "keys that are no list": ({"body": b'{"keys": {"a": 1}}'}, "not a JWK Set"),
     "too large": ({"body": b" " * (MAXIMUM_SIZE + 1)}, "more than"),
-    "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "no complete answer within 3 seconds"),
-    "never": ({"body": HTML, "pace": 60}, "no complete answer within 3 seconds"),
+    "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "no complete response within 3 seconds"),
+    "never": ({"body": HTML, "pace": 60}, "no complete response within 3 seconds"),
 }
 
 
@@ -386,7 +386,7 @@ def test_service_works_without_a_folder_for_copies(
         assert course.get("/readyz").json == {"status": "ok"}
     lines = [message for _, _, message in caplog.record_tuples if "cannot write" in message]
     assert len(lines) == 1
-    assert "make the path in COPIES writable for this service" in lines[0]
+    assert "make the folder in COPIES writable for this service" in lines[0]
 
 
 def test_copy_is_made_again_once_there_is_a_folder(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:

@@ -232,4 +232,4 @@ def test_folder_that_cannot_be_written_is_logged_once_with_the_setting_that_name
 
     (line,) = [message for _, _, message in caplog.record_tuples if "cannot write" in message]
     assert "No such file" in line
-    assert "make the path in MY_COPIES writable" in line
+    assert "make the folder in MY_COPIES writable" in line

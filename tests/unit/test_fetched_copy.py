@@ -286,7 +286,7 @@ def test_name_that_is_never_resolved_is_given_up(monkeypatch: pytest.MonkeyPatch
     fetcher = Fetcher("text/plain", 100)
 
     for _ in range(MAXIMUM_ABANDONED):
-        with pytest.raises(FetchError, match="no complete answer"):
+        with pytest.raises(FetchError, match="no complete response"):
             fetcher.fetch("http://issuer.example/x")
     with pytest.raises(FetchError, match="have not ended"):
         fetcher.fetch("http://issuer.example/x")
@@ -323,7 +323,7 @@ def test_server_that_never_answers_is_given_up_and_its_thread_ends(
     with closing(listen()) as listener:
         url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/issuer.example"
 
-        with pytest.raises(FetchError, match="no complete answer within"):
+        with pytest.raises(FetchError, match="no complete response within"):
             Fetcher("text/plain", 100).fetch(url)
 
         wait_for(lambda: not [thread for thread in threads() if thread.name == f"GET {url}"], 5)

@@ -124,7 +124,7 @@ def test_key_with_a_private_member_is_an_error(
 
     ((level, line),) = [(at, text) for name, at, text in caplog.record_tuples if name == LOGGER]
     assert level == logging.ERROR
-    assert "keys[0] is a private or a secret key" in line
+    assert "keys[0] is a private or secret key" in line
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,8 @@ def test_folder_that_others_can_write_is_not_used(
 
     assert {path: path.stat().st_mtime for path in folder.iterdir()} == before
     (line,) = [message for _, _, message in caplog.record_tuples if str(folder) in message]
-    assert line.startswith(f"do not use the copies in {folder}: ")
-    assert "COPY_FILE must be a folder that this service alone can write" in line
+    assert line.startswith(f"ignoring the copies in {folder}: ")
+    assert "COPY_FILE must be a folder that only this service can write to" in line
 
 
 @pytest.mark.parametrize("spoil", BAD_FILES)
@@ -101,7 +101,7 @@ def test_file_that_others_may_have_written_is_replaced(
 
     wait_for(lambda: text_of(open_copy(Source(fail), folder / "copy")) == b"new")
     assert (folder / "copy").lstat().st_uid == os.geteuid()
-    assert len([line for _, _, line in caplog.record_tuples if "do not use" in line]) == (spoil is not link)
+    assert len([line for _, _, line in caplog.record_tuples if "ignoring" in line]) == (spoil is not link)
 
 
 @pytest.mark.parametrize("spoil", [*BAD_FOLDERS, link, make_pipe])
