@@ -1,4 +1,4 @@
-"""Read the settings of the course service from its environment."""
+"""The settings of the course service, which refuses to start if it is given a private key."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -13,7 +13,7 @@ from shared.settings import Settings, Url
 
 
 class CourseSettings(Settings):
-    """What the course service knows: it accepts tokens, and must not be able to make them."""
+    """The settings of the course service. They must not contain a private key, which could sign tokens."""
 
     resource: Url = Field(default="http://127.0.0.1:8082", description="This service's own URL.")
     jwks_url: Url | None = None
@@ -49,7 +49,7 @@ class CourseSettings(Settings):
 
     @property
     def trusted_issuer(self) -> Issuer:
-        """Return whose tokens are accepted: by a key set, by PEM text, or by a PEM file.
+        """Return the issuer whose tokens are accepted, with its keys from JWKS_URL, PEM text or a PEM file.
 
         Raises `ConfigurationError`.
         """
