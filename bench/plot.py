@@ -1,10 +1,10 @@
-"""Draw the rates as an SVG: a bar for each median, and a line from the slowest to the fastest round."""
+"""Plot the rates as an SVG: a bar for each median, and a line from the slowest to the fastest round."""
 
 from statistics import median
 
 
 def draw(rates: dict[str, list[float]]) -> str:
-    """Return the picture of the requests per second of each round."""
+    """Return an SVG of the requests per second of each round."""
     widest = max(max(figures) for figures in rates.values())
     rows = []
     for number, (name, figures) in enumerate(rates.items()):
