@@ -65,7 +65,7 @@ def serve(
 ) -> Iterator[tuple[str, int]]:
     """Run a server on some cores until the block ends; yield its URL and its process ID."""
     if _listens(port):
-        raise RuntimeError(f"port {port} is taken: end what listens there, or set BENCH_PORT")
+        raise RuntimeError(f"port {port} is in use: stop what listens there, or set BENCH_PORT")
     log = folder / f"{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Serve the examples that people sign in to, beside a running pair of services."""
+"""Serve the example applications that users sign in to, next to a running pair of services."""
 
 import json
 import sys

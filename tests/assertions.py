@@ -1,4 +1,4 @@
-"""Sign client assertions (`private_key_jwt`), good ones unless told otherwise."""
+"""Sign client assertions (`private_key_jwt`): good ones by default, bad ones by changing a claim."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Make certificates for servers that speak TLS."""
+"""Create TLS certificates for test servers."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Real keys, real databases, and clients that hold every answer to the contract."""
+"""Fixtures: real keys, real databases, and test clients that check every response against the contract."""
 
 import gc
 import json

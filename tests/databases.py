@@ -1,4 +1,4 @@
-"""Make databases for tests, SQLite files or databases of a PostgreSQL server, and fill them fast."""
+"""Create databases for tests, SQLite files or databases of a PostgreSQL server, and fill them fast."""
 
 import tempfile
 import uuid

@@ -1,4 +1,4 @@
-"""Draw a dashboard as Grafana would, from its panels and the answers of Prometheus."""
+"""Draw a dashboard as Grafana would, from its panels and Prometheus' results."""
 
 import re
 from collections.abc import Callable

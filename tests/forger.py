@@ -1,4 +1,4 @@
-"""Make tokens of every kind, good and bad: the one place where tests sign."""
+"""Sign tokens of every kind, good and forged: the only module in which tests sign."""
 
 import hashlib
 import hmac

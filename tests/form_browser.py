@@ -1,4 +1,4 @@
-"""A browser without scripts: it keeps cookies, follows redirects and sends forms."""
+"""A browser without JavaScript: it keeps cookies, follows redirects and submits forms."""
 
 import html
 import re

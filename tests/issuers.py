@@ -1,4 +1,4 @@
-"""An issuer that does whatever a test wants it to."""
+"""A scripted issuer: it responds as a test tells it to."""
 
 import contextlib
 import hashlib

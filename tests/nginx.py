@@ -1,4 +1,4 @@
-"""Run nginx with a configuration of `deploy/` in front of both services."""
+"""Run nginx with a configuration from `deploy/` in front of both services."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""Write a database as the version before sign-in in the browser did, of revision 0004 of the migrations."""
+"""Create a database of the version before browser sign-in (migration 0004), with data in it."""
 
 import hashlib
 import secrets

@@ -1,4 +1,4 @@
-"""Ask the database how it runs the statements of a request, and find those that read a whole table."""
+"""Ask the database for its query plans, and find statements that read a whole table."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""An HTTP proxy that does whatever a test wants it to."""
+"""A scripted HTTP proxy: it responds as a test tells it to."""
 
 import contextlib
 import select

@@ -1,4 +1,4 @@
-"""A client's own server, to which logouts are sent."""
+"""A client's server, which receives log-out notices."""
 
 import contextlib
 import ssl

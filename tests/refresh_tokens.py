@@ -1,4 +1,4 @@
-"""Refresh sessions in a test, and let time pass between."""
+"""Refresh sessions in a test, and move the clock between refreshes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Watch that no secret is logged, by whatever test and whatever process."""
+"""Check that no test and no process logs a secret."""
 
 import logging
 import re

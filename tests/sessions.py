@@ -1,4 +1,4 @@
-"""Insert very many sessions by one statement, as if somebody had logged in as often."""
+"""Insert very many sessions with one statement."""
 
 import sqlalchemy as sa
 

@@ -1,4 +1,4 @@
-"""Sign in as people do, with the test client for a browser; and be the application that asks for it."""
+"""Sign in with the test client as the browser, and act as the application that requests it."""
 
 import hashlib
 import html

@@ -1,4 +1,4 @@
-"""Look up the bit of a session in the status list that is published."""
+"""Read the bit of a session from the published status list."""
 
 import zlib
 

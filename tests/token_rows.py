@@ -1,4 +1,4 @@
-"""Tokens of every kind, good and bad: every check on a token has a row here."""
+"""The table of good and bad tokens: every check on tokens has at least one row here."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A page in the Chromium of the system, and the pages of auth_app that it may look at."""
+"""Fixtures: a page in the system's Chromium, and the pages of auth_app that it opens."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Use the sign-in page of auth_app as a person does."""
+"""Use the sign-in page of auth_app as a user does."""
 
 from playwright.sync_api import Page, expect
 

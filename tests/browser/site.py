@@ -1,4 +1,4 @@
-"""Serve the pages for people, and an application that they sign in to; and use both as people do."""
+"""Serve auth_app's pages and an application to sign in to, and use both as users do."""
 
 import socket
 import threading

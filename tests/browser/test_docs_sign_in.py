@@ -1,4 +1,4 @@
-"""Sign in from the docs page of course_app, in a real browser and under the strict policy."""
+"""Sign in on the docs page of course_app, in a real browser and under the strict CSP."""
 
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlencode, urlsplit

@@ -1,4 +1,4 @@
-"""Start applications that use other people's clients, each when a test first asks for it."""
+"""Start applications with third-party clients, each when a test first needs it."""
 
 import json
 import sys

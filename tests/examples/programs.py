@@ -1,4 +1,4 @@
-"""Start the programs in examples/ as processes of their own, beside a running pair of services."""
+"""Start the programs in examples/ as processes, next to a running pair of services."""
 
 import json
 import shutil

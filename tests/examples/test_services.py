@@ -1,4 +1,4 @@
-"""Every example that is a service accepts good tokens and refuses others, with the right challenge."""
+"""Every example service accepts good tokens and refuses others with the right challenge."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Several hosts, as network namespaces: two of auth_app, three services, PostgreSQL (scripts/test-hosts)."""
+"""Several hosts in network namespaces: two of auth_app, three services, PostgreSQL (scripts/test-hosts)."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a client sees of a view that asks for the scope courses:read, in whatever application it is."""
+"""Check the responses of a view that requires the scope courses:read, in any kind of application."""
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse

@@ -1,4 +1,4 @@
-"""Other people's applications, which the kit makes resource servers."""
+"""Fixtures: third-party applications that the kit protects."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""Clocks that are wrong, and hours that pass: real services whose clocks are set while they run."""
+"""Wrong clocks and passing hours: real services whose clocks are changed while they run."""
 
 import contextlib
 import platform

@@ -1,4 +1,4 @@
-"""What was acknowledged stays, and a client that lost a response retries, whatever ends under load."""
+"""Acknowledged changes survive, and clients that lose a response retry, whatever is killed under load."""
 
 import contextlib
 import json

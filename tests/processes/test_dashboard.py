@@ -1,4 +1,4 @@
-"""The queries of dashboard and alarms find something, asked by a real Prometheus."""
+"""The queries of the dashboard and the alerts return data from a real Prometheus."""
 
 import contextlib
 import itertools

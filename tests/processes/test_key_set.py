@@ -1,4 +1,4 @@
-"""A resource server that takes its keys from JWKS_URL, and an issuer that answers with anything."""
+"""A service that fetches its keys from JWKS_URL, from an issuer that may respond with anything."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""People sign in through the reverse proxy: by https, with cookies for that host alone, under limits."""
+"""Users sign in through the reverse proxy: over HTTPS, with cookies for that host only, with rate limits."""
 
 import contextlib
 import html

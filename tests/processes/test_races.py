@@ -1,4 +1,4 @@
-"""Many requests at the same moment, at several processes over one database: they have one outcome."""
+"""Simultaneous requests to several processes with one database have one consistent outcome."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A restored backup brings back nothing that was decided after it: by the commands of docs/how-to/operate.md."""
+"""Restoring a backup, with the commands of docs/how-to/operate.md, undoes no later decision."""
 
 import json
 import re

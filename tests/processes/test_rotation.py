@@ -1,4 +1,4 @@
-"""Keys that come and go while real processes serve: two workers of each service, verifiers of both kinds."""
+"""Keys are rotated under load: two workers of each service, services with files and with JWKS_URL."""
 
 import json
 import os

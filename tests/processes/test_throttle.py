@@ -1,4 +1,4 @@
-"""All workers and replicas count failed logins together, even those of the same moment."""
+"""All workers and replicas count failed logins together, also simultaneous ones."""
 
 import time
 from collections.abc import Callable

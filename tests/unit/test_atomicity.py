@@ -1,4 +1,4 @@
-"""A request is one transaction: when the database fails at any statement, nothing at all has changed."""
+"""A request is one transaction: if the database fails at any statement, nothing has changed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Clients are told of every login that has ended, outside of the request, and again if they do not answer."""
+"""Clients are notified of every session that ends, after the response, and again if they do not respond."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Clients that sign assertions are known by their keys: every check is a row (RFC 7523 section 3)."""
+"""Clients authenticate with signed assertions: every check is a row (RFC 7523 section 3)."""
 
 import json
 import time

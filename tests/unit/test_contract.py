@@ -1,4 +1,4 @@
-"""The openapi.yml of a service is true: it names every address, and every answer is as it says."""
+"""Each openapi.yml is true: it documents every route, and every response matches it."""
 
 import uuid
 from pathlib import Path

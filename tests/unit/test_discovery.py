@@ -1,4 +1,4 @@
-"""A service knows its issuer's URL alone: keys and status lists are found through its metadata."""
+"""The issuer's URL is enough: keys and status lists are found through its metadata."""
 
 import json
 from collections.abc import Iterator

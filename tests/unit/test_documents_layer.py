@@ -1,4 +1,4 @@
-"""The layer that keeps documents current stands alone, and runs on platforms without POSIX locks."""
+"""The documents layer imports nothing above it, and runs on platforms without POSIX locks."""
 
 import ast
 import contextlib

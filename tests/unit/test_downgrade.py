@@ -1,4 +1,4 @@
-"""A downgrade keeps what the version before sign-in in the browser knows, and lets nobody do more there."""
+"""A downgrade keeps what the version before browser sign-in knows, and gives nobody more rights there."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""`explain-token` says why a token is refused, and agrees with what refuses it."""
+"""`explain-token` shows why a token is refused, and agrees with the verifier."""
 
 import pytest
 from click.testing import Result

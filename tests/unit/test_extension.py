@@ -1,4 +1,4 @@
-"""The kit as a Flask extension: what it gives to views."""
+"""The kit as a Flask extension: what it provides to views."""
 
 import contextlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A document that is fetched in the background, whatever happens to fetches, threads and processes."""
+"""A document that is fetched in the background stays current through failures of fetches and processes."""
 
 import json
 import os

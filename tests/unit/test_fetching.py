@@ -1,4 +1,4 @@
-"""What a fetch sends and remembers, and how it goes through a proxy."""
+"""Fetching: the requests that are sent, what is cached, and how proxies are used."""
 
 import base64
 import importlib.metadata

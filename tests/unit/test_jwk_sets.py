@@ -1,4 +1,4 @@
-"""Keys of a JWK Set that cannot be used are skipped and named in the log, and the others are used."""
+"""Unusable keys in a JWK Set are skipped and logged, and the others are used."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The life of a signing key: next, active, retiring, gone, whatever happens meanwhile."""
+"""The life of a signing key, next, active, retiring, gone, also through failures in between."""
 
 import json
 import os

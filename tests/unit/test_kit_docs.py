@@ -1,4 +1,4 @@
-"""What docs/how-to/protect-a-service.md says is true: its code runs, and its tables name what the code has."""
+"""docs/how-to/protect-a-service.md is true: its code runs, and its tables match the code."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""The settings of the kit: what it accepts, and how it refuses what cannot work."""
+"""The kit's settings: which values it accepts, and how it refuses others."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace

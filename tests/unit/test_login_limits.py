@@ -1,4 +1,4 @@
-"""Failed logins are slowed down by account and address, for a while."""
+"""Failed logins are throttled by account and by address, for a while."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Signing out ends what came of a sign-in, for whoever may ask for it, and leads nowhere else (`/logout`)."""
+"""`/logout` ends the sessions of a sign-in, only for those who may, and redirects only to the client."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""What was true when a request began may have changed before it writes: the decision is made again then."""
+"""Conditions that change while a request runs are checked again before it writes."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

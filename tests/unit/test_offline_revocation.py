@@ -1,4 +1,4 @@
-"""A resource server learns from the issuer which tokens were revoked, or does without as it was told."""
+"""A service finds out from the issuer's lists which tokens were revoked, or does without, as configured."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""No page reads a whole table, however much others have stored."""
+"""No page reads a whole table, however much is stored."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""Password hashes: their strength, their upgrade at login, and failures that all cost the same."""
+"""Password hashes: strength, rehashing at login, and failures that all take the same time."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

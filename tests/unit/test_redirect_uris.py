@@ -1,4 +1,4 @@
-"""Redirect URIs are registered only where a code is safe, and clients only as what they can be."""
+"""Redirect URIs must be safe for codes, and a client's type must fit its redirect URIs."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Refresh tokens: rotation, retries within the grace period, reuse, and what is no refresh token at all."""
+"""Refresh tokens: rotation, retries within the grace period, reuse, and malformed tokens."""
 
 import hmac
 import secrets

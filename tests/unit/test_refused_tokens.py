@@ -1,4 +1,4 @@
-"""Every check on a token is a row here; beside each group stands a control that is accepted."""
+"""Every check on tokens is a row here, and each group has a control that is accepted."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What was decided after a backup is decided again, from the log, on the database that was restored."""
+"""Decisions made after a backup are replayed from the log on the restored database."""
 
 import json
 import re

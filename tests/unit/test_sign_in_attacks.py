@@ -1,4 +1,4 @@
-"""What an attacker found in the first version of signing in, and how it is now."""
+"""Attacks that worked against the first version of the sign-in, and fail now."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What signs somebody in, and what ends that, at the same moment: the end stays."""
+"""A sign-in and what ends it happen at the same time: the end wins."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A Token Status List is read as the draft says, and nothing that is not one is taken for it."""
+"""A Token Status List is read as the draft says, and anything else is refused."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The cache of verified tokens is as strict as if there were none."""
+"""The cache of verified tokens is as strict as verification without it."""
 
 import json
 import select

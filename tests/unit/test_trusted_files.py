@@ -1,4 +1,4 @@
-"""Copies that others may have put there are not used: they decide which tokens are accepted."""
+"""Copies that other users may have written are not used: they decide which tokens are accepted."""
 
 import json
 import os

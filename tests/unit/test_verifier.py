@@ -1,4 +1,4 @@
-"""What the verifier asks of the keys that it is given."""
+"""How the verifier uses the keys that it is given."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
