@@ -1,4 +1,4 @@
-"""gunicorn's settings for both services: workers, threads, time-outs, logs. `--bind` gives the address."""
+"""gunicorn's settings for both services: workers, threads, timeouts, logs. `--bind` gives the address."""
 
 import atexit
 import gc

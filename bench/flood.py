@@ -74,7 +74,7 @@ def finish(stream: Any) -> dict[str, Any]:
 def cost_in_process(kinds: dict[str, list[str]]) -> dict[str, list[float]]:
     """Return the CPU microseconds of a request of each kind without a server.
 
-    The first is that to a view that answers from memory, the second that to `/courses`.
+    The first figure is for a view without a database, the second for `/courses`.
     """
     from course_app import create_app
 

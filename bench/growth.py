@@ -39,8 +39,8 @@ Lists = list[tuple[str, int, float, float]]
 def measure_growth() -> tuple[Growth, Lists]:
     """Return costs in microseconds for few and for many of something, and those of status lists.
 
-    Of a list with some share revoked: its bytes as they are sent, and the milliseconds to make it and to read
-    it.
+    For lists with various shares of revoked tokens: the size in bytes as sent, and the milliseconds to create
+    and to read the list.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

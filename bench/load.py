@@ -49,7 +49,7 @@ def _get(url: str, headers: dict[str, str]) -> tuple[int, bytes]:
 def run_wrk(target: Target, request: Request, seconds: int) -> tuple[float, float]:
     """Return the requests per second and the 99th percentile in milliseconds.
 
-    Raises `RuntimeError` when an answer was not a success.
+    Raises `RuntimeError` if a response was not a success.
     """
     command = [
         "taskset",

@@ -18,11 +18,11 @@ CONNECTIONS = 16
 def send_steadily(url: str, headers: dict[str, str], rate: float, seconds: int) -> tuple[float, float]:
     """Return the median and the 99th percentile of the latencies in milliseconds.
 
-    Raises `RuntimeError` when an answer was not a success, `TimeoutError` when the server falls far behind.
+    Raises `RuntimeError` if a response was not a success, `TimeoutError` if the server falls far behind.
     """
     latencies = asyncio.run(_send(url, headers, rate, seconds))
     if any(math.isnan(latency) for latency in latencies):
-        raise RuntimeError(f"{url}: not every answer was a success")
+        raise RuntimeError(f"{url}: not every response was a success")
     latencies.sort()
     return latencies[len(latencies) // 2] * 1000, latencies[len(latencies) * 99 // 100] * 1000
 

@@ -1,4 +1,4 @@
-"""The Flask extension `ResourceServer`, which makes an application accept access tokens (RFC 6750)."""
+"""The Flask extension `ResourceServer`: it protects an application, with a service's own `check_claims`."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""Connect a service to its database, SQLite or PostgreSQL, with time-outs; a failing database gets a 503."""
+"""Connect a service to its database, SQLite or PostgreSQL, with timeouts; a failing database gets a 503."""
 
 import contextlib
 import os

@@ -33,7 +33,7 @@ class Worker(ThreadWorker):
         """Send an error response, and log only the error's type: its message may quote the request."""
         status = _status_of(exc)
         if status == 500:
-            self.log.error("Failed to answer a request: %s", type(exc).__name__, exc_info=exc)
+            self.log.error("Failed to respond to a request: %s", type(exc).__name__, exc_info=exc)
         else:
             address = addr[0] if addr else None  # a client of a Unix socket has no address
             self.log.warning("Refused a request from %s: %s", address, type(exc).__name__)

@@ -30,10 +30,12 @@ from shared.settings import Settings
 Ages = Mapping[tuple[str, str], Callable[[], float | None]]
 
 _REQUESTS = Histogram(
-    "http_request_duration_seconds", "Requests, by how long they took.", ["method", "route", "status"]
+    "http_request_duration_seconds", "Durations of requests.", ["method", "route", "status"]
 )
-_REFUSALS = Counter("token_refusals_total", "Requests without a token that is accepted.", ["reason"])
-_UNKNOWN_KIDS = Counter("unknown_kids_total", "Tokens that named a key that is not known.")
+_REFUSALS = Counter(
+    "token_refusals_total", "Requests refused because of their token, or for lack of one.", ["reason"]
+)
+_UNKNOWN_KIDS = Counter("unknown_kids_total", "Tokens whose kid is not known.")
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 

@@ -10,7 +10,7 @@ from tests.forger import ISSUER
 
 
 def is_set(auth: FlaskClient, uri: str, index: int) -> bool:
-    """Tell whether verifiers are told that the session at an index of a list was revoked."""
+    """Return whether the published list marks the session at an index as revoked."""
     response = auth.get(uri.removeprefix(ISSUER))
     assert response.status_code == 200
     bits = zlib.decompress(decode_base64url(read_claims(response.text)["status_list"]["lst"]))

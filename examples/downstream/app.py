@@ -18,8 +18,8 @@ ResourceServer(app)
 @require_scope("courses:read")
 def summarize_courses() -> dict[str, object]:
     """Return the number of courses. The header Courses-Authorization is passed on to the other service."""
-    answer = get_courses(request.headers.get("Courses-Authorization", ""))
-    return {"reader": current_subject(), "courses": len(answer["courses"])}
+    page = get_courses(request.headers.get("Courses-Authorization", ""))
+    return {"reader": current_subject(), "courses": len(page["courses"])}
 
 
 def get_courses(authorization: str) -> dict[str, list[object]]:

@@ -13,22 +13,22 @@ class Login:
 
     def __init__(self, username: str, password: str) -> None:
         # The session covers both services. Its first access token, which both would accept, is not used.
-        answer = self._post_token(username=username, password=password, resource=[SUMMARY, COURSES])
-        self._refresh_token = answer["refresh_token"]
+        tokens = self._post_token(username=username, password=password, resource=[SUMMARY, COURSES])
+        self._refresh_token = tokens["refresh_token"]
 
     def narrow(self, resource: str, scope: str) -> str:
         """Return an access token for one service, with only the scope that is needed there."""
-        answer = self._post_token(
+        tokens = self._post_token(
             grant_type="refresh_token", refresh_token=self._refresh_token, resource=resource, scope=scope
         )
-        self._refresh_token = answer["refresh_token"]
-        return answer["access_token"]
+        self._refresh_token = tokens["refresh_token"]
+        return tokens["access_token"]
 
     def _post_token(self, **form: str | list[str]) -> dict[str, str]:
         response = requests.post(f"{ISSUER}/token", data=form, timeout=10)
         response.raise_for_status()
-        answer: dict[str, str] = response.json()
-        return answer
+        tokens: dict[str, str] = response.json()
+        return tokens
 
 
 def main(username: str, password: str) -> None:

@@ -30,9 +30,9 @@ def count_courses(session: OAuth2Session) -> int:
     while page:
         response = session.get(f"{SERVICE}{page}")
         response.raise_for_status()
-        answer = response.json()
-        count += len(answer["courses"])
-        page = answer["next"]
+        body = response.json()
+        count += len(body["courses"])
+        page = body["next"]
     return count
 
 

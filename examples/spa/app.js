@@ -14,10 +14,10 @@ const users = new oidc.UserManager({
 });
 
 async function findUser() {
-  const answer = new URLSearchParams(location.search);
-  if (answer.has("code") || answer.has("error")) {
+  const parameters = new URLSearchParams(location.search);
+  if (parameters.has("code") || parameters.has("error")) {
     history.replaceState(null, "", here); // the code works only once: a reload must not send it again
-    return await users.signinCallback(`${here}?${answer}`);
+    return await users.signinCallback(`${here}?${parameters}`);
   }
   const user = await users.getUser();
   return user?.expired ? null : user;

@@ -33,19 +33,19 @@ def show_courses() -> str:
     login = logins.get(session.get("login", ""))
     if login is None:
         return render_template("courses.html")
-    answer = auth.get(f"{COURSES}/courses", token=login)
-    if answer.status_code == 401:  # the token has expired, or the user has signed out elsewhere
+    response = auth.get(f"{COURSES}/courses", token=login)
+    if response.status_code == 401:  # the token has expired, or the user has signed out elsewhere
         logins.pop(session.pop("login"), None)
         return render_template("courses.html", problem="Your sign-in has ended.")
-    answer.raise_for_status()
-    return render_template("courses.html", user=login["userinfo"], courses=answer.json()["courses"])
+    response.raise_for_status()
+    return render_template("courses.html", user=login["userinfo"], courses=response.json()["courses"])
 
 
 @app.get("/sign-in")
 def sign_in() -> Response:
     """Redirect to `auth_app`, which asks for a password unless the user has already signed in there."""
-    answer: Response = auth.authorize_redirect(url_for("finish_sign_in", _external=True))
-    return answer
+    response: Response = auth.authorize_redirect(url_for("finish_sign_in", _external=True))
+    return response
 
 
 @app.get("/callback")
@@ -66,8 +66,8 @@ def sign_out() -> Response:
     session.clear()
     home = url_for("show_courses", _external=True)
     # With the client ID, `auth_app` redirects back here even if this process no longer has the ID token.
-    answer: Response = auth.logout_redirect(home, login.get("id_token"), client_id=auth.client_id)
-    return answer
+    response: Response = auth.logout_redirect(home, login.get("id_token"), client_id=auth.client_id)
+    return response
 
 
 @app.errorhandler(OAuthError)

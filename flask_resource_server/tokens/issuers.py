@@ -1,4 +1,4 @@
-"""The settings of a trusted authorization server (`Issuer`), and what a verifier makes of them."""
+"""The settings of a trusted authorization server (`Issuer`), and the keys and lists behind them."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""Read public keys from PEM text and files, and compute key IDs. Private keys are refused."""
+"""Read public RSA keys, for RS256 only, from PEM text and files, and compute key IDs; refuse private keys."""
 
 import hashlib
 import json

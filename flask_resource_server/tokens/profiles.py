@@ -1,4 +1,4 @@
-"""Profiles of access tokens: RFC 9068, and where Keycloak, Auth0, Okta and Entra ID differ from it.
+"""Types, claims, scopes and maximum lifetime of access tokens: RFC 9068, Keycloak, Auth0, Okta, Entra ID.
 
 A profile is as strict as RFC 9068 by default, and each difference is a field. To change one, copy a profile:
 `dataclasses.replace(OKTA, maximum_lifetime=86_400)`. An issuer signs ID tokens with the same keys as access

@@ -1,4 +1,4 @@
-"""Fetch the status lists that an issuer publishes, and never go back to an older version of a list."""
+"""Fetch the status lists of an issuer as often as their `ttl` says; never replace one by an older version."""
 
 import json
 import logging
@@ -115,8 +115,8 @@ class StatusListsSource:
         url = self._address.find()
         if url is None:
             return StatusLists({})
-        answer = json.loads(self._fetcher.fetch(url))
-        uris = answer.get("status_lists") if isinstance(answer, dict) else None
+        index = json.loads(self._fetcher.fetch(url))
+        uris = index.get("status_lists") if isinstance(index, dict) else None
         if not isinstance(uris, list) or len(uris) > MAXIMUM_LISTS:
             raise UnusableStatusList(f"the response of {url} is not an index of status lists")
         return self._fetch_lists(url, [str(uri) for uri in uris])

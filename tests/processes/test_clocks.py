@@ -41,7 +41,7 @@ class Clock:
         }
 
     def set(self, seconds: int) -> None:
-        """Let the clock be ahead of the true one, or with a negative number behind."""
+        """Set the clock ahead of the true time, or behind it with a negative number."""
         draft = self.file.with_suffix(".draft")
         draft.write_text(f"{seconds:+d}\n")
         draft.replace(self.file)

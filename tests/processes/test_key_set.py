@@ -436,7 +436,7 @@ def test_workers_answer_good_requests_while_the_issuer_hangs(
             finally:
                 stopping.set()
             assert [job.result(60) for job in jobs] == [None] * 6
-    # An attempt lasts three seconds, and whoever waits for one is answered at its end.
+    # An attempt takes three seconds, and a request that waits for it gets its response at the end.
     assert sum(seconds > 1 for seconds in good) < len(good) / 20
 
 

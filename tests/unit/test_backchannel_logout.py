@@ -65,7 +65,7 @@ def auth(new_database: Callable[[], str], key_pair: KeyPair, receiver: Receiver)
 
 
 def stop(client: FlaskClient, receiver: Receiver) -> None:
-    """Let the threads end that would go on sending."""
+    """Wait for the end of the threads that send notices."""
     receiver.released.set()
     change_row(client, sa.delete(LogoutNotice))
     wake(client)

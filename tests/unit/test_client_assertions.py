@@ -342,7 +342,7 @@ def remote(auth: FlaskClient, signer: Forger, issuer: Issuer) -> FlaskClient:
 
 
 def let_pass(client: FlaskClient, seconds: float) -> None:
-    """Make the last fetch that much older."""
+    """Make the last fetch older by some seconds."""
     for keys in client.application.extensions["client_keys"].values():
         keys._fetched_at -= seconds
 

@@ -33,7 +33,7 @@ def origin(issuer: Issuer) -> str:
 
 
 def publish(server: Issuer, *pairs: KeyPair, path: str = "", at: str = RFC8414, **changes: Any) -> str:
-    """Let the issuer publish metadata and keys, and return its URL."""
+    """Publish metadata and keys at the issuer, and return its URL."""
     url = origin(server) + path
     metadata = {"issuer": url, "jwks_uri": f"{origin(server)}/keys"} | changes
     address = at + path.rstrip("/") if at == RFC8414 else path.rstrip("/") + at

@@ -33,7 +33,7 @@ pytestmark = both_databases
 
 @contextmanager
 def downgraded(auth: FlaskClient) -> Iterator[sa.Connection]:
-    """Let a database be looked at as the version before finds it; it is upgraded again afterwards."""
+    """Downgrade a database to the previous version inside the block, and upgrade it again afterwards."""
     with auth.application.app_context():
         engine = auth.application.extensions["sqlalchemy"].engine
         flask_migrate.downgrade(revision="0004")

@@ -339,7 +339,7 @@ def test_longest_pause_holds_whatever_an_issuer_says(tmp_path: Path, monkeypatch
 
 
 def age(path: Path, seconds: float) -> None:
-    """Make a copy, and the record of the last good fetch, older."""
+    """Make a copy and the record of the last good fetch older by some seconds."""
     then = time.time() - seconds
     os.utime(path, (then, then))
     times = {"started_at": then, "good_at": then}

@@ -35,7 +35,7 @@ EVICTIONS = {"disabled": ("disable", "admin1"), "demoted": ("set-roles", "admin1
 
 @contextmanager
 def before_first_write(client: FlaskClient, act: Callable[[], object]) -> Iterator[list[str]]:
-    """Do something else just before the next request writes to the table of users."""
+    """Call a function just before the next request writes to the table of users."""
     with client.application.app_context():
         engine = client.application.extensions["sqlalchemy"].engine
     acted: list[str] = []

@@ -121,7 +121,7 @@ def fill(client: FlaskClient) -> None:
 
 
 def analyze(client: FlaskClient, model: type) -> None:
-    """Let PostgreSQL look at a table: until then it takes a third of the rows to have expired."""
+    """Have PostgreSQL analyze a table: without statistics it assumes that a third of the rows has expired."""
     with client.application.app_context():
         engine = client.application.extensions["sqlalchemy"].engine
         if engine.dialect.name == "postgresql":

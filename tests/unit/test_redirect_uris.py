@@ -1,4 +1,4 @@
-"""Redirect URIs must be safe for codes, and a client's type must fit its redirect URIs."""
+"""Redirect URIs must be safe for codes, and clients are registered only with options that fit together."""
 
 import json
 from pathlib import Path

@@ -61,7 +61,7 @@ def live_sessions(client: FlaskClient) -> int:
 
 @contextmanager
 def before_statement(client: FlaskClient, beginning: str, act: Callable[[], object]) -> Iterator[list[str]]:
-    """Do something else just before the next statement that begins so."""
+    """Call a function just before the next statement that begins with a text."""
     with client.application.app_context():
         engine = client.application.extensions["sqlalchemy"].engine
     acted: list[str] = []
