@@ -71,7 +71,7 @@ def init_app(app: Flask, db: SQLAlchemy, migrate: Migrate, *, url: str, setting:
 
     def respond_to_failure(error: SQLAlchemyError) -> Response:
         db.session().invalidate()  # the next request reconnects, perhaps to a standby that has taken over
-        current_app.logger.error("the database failed: %s; the request got status 503", error)
+        current_app.logger.error("the database does not answer: %s", error)
         return respond(Unavailable())
 
     # The database is down, locked, full, slow or a standby. Nothing was committed, so a retry may succeed.

@@ -66,7 +66,7 @@ class Issuer:
     public_keys: PublicKeys | None = None  # keys from anywhere else, in a class of your own
     jwks_url: str | None = None
     jwks_refresh: float = 60  # maximum seconds between two fetches of the keys
-    jwks_cooldown: float = 10  # minimum seconds between two fetches, whatever `kid` tokens have
+    jwks_cooldown: float = 10  # seconds after a fetch in which an unknown `kid` causes no other one
     # Accept or refuse tokens without a `status` claim, or ignore status lists altogether.
     status_claim: Literal["optional", "required", "ignored"] = "optional"
     # Respond with 503 to tokens whose status list has expired and cannot be fetched, or accept them.
