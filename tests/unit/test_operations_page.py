@@ -1,4 +1,4 @@
-"""docs/how-to/operate.md has commands that work, and every setting of the sign-in."""
+"""The commands in docs/how-to/operate.md work, and it has every setting of the sign-in."""
 
 import ast
 import re
