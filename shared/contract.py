@@ -137,10 +137,15 @@ def read_query() -> dict[str, Any]:
     Raises `InvalidRequest`, for a repeated parameter too; what the document does not name is ignored.
     """
     operation, pointer = _operation()
+    parameters = [
+        (index, parameter)
+        for index, parameter in enumerate(operation["parameters"])
+        if parameter.get("in") == "query"  # a reference stands for a header
+    ]
     if not request.query_string:
-        return {parameter["name"]: parameter["schema"]["default"] for parameter in operation["parameters"]}
+        return {parameter["name"]: parameter["schema"]["default"] for _, parameter in parameters}
     values = {}
-    for index, parameter in enumerate(operation["parameters"]):
+    for index, parameter in parameters:
         name, schema = parameter["name"], parameter["schema"]
         given = request.args.getlist(name)
         if len(given) > 1:
