@@ -23,7 +23,7 @@ except ImportError:
 _SENTENCES = {
     "required": "The parameter {} is missing.",
     "type": "The parameter {} has the wrong type.",
-    "not": "The parameter {} has characters that are not allowed.",
+    "not": "The parameter {} contains characters that are not allowed.",
     "minLength": "The parameter {} is too short.",
     "maxLength": "The parameter {} is too long.",
     "minimum": "The parameter {} is too small.",
@@ -58,12 +58,12 @@ class Schema:
         keyword = str(error.schema_path[-1])
         if keyword == "additionalProperties":
             at = _find(self._schema, error.schema_path[:-1])
-            return f"A parameter is not known; known are {', '.join(at['properties'])}."
+            return f"A parameter is unknown. The known ones are {', '.join(at['properties'])}."
         if isinstance(error.kind, ValidationErrorKind.Required):
             name = error.kind.property
         elif error.instance_path:
             name = str(error.instance_path[-1])
-        sentence = _SENTENCES.get(keyword, "The parameter {} is not as the documentation says.")
+        sentence = _SENTENCES.get(keyword, "The parameter {} is not valid. See the API documentation.")
         return sentence.format(name) if name else "The request body must be an object."
 
 

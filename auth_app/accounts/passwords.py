@@ -137,7 +137,7 @@ def _report_errors() -> Iterator[None]:
 def _acquire_semaphore(hashing: Hashing) -> Iterator[None]:
     # Each hash takes memory of its own: a flood of logins must not take all that there is.
     if not hashing.semaphore.acquire(timeout=_WAIT):
-        raise Unavailable("Too many logins are under way. Try again in a moment.")
+        raise Unavailable("Too many logins are in progress. Try again in a moment.")
     try:
         with HASHES_IN_FLIGHT.track_inprogress():
             yield
