@@ -77,7 +77,7 @@ class _Section:
             for name, member in schema["properties"].items()
             if (description := self._find(member)["description"]).startswith(_CLIENT)
         ]
-        return "\n".join(write_table(("Member", "Value", "Meaning"), rows))
+        return "\n".join(write_table(("Field", "Value", "Meaning"), rows))
 
     def _operation(self, operation: Node, shared: list[Node]) -> Iterator[str]:
         yield from (
@@ -138,7 +138,7 @@ class _Section:
             rows.append((name, self._type(reference), required, member.get("description", "")))
         if schema.get("description"):
             yield from ("", schema["description"])
-        yield from write_table(("Member", "Value", "Always" if is_response else "Required", "Meaning"), rows)
+        yield from write_table(("Field", "Value", "Always" if is_response else "Required", "Meaning"), rows)
         if is_for_clients:
             yield from ("", "And the parameters of [client authentication](#client-authentication).")
 
@@ -216,9 +216,9 @@ def _name_of(schema: Node) -> str:
 def _security(operation: Node) -> str:
     schemes = operation.get("security", [])
     if not schemes:
-        return "client" if "token" in operation["tags"] else "public"
+        return "client authentication" if "token" in operation["tags"] else "public"
     if "client" in schemes[0]:
-        return "confidential client"
+        return "authentication of a confidential client"
     scopes = schemes[0]["bearer"]
     return f"access token, scope `{' '.join(scopes)}`" if scopes else "access token of a user"
 

@@ -83,7 +83,9 @@ def test_page_has_no_descriptions_that_nobody_sends() -> None:
 
 
 def test_page_has_every_reason_for_which_a_token_is_refused() -> None:
-    reasons = {check.reason for check in CHECKS} | {"form", "revoked", "scope", "missing"}
+    sources = "".join(path.read_text() for path in (ROOT / "flask_resource_server").rglob("*.py"))
+    reasons = {check.reason for check in CHECKS}
+    reasons |= set(re.findall(r'\b(?:refuse|_respond|RefusedToken)\("(\w+)"', sources))
 
     assert {row[0].strip("`") for row in rows_of(SECTIONS["explain-token"])} - {"Reason"} == reasons
 
