@@ -80,12 +80,9 @@ class _Section:
         return "\n".join(write_table(("Field", "Value", "Meaning"), rows))
 
     def _operation(self, operation: Node, shared: list[Node]) -> Iterator[str]:
-        yield from (
-            "",
-            f"{operation['summary']}.",
-            "",
-            operation["description"].replace("\n", "\n\n").replace("\n\n\n", "\n"),
-        )
+        # Whether it is public stands below.
+        description = operation["description"].replace("Public. ", "").removesuffix(" Public.")
+        yield from ("", f"{operation['summary']}.", "", description)
         yield from ("", f"**Authorization:** {_security(operation)}.")
         parameters = [self._find(one) for one in [*shared, *operation.get("parameters", [])]]
         rows = [
@@ -96,7 +93,7 @@ class _Section:
         if body := operation.get("requestBody"):
             yield from self._body(body["content"])
         rows_of_responses = [
-            (f"`{status}`", _link(response["description"].strip("."), self._body_of(response)))
+            (f"`{status}`", self._describe(response))
             for status, response in self._responses(operation)
             if status != "default"
         ]
@@ -184,12 +181,14 @@ class _Section:
         for status, response in operation["responses"].items():
             yield status, self._find(response)
 
-    def _body_of(self, response: Node) -> str | None:
-        """Return the name of the object that a response contains, if it has a section of its own."""
+    def _describe(self, response: Node) -> str:
+        """Return what a response means, with a link to its object and the names of its headers."""
+        text = response["description"].strip(".")
         for media in response.get("content", {}).values():
             if (name := _name_of(media["schema"])) in self._shared:
-                return name
-        return None
+                text += f": [{name}](#{name.lower()})"
+        headers = ", ".join(f"`{name}`" for name in response.get("headers", {}))
+        return f"{text}. Headers: {headers}." if headers else f"{text}."
 
     def _names_in(self, operation: Node) -> set[str]:
         """Return the names of the schemas of an operation's responses."""
@@ -221,7 +220,3 @@ def _security(operation: Node) -> str:
         return "authentication of a confidential client"
     scopes = schemes[0]["bearer"]
     return f"access token, scope `{' '.join(scopes)}`" if scopes else "access token of a user"
-
-
-def _link(description: str, name: str | None) -> str:
-    return f"{description}: [{name}](#{name.lower()})" if name else description
