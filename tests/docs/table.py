@@ -2,6 +2,8 @@
 
 from tests.docs.pages import Page
 
+EXAMPLES = ("downstream", "fastapi", "job", "nginx", "node", "service", "web_app")
+
 PAGES = [
     Page("docs/explanation/architecture.md"),
     Page("docs/explanation/performance.md"),
@@ -24,12 +26,16 @@ PAGES = [
     Page("docs/reference/http.md", serves=True),
     Page("docs/reference/kit.md", kit=True),
     Page("docs/reference/settings.md"),
+    Page(
+        "examples/README.md",
+        then=tuple(Page(f"examples/{name}/README.md", folder=f"examples/{name}") for name in EXAMPLES),
+    ),
+    Page("examples/spa/README.md"),
 ]
 
 # Pages whose commands are run by other tests, which are named here.
 ELSEWHERE = {
     "README.md": "tests/processes/test_scripts.py",
-    "examples/README.md": "tests/examples",
 }
 
 # Blocks of commands that no test can run, by page and how they begin, with the reason.
