@@ -1,10 +1,13 @@
 """Protect a Flask application with the access tokens of an OAuth 2.0 authorization server.
 
-`flask_resource_server.tokens` verifies without Flask; importing it imports no framework.
+`flask_resource_server.tokens` verifies tokens without Flask: importing it imports no web framework.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Of everything in this repository. Whatever else names a version reads it here (tests/unit/test_version.py).
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from flask_resource_server.authentication import authenticate as authenticate
@@ -38,7 +41,7 @@ __all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for (PEP 562)."""
+    """Import a public name when it is first used (PEP 562)."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

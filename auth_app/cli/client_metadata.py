@@ -1,4 +1,4 @@
-"""Read what the commands `clients add` and `clients set` say about a client (RFC 7591 section 2)."""
+"""Define and parse the options that `clients add` and `clients set` share (RFC 7591 section 2)."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -11,43 +11,52 @@ from auth_app.cli.console import EachChoice
 from auth_app.current import current_settings
 from auth_app.models import Client
 
-# When a sign-in gives a refresh token: by grant types and `always_refresh`.
+# When a sign-in gets a refresh token. Stored as grant types and `always_refresh`.
 _REFRESH = ("never", "on-request", "always")
 
 
 def metadata_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that both `add` and `set` have."""
-    once = "Once for each."
+    """Add the shared options to a command, as a decorator."""
+    once = "Repeatable."
     options = (
-        click.option("--name", help="What people are told when they sign in; the ID, if left out."),
+        click.option("--name", help="Name that the sign-in page shows instead of the client's ID."),
         click.option(
-            "--redirect-uri", "redirect_uris", multiple=True, help=f"Where people return to. {once}"
+            "--redirect-uri",
+            "redirect_uris",
+            multiple=True,
+            help=f"URL that users return to after signing in. {once}",
         ),
         click.option(
             "--post-logout-redirect-uri",
             "post_logout_redirect_uris",
             multiple=True,
-            help=f"Where people may return to after they have signed out. {once}",
+            help=f"URL that users may return to after signing out. {once}",
         ),
-        click.option(
-            "--backchannel-logout-uri", help="Where to tell the application that a login has ended."
-        ),
+        click.option("--backchannel-logout-uri", help="URL that receives a notice when a session ends."),
         click.option(
             "--refresh-token",
             type=click.Choice(_REFRESH),
-            help="When a sign-in gives a refresh token: never, when it asks for offline_access, or always.",
+            help="When signing in gives the client a refresh token; on-request: when it asks for "
+            "offline_access.",
         ),
-        click.option("--jwks", type=click.File("rb"), help="The key set of a client that signs assertions."),
-        click.option("--jwks-uri", help="Where that key set is."),
+        click.option(
+            "--jwks",
+            type=click.File("rb"),
+            help="JWK Set file with the public keys of a client that signs assertions.",
+        ),
+        click.option("--jwks-uri", help="URL of that JWK Set, instead of a file."),
         click.option(
             "--scope",
             "scopes",
             type=EachChoice(sorted(SCOPES)),
             multiple=True,
-            help=f"A scope of the API that its tokens may have. {once}",
+            help=f"Scope that the client's tokens may have. {once}",
         ),
         click.option(
-            "--resource", "resources", multiple=True, help=f"A server that its tokens are for. {once}"
+            "--resource",
+            "resources",
+            multiple=True,
+            help=f"URL of a server that the client's tokens may be for. {once}",
         ),
     )
     for option in reversed(options):
@@ -56,7 +65,7 @@ def metadata_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def read_metadata(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of `Client` that the options set."""
+    """Return the columns of `Client` that the options set. Raises `click.ClickException`."""
     lists = ("redirect_uris", "post_logout_redirect_uris", "scopes", "resources")
     metadata: dict[str, Any] = {name: list(options[name]) for name in lists if options[name]}
     for name in ("name", "backchannel_logout_uri", "jwks_uri"):
@@ -74,7 +83,10 @@ def read_metadata(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def choose_grants(metadata: dict[str, Any], grants: Iterable[str], refresh: str | None) -> list[str]:
-    """Return the grant types of a client: those that it is given, and what its redirect URIs and mode add."""
+    """Return a client's grant types: the chosen ones, and those that follow from its other options.
+
+    `refresh` is a value of `--refresh-token`.
+    """
     chosen = set(grants) or (set() if metadata.get("redirect_uris") else {"client_credentials"})
     if metadata.get("redirect_uris"):
         chosen.add("authorization_code")
@@ -84,7 +96,7 @@ def choose_grants(metadata: dict[str, Any], grants: Iterable[str], refresh: str 
 
 
 def refresh_of(client: Client) -> str:
-    """Return whether sign-ins to a client give refresh tokens, as a mode of `--refresh-token`."""
+    """Return a client's current value of `--refresh-token`; "always" counts as "on-request"."""
     return "on-request" if "refresh_token" in client.grant_types or not client.redirect_uris else "never"
 
 
@@ -95,7 +107,7 @@ def _read_jwks(file: IO[bytes]) -> dict[str, Any]:
         jwks = None
     if not isinstance(jwks, dict):
         raise click.ClickException(
-            f"{file.name} is not a JWK Set: give the public keys as JSON, with `keys`."
+            f"{file.name} is not a JWK Set: it must be a JSON object with the public keys in `keys`."
         )
     return jwks
 
@@ -104,6 +116,6 @@ def _check_resources(resources: list[str]) -> None:
     audience = current_settings().audience
     if unknown := set(resources) - set(audience):
         raise click.ClickException(
-            f"{min(unknown)} is not one of {', '.join(audience)}: add it to RESOURCES first, and give "
-            "--resource once for each URL"
+            f"{min(unknown)} is not one of {', '.join(audience)}: add it to RESOURCES first, and repeat "
+            "--resource for each URL"
         )

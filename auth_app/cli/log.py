@@ -1,4 +1,4 @@
-"""Repeat on a restored database what the log says was decided since: `flask --app wsgi_auth log replay`."""
+"""Replay the audit log on a restored database: `flask --app wsgi_auth log replay`."""
 
 import json
 import math
@@ -14,13 +14,13 @@ import click
 from auth_app.accounts.clients import change_client, find_client, remove_client
 from auth_app.accounts.session_ends import set_pending_bits
 from auth_app.accounts.users import change_user, delete_user
-from auth_app.cli.console import Group
+from auth_app.cli.console import Group, examples
 from auth_app.database import db
 from auth_app.models import Client, User
 
 Event = dict[str, Any]
 
-# These decide nothing, or nothing that a restored database takes back once `sessions revoke --all` has run.
+# Events to skip: they change nothing that still matters after a restore and `sessions revoke --all`.
 HARMLESS = {
     "all_sessions_revoked",
     "client_refused",
@@ -53,7 +53,7 @@ REPEATABLE: dict[str, Callable[[Any, Event], None]] = {
     "user_enabled": lambda user, _event: change_user(user, is_disabled=False),
 }
 
-group = Group("log", help="Make use of the log.")
+group = Group("log", help="Use the log of auth_app.")
 
 
 def _parse_time(text: str) -> datetime:
@@ -70,14 +70,16 @@ def _check_time(_context: click.Context, _parameter: click.Parameter, text: str)
         raise click.BadParameter("give a time such as 2026-11-25T03:00:00Z") from None
 
 
-@group.command("replay")
+@group.command(
+    "replay", epilog=examples("flask --app wsgi_auth log replay 2026-11-25T03:00:00Z < commands.log")
+)
 @click.argument("since", callback=_check_time)
 def replay(since: datetime) -> None:
-    """Repeat what was decided about users and clients after a backup that was restored.
+    """Repeat the changes to users and clients that a restored backup has lost.
 
-    SINCE is when the backup began. The log is read from standard input, in any order. A user whose password
-    was changed is disabled, because the old password is back; an email address that was changed is no longer
-    verified. Whatever is left to do by hand is printed.
+    SINCE is the time at which the backup began. The command reads the log from standard input, in any order.
+    It disables a user whose password was changed, because the old password is valid again, and marks an email
+    address that was changed as unverified. It prints what you have to do by hand. You may repeat it.
     """
     events = sorted(_read_events(since), key=lambda event: _parse_time(event["time"]))
     tasks = list(_repeat(events))
@@ -90,19 +92,19 @@ def replay(since: datetime) -> None:
 
 def _read_events(since: datetime) -> Iterator[Event]:
     for line in sys.stdin.buffer:
-        _, brace, rest = line.partition(b"{")  # what collects logs may put a prefix before each line
+        _, brace, rest = line.partition(b"{")  # log collectors may prefix each line
         try:
             event = json.loads(brace + rest)
             is_due = _parse_time(event["time"]) >= since
-        except (ValueError, KeyError, TypeError):  # not a line of ours
+        except (ValueError, KeyError, TypeError):  # not an audit event
             continue
         if is_due and event.get("event") not in {None, *HARMLESS}:
             yield event
 
 
 def _repeat(events: Iterable[Event]) -> Iterator[str]:
-    """Repeat events, and yield what is left to do by hand; the caller commits."""
-    lost: dict[str, None] = {}  # what was made after the backup, in this order
+    """Replay events, and yield what is left to do by hand. The caller commits."""
+    lost: dict[str, None] = {}  # users and clients that were added after the backup, in order
     unrepeated: defaultdict[User, list[Event]] = defaultdict(list)
     for event in events:
         name, (subject, description) = event["event"], _find_subject(event)
@@ -119,7 +121,7 @@ def _repeat(events: Iterable[Event]) -> Iterator[str]:
         elif isinstance(subject, User):
             unrepeated[subject].append(event)
         else:
-            yield f"{description}: {name} cannot be repeated; repeat it, or remove the client"
+            yield f"{description}: {name} cannot be replayed: repeat the change, or remove the client"
     for user, events_of_user in unrepeated.items():
         yield from _make_safe(user, events_of_user)
     for description in lost:
@@ -140,7 +142,7 @@ def _find_subject(event: Event) -> tuple[User | Client | None, str]:
 
 
 def _make_safe(user: User, events: list[Event]) -> Iterator[str]:
-    """Take from a user what nobody should rely on after these events, and yield what is left to do."""
+    """Revoke what is unreliable about a user after these events, and yield what is left to do by hand."""
     names = {event["event"] for event in events}
     if "profile_changed" in names:
         yield _distrust_profile(user, {member for event in events for member in event.get("members", [])})
@@ -149,18 +151,18 @@ def _make_safe(user: User, events: list[Event]) -> Iterator[str]:
 
 
 def _distrust_profile(user: User, members: set[str]) -> str:
-    """Return a task: the log says which values changed, and has none of them."""
+    """Mark a changed email address as unverified, and return the task to set the profile again."""
     if members & {"email", "email_verified"}:
-        # The address that is back may be one that the user has given up, and that is somebody else's by now.
+        # The restored address may be one that the user gave up, and that belongs to somebody else by now.
         change_user(user, email_verified=False)
     changed = ", ".join(sorted(members))
-    return f"{user.username}: the log does not say what {changed} changed to: run `users set {user.username}`"
+    return f"{user.username}: the log has no new value for {changed}: run `users set {user.username}`"
 
 
 def _disable(user: User, names: set[str]) -> str:
     was_disabled = user.is_disabled
     change_user(user, is_disabled=True)
-    reason = f"{user.username} is disabled, because {', '.join(sorted(names))} cannot be repeated"
+    reason = f"{user.username} is disabled, because {', '.join(sorted(names))} cannot be replayed"
     if was_disabled:
-        return f"{reason}, and was disabled before: run `users set-password` before you enable it again"
+        return f"{reason}, and was disabled before: run `users set-password` before you enable the user again"
     return f"{reason}: run `users set-password {user.username}`, then `users enable {user.username}`"

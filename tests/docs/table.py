@@ -1,23 +1,27 @@
-"""What the pages start from, and why some blocks and pages are not run."""
+"""What the pages start from, and why some blocks are not run."""
 
 from tests.docs.pages import Page
 
 EXAMPLES = ("downstream", "fastapi", "job", "nginx", "node", "service", "web_app")
 
 PAGES = [
+    Page("README.md", kit=True),
     Page("docs/explanation/architecture.md"),
+    Page("docs/explanation/comparison.md"),
+    Page("docs/explanation/dependencies.md"),
     Page("docs/explanation/performance.md"),
     Page("docs/explanation/security.md"),
+    Page("docs/explanation/tokens.md"),
     Page("docs/get-started.md", fails=("curl http://127.0.0.1:8081/healthz", 'echo "$FORGED" |')),
     Page("docs/how-to/deploy.md"),
     Page("docs/how-to/log-out-everywhere.md", serves=True),
     Page("docs/how-to/migrate.md", kit=True),
-    Page("docs/how-to/operate.md", serves=True),
+    Page("docs/how-to/operate.md", serves=True, fails=("TOKEN=$(curl",)),
     Page("docs/how-to/protect-a-service.md", kit=True),
     Page("docs/how-to/rotate-keys.md", serves=True),
     Page("docs/how-to/service-to-service.md", serves=True),
     Page("docs/how-to/sign-in.md", serves=True),
-    Page("docs/how-to/upgrade.md"),
+    Page("docs/how-to/upgrade.md", serves=True),
     Page("docs/how-to/users-and-roles.md", serves=True),
     Page("docs/index.md", serves=True),
     Page("docs/reference/commands.md", serves=True),
@@ -26,6 +30,7 @@ PAGES = [
     Page("docs/reference/http.md", serves=True),
     Page("docs/reference/kit.md", kit=True),
     Page("docs/reference/settings.md"),
+    Page("docs/reference/tokens.md"),
     Page(
         "examples/README.md",
         then=tuple(Page(f"examples/{name}/README.md", folder=f"examples/{name}") for name in EXAMPLES),
@@ -33,10 +38,28 @@ PAGES = [
     Page("examples/spa/README.md"),
 ]
 
-# Pages whose commands are run by other tests, which are named here.
-ELSEWHERE = {
-    "README.md": "tests/processes/test_scripts.py",
-}
-
 # Blocks of commands that no test can run, by page and how they begin, with the reason.
-NOT_RUN: dict[tuple[str, str], str] = {}
+_DOCKER = "needs Docker; tests/processes/test_deploy.py and test_image.py test the files that it uses"
+_ROOT = "changes users, folders or services of the system"
+_TESTED = "tests/processes/test_deploy_page.py runs it, without systemd-run"
+_POSTGRESQL = "needs a PostgreSQL that is installed"
+NOT_RUN: dict[tuple[str, str], str] = {
+    ("docs/how-to/deploy.md", "cd deploy\n"): _DOCKER,
+    ("docs/how-to/deploy.md", "docker compose run"): _DOCKER,
+    ("docs/how-to/deploy.md", "useradd"): _ROOT,
+    ("docs/how-to/deploy.md", "install -d /etc/services"): _ROOT,
+    ("docs/how-to/deploy.md", "run_as()"): "needs systemd",
+    ("docs/how-to/deploy.md", "as_auth keys generate"): _TESTED,
+    ("docs/how-to/deploy.md", "sudo -u postgres"): _POSTGRESQL,
+    ("docs/how-to/deploy.md", "install -m 644 nginx.conf"): _ROOT,
+    ("docs/how-to/deploy.md", "as_auth clients add"): _TESTED,
+    ("docs/how-to/operate.md", "pg_dump"): _POSTGRESQL,
+    ("docs/how-to/operate.md", "flask --app wsgi_auth db upgrade"): "tests/processes/test_restore.py runs it",
+    ("docs/how-to/upgrade.md", "git fetch"): "needs the tag of a release",
+    ("docs/how-to/upgrade.md", "systemctl restart"): _ROOT,
+    ("docs/how-to/upgrade.md", "docker compose up"): _DOCKER,
+    ("docs/how-to/upgrade.md", ".venv/bin/flask --app wsgi_auth db downgrade"): (
+        "needs the tag of a release; tests/unit/test_first_edition.py downgrades"
+    ),
+    ("docs/how-to/upgrade.md", "scripts/lock"): "asks package registries, and runs all tests",
+}

@@ -1,4 +1,4 @@
-"""A restored backup brings back nothing that was decided after it: by the commands of docs/how-to/operate.md."""
+"""Restoring a backup, with the commands of docs/how-to/operate.md, undoes no later decision."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from tests.secrets import remember
 from tests.servers import ROOT, Server, call, copy_home, environment_for, listen, serve
 
 RECIPE = re.search(
-    r"### After restoring auth_app.*?```text\n(.*?)```",
+    r"### After restoring auth_app.*?```console\n(.*?)```",
     (ROOT / "docs/how-to/operate.md").read_text(),
     re.DOTALL,
 )

@@ -1,4 +1,4 @@
-"""The rules of the house: who may import whom, and who may sign."""
+"""The rules of the house: which module may import which, and which may sign."""
 
 import ast
 import subprocess
