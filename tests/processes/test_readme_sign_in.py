@@ -1,4 +1,4 @@
-"""The web application of the README signs people in, beside auth_app under gunicorn."""
+"""The README's web application signs users in, with auth_app under gunicorn."""
 
 import html
 import re

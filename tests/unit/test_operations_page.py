@@ -1,5 +1,6 @@
-"""docs/how-to/operate.md has commands that work, and every setting of the sign-in."""
+"""The commands in docs/how-to/operate.md work, and it has every setting of the sign-in."""
 
+import ast
 import re
 import shlex
 from collections.abc import Callable
@@ -33,3 +34,33 @@ def test_settings_of_the_sign_in_are_explained() -> None:
     of_sign_in = re.compile("browser_|brand_|page_|password_grant|backchannel_")
     for name in filter(of_sign_in.match, AuthSettings.model_fields):
         assert f"`{name.upper()}`" in PAGE
+
+
+def find_audit_events() -> set[str]:
+    """Return the names that auth_app gives to the events that it records."""
+    events = set()
+    for path in (ROOT / "auth_app").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("record", "record_on_commit")):
+                constants = (child for one in node.args[:1] for child in ast.walk(one))
+                events |= {str(child.value) for child in constants if isinstance(child, ast.Constant)}
+    return events
+
+
+def test_every_audit_event_is_in_the_table_of_the_log() -> None:
+    logs = PAGE.partition("## Logs")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", logs, re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+    assert listed == find_audit_events()
+
+
+def test_every_metric_is_in_the_table_of_metrics() -> None:
+    metrics = PAGE.partition("## Metrics")[2].partition("\n## ")[0]
+    named = re.compile(r"\"([a-z_]+_(?:total|seconds|in_flight))\"")
+    files = [ROOT / name for name in ("shared/metrics.py", "auth_app/metrics.py", "auth_app/__init__.py")]
+    files.append(ROOT / "course_app/__init__.py")
+    used = {name for path in files for name in named.findall(path.read_text())}
+
+    assert used
+    assert {name for name in used if f"`{name}`" not in metrics} == set()
