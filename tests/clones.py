@@ -1,0 +1,107 @@
+"""Copies of the repository, set up as a reader's would be, in which scripts and documented commands run."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.servers import ROOT, STOP_LIMIT, Server, listen, wait_until_ready
+
+
+def copy_repository(folder: Path) -> Path:
+    """Copy the files that git tracks, or would track, into a new repository, and return its folder."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).exists():  # and is not deleted in the working tree
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    return folder
+
+
+def link_packages(clone: Path) -> None:
+    """Give a clone the packages of this virtual environment, so that scripts/run installs nothing."""
+    venv = clone / ".venv"
+    venv.mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (venv / name).symlink_to(Path(sys.prefix) / name)
+    shutil.copy(clone / "requirements-demo.txt", venv)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, check=True, text=True, timeout=60
+    ).stdout
+
+
+def environment(**changes: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    return kept | {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | changes
+
+
+def run(command: str, folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def free_ports() -> dict[str, str]:
+    """Return the settings by which scripts/run serves on ports that are free."""
+    with listen() as auth, listen() as course, listen() as web:
+        listeners = {"AUTH_PORT": auth, "COURSE_PORT": course, "WEB_PORT": web}
+        return {name: str(listener.getsockname()[1]) for name, listener in listeners.items()}
+
+
+@contextmanager
+def running(folder: Path, ports: dict[str, str], **changes: str) -> Iterator[tuple[Server, Server]]:
+    """Run scripts/run until everything is ready, yield both services, and end it as Ctrl-C does."""
+    log = folder.parent / "run.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["scripts/run"],
+            cwd=folder,
+            env=environment(**ports, **changes),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=reset_signals,
+        )
+    urls = [f"http://127.0.0.1:{ports[name]}" for name in ("AUTH_PORT", "COURSE_PORT")]
+    services = [Server(url, process, log) for url in urls]
+    try:
+        for service in services:
+            wait_until_ready(service, seconds=300)
+        while "Ctrl-C ends everything." not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        yield services[0], services[1]
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=STOP_LIMIT) == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=60)
+
+
+def reset_signals() -> None:
+    """Handle Ctrl-C even if the tests run as a background job of a shell, which ignores it."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,113 @@
+"""The machine of a page's reader: a checkout, a shell, and servers beside it."""
+
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.clones import copy_repository, environment, git, link_packages
+from tests.docs.pages import Block, Page, is_as_documented
+from tests.docs.ports import choose_ports, find_bound_ports, replace_ports
+from tests.docs.programs import LIMIT, READY, Program, start_program
+from tests.docs.shell import Shell
+from tests.servers import PATIENCE, wait_for
+
+CLONE = "/path/to/a/clone/of/this/repository"
+SOURCES = {"", ".conf", ".html", ".js", ".py"}  # the files of the checkout whose ports are replaced
+AUTHOR = ["-c", "user.name=Reader", "-c", "user.email=reader@example.com"]
+
+
+class Machine:
+    """Runs the blocks of a page. All that it has started ends with `stack`."""
+
+    def __init__(self, page: Page, folder: Path, stack: ExitStack) -> None:
+        self.page = page
+        self.programs: list[Program] = []
+        self._folder, self._stack = folder, stack
+        self._count = 0
+        self._ports = choose_ports()
+        self._environment = environment(LANG="C.UTF-8", FLASK_RUN_PORT=self._ports["5000"])
+        self._clone = self._make_clone()
+        self._shell = Shell(self._make_home() if page.kit else self._clone, self._environment)
+        stack.callback(self._shell.stop)
+        if page.serves:
+            self._start("scripts/run", self._clone)
+
+    def run(self, block: Block) -> None:
+        """Do what a reader does with a block, and compare what it prints with what the page says."""
+        if block.is_file:
+            path = self._shell.folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self._adapt(block.text))
+        elif block.is_server:
+            folder = self._clone if block.is_in_repository else self._shell.folder
+            self._compare_log(self._start(block.text, folder), block.output)
+        elif block.language == "sh":
+            self._compare(
+                self._shell.run(
+                    self._adapt(block.text),
+                    self._new_file("sh"),
+                    self._clone if block.is_in_repository and self.page.kit else None,
+                    any(block.text.startswith(start) for start in self.page.fails),
+                ),
+                block.output,
+            )
+
+    def _make_clone(self) -> Path:
+        """Return a checkout whose services have the chosen ports as their defaults."""
+        clone = copy_repository(self._folder / "repository")
+        chosen = {name: port for name, port in self._ports.items() if name != "5000"}
+        for path in clone.rglob("*"):
+            if path.suffix in SOURCES and ".git" not in path.parts and path.is_file():
+                text = path.read_text()
+                if (changed := replace_ports(text, chosen)) != text:
+                    path.write_text(changed)
+        git(clone, "add", "--all")
+        git(clone, *AUTHOR, "commit", "--quiet", "--message", "Import")  # which pip installs
+        link_packages(clone)
+        settings = [f"{name}='{self._adapt(value)}'\n" for name, value in self.page.settings.items()]
+        if settings:
+            (clone / ".env").write_text("".join(settings))
+        return clone
+
+    def _make_home(self) -> Path:
+        """Return an empty folder, and put a new virtual environment on the path."""
+        home, venv = self._folder / "reader", self._folder / "venv"
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=LIMIT)
+        self._environment["PATH"] = f"{venv}/bin:{self._environment['PATH']}"
+        home.mkdir()
+        return home
+
+    def _adapt(self, text: str) -> str:
+        return replace_ports(text, self._ports).replace(CLONE, str(self._folder / "repository"))
+
+    def _new_file(self, kind: str) -> Path:
+        self._count += 1
+        return self._folder / f"{self._count}.{kind}"
+
+    def _start(self, text: str, folder: Path) -> Program:
+        command = self._adapt(text)
+        ports = find_bound_ports(command, self._ports)
+        for program in self.programs:
+            if set(ports) & set(program.ports):
+                program.stop()
+        program = start_program(command, folder, self._environment, self._new_file("log"), ports)
+        self._stack.callback(program.stop)
+        self.programs.append(program)
+        program.wait_until_ready()
+        if "scripts/run" in command:
+            wait_for(lambda: READY in program.output)
+        return program
+
+    def _compare(self, printed: str, documented: str | None) -> None:
+        if documented is not None:
+            documented = self._adapt(documented)
+            assert is_as_documented(printed, documented), f"it prints:\n{printed}\nnot:\n{documented}"
+
+    def _compare_log(self, program: Program, documented: str | None) -> None:
+        if documented is not None:
+            output = self._adapt(documented)
+            try:
+                wait_for(lambda: is_as_documented(program.output, output), PATIENCE)
+            except AssertionError:
+                self._compare(program.output, documented)
