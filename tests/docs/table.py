@@ -16,7 +16,7 @@ PAGES = [
     Page("docs/how-to/service-to-service.md"),
     Page("docs/how-to/sign-in.md"),
     Page("docs/how-to/upgrade.md"),
-    Page("docs/how-to/users-and-roles.md", serves=True),
+    Page("docs/how-to/users-and-roles.md"),
     Page("docs/index.md", serves=True),
     Page("docs/reference/commands.md", serves=True),
     Page("docs/reference/conformance.md"),

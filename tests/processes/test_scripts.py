@@ -214,18 +214,6 @@ def test_readme_names_every_setting_with_its_default() -> None:
         assert rows[name.upper()].strip() == ("" if default in (None, ()) else f"`{text}`")
 
 
-def test_readme_names_every_role_with_its_scopes_and_every_demo_user() -> None:
-    from auth_app.accounts.roles import ROLES
-    from auth_app.cli.demo import DEMO_USERS
-
-    rows = dict(re.findall(r"^\| (\w+) \| ((?:`[a-z]+:[a-z]+` ?)+) \|$", README, re.MULTILINE))
-
-    assert {role: set(scopes.replace("`", "").split()) for role, scopes in rows.items()} == ROLES
-    assert set(re.findall(r"`(\w+1)` / `(password\d+)`", README)) == {
-        (username, password) for username, (password, _) in DEMO_USERS.items()
-    }
-
-
 def test_readme_names_every_command() -> None:
     from auth_app.cli import clients, keys, log, sessions, users
 
@@ -234,21 +222,6 @@ def test_readme_names_every_command() -> None:
     assert {group: set(re.findall(r"`([\w-]+)`", commands)) for group, commands in rows.items()} == {
         module.group.name: set(module.group.commands) for module in (clients, keys, log, sessions, users)
     }
-
-
-def test_readme_tells_the_limits_of_the_throttle() -> None:
-    from auth_app.accounts import throttle
-    from auth_app.accounts.known_addresses import KNOWN_FOR
-
-    text = README.replace("\n", " ")
-    assert (
-        f"after {throttle.PAIR_ALLOWANCE} for an account from one address, "
-        f"after {throttle.ACCOUNT_ALLOWANCE} for an account from anywhere, "
-        f"and after {throttle.ADDRESS_ALLOWANCE} from one address"
-    ) in text
-    assert f"{throttle.MAXIMUM_DELAY // 60} minutes at most" in text
-    assert f"logged in within {KNOWN_FOR // 86400} days" in text
-    assert (throttle.MEMORY, "what failed an hour ago is forgotten." in text) == (3600, True)
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
