@@ -5,27 +5,24 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from types import ModuleType
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from flask import Flask, request
+from flask import request
 from jwt.algorithms import RSAAlgorithm
-from werkzeug.serving import make_server
 
 from auth_app.pages.texts import TEXTS
 from auth_app.settings import AuthSettings
 from tests.applications import register_client
+from tests.docs.page_programs import Programs, adapt, load, serve_here
 from tests.form_browser import FormBrowser
 from tests.servers import PATIENCE, ROOT, Pair, environment_for
 
-PAGE = (ROOT / "docs/how-to/sign-in.md").read_text()
-FILES = dict(re.findall(r'```\w+ title="([\w.-]+)"\n(.*?)```', PAGE, re.DOTALL))
+PROGRAMS = Programs("docs/how-to/sign-in.md")
+PAGE, FILES = PROGRAMS.text, PROGRAMS.files
 COMMANDS = re.findall(r"^\S+flask .* clients add (.*?)(?: \|.*)?$", PAGE.replace("\\\n ", ""), re.MULTILINE)
 OPTIONS = {name: options for name, *options in map(shlex.split, COMMANDS)}
 
@@ -33,41 +30,12 @@ OPTIONS = {name: options for name, *options in map(shlex.split, COMMANDS)}
 BROWSER = "import sys; from tests.form_browser import FormBrowser; FormBrowser().sign_in(sys.argv[1])"
 
 
-def find_block(kind: str, text: str) -> str:
-    """Return the one block without a title that contains a text."""
-    (found,) = [block for block in re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL) if text in block]
-    return str(found)
-
-
 def register(pair: Pair, name: str) -> str | None:
     """Register a client as the page does, and return its secret if it has one."""
-    options = [option.replace("http://127.0.0.1:8082", pair.course.url) for option in OPTIONS[name]]
+    options = [adapt(option, pair) for option in OPTIONS[name]]
     if "--name" in options:
         del options[options.index("--name") : options.index("--name") + 2]
     return register_client(pair, name, *options)
-
-
-def load(program: str, pair: Pair, **names: object) -> ModuleType:
-    """Run a program with the addresses of the running services in place of the documented ones."""
-    module = ModuleType("documented")
-    vars(module).update(names)
-    text = program.replace("http://127.0.0.1:8081", pair.auth.url)
-    exec(text.replace("http://127.0.0.1:8082", pair.course.url), vars(module))  # noqa: S102
-    return module
-
-
-@contextmanager
-def serve_here(app: Flask) -> Iterator[str]:
-    """Serve an application in this process until the block ends, and yield its URL."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +48,7 @@ def web(pair: Pair, secret: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The web application's module."""
     monkeypatch.setenv("FLASK_CLIENT_SECRET", secret)
     monkeypatch.setenv("FLASK_SECRET_KEY", "only for this test")
-    return load(FILES["web.py"], pair)
+    return load(adapt(FILES["web.py"], pair))
 
 
 def test_web_application_signs_users_in(web: ModuleType) -> None:
@@ -100,13 +68,13 @@ def test_web_application_calls_a_service_checks_silently_and_signs_out(web: Modu
         if error := request.args.get("error"):
             return error
         names["token"] = web.auth.authorize_access_token()
-        exec(find_block("python", "/courses").replace("http://127.0.0.1:8082", pair.course.url), names)  # noqa: S102
+        exec(adapt(PROGRAMS.find_block("python", "/courses"), pair), names)  # noqa: S102
         return str(names["courses"].json()["courses"][0]["title"])
 
     web.app.view_functions["callback"] = finish
     web.app.add_url_rule("/", "home", lambda: "home")
     for path, text in {"/silent": "prompt=", "/sign-out": "logout_redirect"}.items():
-        web.app.add_url_rule(path, path, lambda text=text: eval(find_block("python", text), names))  # noqa: S307
+        web.app.add_url_rule(path, path, lambda text=text: eval(PROGRAMS.find_block("python", text), names))  # noqa: S307
     browser = FormBrowser()
     with serve_here(web.app) as url:
         assert browser.open(f"{url}/silent").text == "login_required"
@@ -125,7 +93,7 @@ def test_web_application_signs_assertions(web: ModuleType, pair: Pair, tmp_path:
     )
     options = ("--redirect-uri", "http://127.0.0.1/callback", "--jwks", str(tmp_path / "jwks.json"))
     register_client(pair, "ledger", *options, "--scope", "courses:read")
-    block = find_block("python", "PrivateKeyJWT").replace("http://127.0.0.1:8081", pair.auth.url)
+    block = adapt(PROGRAMS.find_block("python", "PrivateKeyJWT"), pair)
 
     exec(block.replace("client_key.pem", str(tmp_path / "client_key.pem")), vars(web))  # noqa: S102
 
@@ -135,8 +103,7 @@ def test_web_application_signs_assertions(web: ModuleType, pair: Pair, tmp_path:
 
 def test_command_line_tool_lists_courses(pair: Pair, tmp_path: Path) -> None:
     register(pair, "courses-cli")
-    program = FILES["courses.py"].replace("http://127.0.0.1:8081", pair.auth.url)
-    (tmp_path / "courses.py").write_text(program.replace("http://127.0.0.1:8082", pair.course.url))
+    (tmp_path / "courses.py").write_text(adapt(FILES["courses.py"], pair))
     (tmp_path / "browser.py").write_text(BROWSER)
 
     done = subprocess.run(
@@ -153,7 +120,7 @@ def test_command_line_tool_lists_courses(pair: Pair, tmp_path: Path) -> None:
 
 
 def test_single_page_application_has_the_settings_of_the_example() -> None:
-    assert find_block("js", "UserManager") in (ROOT / "examples/spa/app.js").read_text()
+    assert PROGRAMS.find_block("js", "UserManager") in (ROOT / "examples/spa/app.js").read_text()
 
 
 def test_brand_and_texts_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
