@@ -34,6 +34,7 @@ ELSEWHERE = {
 
 # Blocks of commands that no test can run, by page and how they begin, with the reason.
 NOT_RUN: dict[tuple[str, str], str] = {
+    ("docs/how-to/migrate.md", "$ bin/kc.sh import"): "needs Keycloak; test_migrate_page.py checks the file",
     ("docs/how-to/sign-in.md", "$ .venv/bin/python courses.py"): (
         "opens a browser; test_sign_in_page.py runs the program with one"
     ),
