@@ -23,7 +23,7 @@ class ResourceServer:
     """Lets the views of an application accept the access tokens of an authorization server.
 
     `ResourceServer(app)`, or `init_app(app)` in a factory. Settings are keyword arguments, or stand in
-    `app.config` under `config_prefix`: see docs/how-to/protect-a-service.md.
+    `app.config` under `config_prefix`: see docs/reference/kit.md.
 
     `check_claims` is the service's own check on a token that is good in every other respect: it raises
     `InvalidToken` (401), `Forbidden` or `InsufficientScope` (403), and otherwise returns None. It may be an

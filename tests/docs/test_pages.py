@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.machine import Machine
-from tests.docs.pages import Page
+from tests.docs.pages import Block, Page
 from tests.docs.table import PAGES
 from tests.servers import ROOT
 
@@ -23,8 +23,15 @@ def test_page_is_true(page: Page, tmp_path: Path) -> None:
     with ExitStack() as stack:
         machine = Machine(page, tmp_path, stack)
         for block in blocks:
-            try:
-                machine.run(block)
-            except AssertionError as problem:
-                logs = "".join(f"\nA server printed:\n{program.output}" for program in machine.programs)
-                pytest.fail(f"{page.path}:{block.line}\n{block.text}\n{problem}\n{logs}", pytrace=False)
+            if problem := find_problem(machine, block):
+                pytest.fail(f"{page.path}:{block.line}\n{block.text}\n{problem}", pytrace=False)
+
+
+def find_problem(machine: Machine, block: Block) -> str:
+    """Run a block, and return why it is not as the page says, or an empty string."""
+    try:
+        machine.run(block)
+    except AssertionError as problem:
+        logs = (f"\nA server printed:\n{program.output}" for program in machine.programs)
+        return f"{problem}\n{''.join(logs)}"
+    return ""
