@@ -9,66 +9,154 @@ from pydantic_settings import NoDecode
 
 from flask_resource_server.tokens.checks import MAXIMUM_LIFETIME
 from flask_resource_server.tokens.status_list import MAXIMUM_BYTES
-from shared.settings import Settings, Url, split_words
+from shared.settings import Seconds, Settings, Unit, Url, split_words
 
 # OWASP's equivalent choices for argon2id, weakest memory last: passes, and the KiB that they need.
 ARGON2_MINIMA = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
 
 
 class AuthSettings(Settings):
-    """What the authorization server knows."""
+    """The settings of the authorization server."""
 
-    resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(split_words)] = ("http://127.0.0.1:8082",)
-    jwt_private_key: SecretStr | None = None
-    jwt_private_key_file: Path = Path("keys/private_key.pem")
+    resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(split_words)] = Field(
+        # course_app and, for newcomers, a first service of their own
+        default=("http://127.0.0.1:8082", "http://127.0.0.1:8083"),
+        description="URLs of the services that tokens may be for, separated by commas or spaces. Each is "
+        "the `RESOURCE` of a service, spelled in the same way.",
+    )
+    jwt_private_key: SecretStr | None = Field(
+        default=None,
+        description="Private signing key as PEM text, instead of `JWT_PRIVATE_KEY_FILE`. Set "
+        "`JWT_PUBLIC_KEY` too. `keys rotate` cannot change a variable, so prefer the file.",
+    )
+    jwt_private_key_file: Path = Field(
+        default=Path("keys/private_key.pem"),
+        description="PEM file of the private key that signs tokens. Its mode must be 0600, or 0640 if root "
+        "owns it. Set it for `auth_app` alone.",
+    )
     revoked_keys_file: Path = Field(
-        default=Path("instance/revoked_keys"), description="Never restored from a backup."
+        default=Path("instance/revoked_keys"),
+        description="Record of the signing keys that were revoked, which never sign or verify again. "
+        "Replicas of `auth_app` share it. Keep it out of backups: restoring an older record would bring "
+        "revoked keys back.",
     )
-    auth_database_url: SecretStr = SecretStr("sqlite:///auth.db")
-    access_token_lifetime: int = Field(default=900, gt=0, le=MAXIMUM_LIFETIME, description="In seconds.")
-    # From the login, however often the token is refreshed. NIST SP 800-63B section 2.1.3 asks for a new login
-    # after 30 days at the latest.
-    refresh_token_lifetime: int = Field(default=30 * 86400, gt=0, description="In seconds.")
-    refresh_token_grace: int = Field(
-        default=10, ge=0, le=300, description="Seconds in which a client may retry a refresh; 0: none."
+    jwks_max_age: Seconds = Field(
+        default=300,
+        gt=0,
+        description="How long services may cache the key set. `keys rotate` waits that long before a new "
+        "key signs, so a lower value makes rotations faster and fetches more frequent.",
     )
-    sessions_per_user: int = Field(
-        default=100, gt=0, description="Live sessions of one user; a login beyond ends the oldest."
+    auth_database_url: SecretStr = Field(
+        default=SecretStr("sqlite:///auth.db"),
+        description="Database of users, clients and sessions: SQLite, or "
+        "`postgresql://user:password@host/database`. A relative SQLite path is in `instance/`.",
     )
-    browser_session_idle: int = Field(
-        default=12 * 3600, gt=0, description="Seconds after which a browser that is not used is signed out."
+    access_token_lifetime: Seconds = Field(
+        default=900,
+        gt=0,
+        le=MAXIMUM_LIFETIME,
+        description="Lifetime of an access token. Services that ignore revocation lists accept a token for "
+        "this long after a log out.",
     )
-    browser_session_lifetime: int = Field(
+    # NIST SP 800-63B section 2.1.3 asks for a new login after 30 days at the latest.
+    refresh_token_lifetime: Seconds = Field(
+        default=30 * 86400,
+        gt=0,
+        description="Time from a login until the user has to log in again, however often the client "
+        "refreshes.",
+    )
+    refresh_token_grace: Seconds = Field(
+        default=10,
+        ge=0,
+        le=300,
+        description="How long a client may repeat a refresh whose response it lost: it gets the same new "
+        "token again, until that one is used. With `0` every reuse of a refresh token revokes its session.",
+    )
+    sessions_per_user: Annotated[int, Unit("sessions")] = Field(
+        default=100,
+        gt=0,
+        description="Live sessions that a user may have. Another login ends the oldest one. The same number "
+        "limits the browsers in which a user is signed in.",
+    )
+    status_list_ttl: Seconds = Field(
+        default=30,
+        gt=0,
+        description="How often services fetch the revocation lists. It bounds how long a service accepts a "
+        "revoked token; a cache in between can double it.",
+    )
+    status_list_lifetime: Seconds = Field(
+        default=3600,
+        gt=1,
+        description="How long services may rely on a revocation list while they cannot fetch a newer one. "
+        "Lists are renewed at half their life, so a copy is good for at least half of this time. Must be "
+        "twice `STATUS_LIST_TTL` or more.",
+    )
+    status_list_size: Annotated[int, Unit("sessions")] = Field(
+        default=2**20,
+        ge=1024,
+        le=8 * MAXIMUM_BYTES,
+        description="Sessions in one revocation list. When a list is full, another one is started.",
+    )
+    browser_session_idle: Seconds = Field(
+        default=12 * 3600,
+        gt=0,
+        description="Time without use after which a browser is signed out. Lower it where users share "
+        "computers.",
+    )
+    browser_session_lifetime: Seconds = Field(
         default=7 * 86400,
         gt=0,
-        description="Seconds from the sign-in after which a browser is signed out.",
+        description="Time after a sign-in at which a browser is signed out, used or not.",
     )
-    jwks_max_age: int = Field(
-        default=300, gt=0, description="Seconds for which verifiers may keep the key set."
+    password_grant: Literal["on", "off"] = Field(
+        default="on",
+        description="Whether clients that were added with `--grant password` may log users in by their "
+        "passwords. Turn it off when every application uses the sign-in page.",
     )
-    status_list_size: int = Field(default=2**20, ge=1024, le=8 * MAXIMUM_BYTES, description="Sessions.")
-    status_list_ttl: int = Field(default=30, gt=0, description="Seconds from one look at a list to the next.")
-    status_list_lifetime: int = Field(
-        default=3600, gt=1, description="Seconds for which a list is good where no newer one can be had."
+    self_registration: bool = Field(
+        default=False, description="Whether anyone may create an account, as a student, with `POST /users`."
     )
     backchannel_logout_networks: Annotated[
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_words)
-    ] = Field(default=(), description="Private networks, such as 10.0.0.0/8, to which logouts are sent too.")
-    brand_name: str = Field(default="Sign-in service", description="Whose sign-in page it is.")
+    ] = Field(
+        default=(),
+        description="Private networks that logout notices may be sent to, such as `10.1.0.0/16`, separated "
+        "by commas or spaces. Public addresses need no setting. Name the smallest networks that do: anyone "
+        "who may register a client can have a POST sent to any address in them.",
+    )
+    brand_name: str = Field(
+        default="Sign-in service", description="Name of your organization or product on the sign-in page."
+    )
     brand_colour: str = Field(
-        default="#2f5fd0", pattern="^#[0-9a-fA-F]{6}$", description="Of the buttons, such as #2f5fd0."
+        default="#2f5fd0",
+        pattern="^#[0-9a-fA-F]{6}$",
+        description="Colour of the buttons. The text on them is black or white, whichever is easier to read.",
     )
-    brand_logo: Path | None = Field(default=None, description="A .svg, .png, .jpg or .webp file.")
+    brand_logo: Path | None = Field(
+        default=None,
+        description="Logo on the sign-in page: a `.svg`, `.png`, `.jpg` or `.webp` file that the service "
+        "can read.",
+    )
     page_texts_file: Path | None = Field(
-        default=None, description="A JSON object with other texts for the pages, by their names."
+        default=None,
+        description="JSON file that replaces texts of the pages, for another language or other words, such "
+        'as `{"language": "de", "sign_in": "Anmelden"}`. The names are those in `auth_app/pages/texts.py`.',
     )
-    self_registration: bool = False
-    password_grant: Literal["on", "off"] = Field(
-        default="on", description="Whether clients that may can log users in by their passwords."
+    argon2_memory: Annotated[int, Unit("KiB")] = Field(
+        default=19456,
+        le=4 * 1024 * 1024,
+        description="Memory for one password hash (argon2id). The service refuses less than OWASP "
+        "recommends for the number of passes. Existing hashes are replaced at the next login.",
     )
-    argon2_memory: int = Field(default=19456, le=4 * 1024 * 1024, description="In KiB.")
-    argon2_passes: int = Field(default=2, gt=0, le=100)
-    password_hashes_at_once: int = Field(default=2, gt=0, description="In each worker process.")
+    argon2_passes: Annotated[int, Unit("passes")] = Field(
+        default=2, gt=0, le=100, description="Passes over that memory."
+    )
+    password_hashes_at_once: Annotated[int, Unit("hashes")] = Field(
+        default=2,
+        gt=0,
+        description="Password hashes that one worker computes at the same time. A login that waits for more "
+        "than half a second gets 503. Each takes `ARGON2_MEMORY`, and a processor core while it runs.",
+    )
 
     @property
     def audience(self) -> tuple[str, ...]:

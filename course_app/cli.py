@@ -23,10 +23,10 @@ def init_app(app: Flask) -> None:
     app.cli.add_command(add_demo_courses)
 
 
-@click.command("demo-data")
+@click.command("demo-data", epilog="\b\nExample:\n  flask --app wsgi_course demo-data")
 @with_appcontext
 def add_demo_courses() -> None:
-    """Add the demo courses, if there is no course yet."""
+    """Add the demo courses, unless there are courses already."""
     if db.session.scalar(select(Course.id).limit(1)) is None:
         db.session.add_all(
             Course(title=title, description=description) for title, description in DEMO_COURSES.items()

@@ -9,25 +9,68 @@ from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 from flask_resource_server.documents.files import LOOK_INTERVAL
 from flask_resource_server.tokens import Issuer
 from flask_resource_server.tokens.public_keys import open_keys
-from shared.settings import Settings, Url
+from shared.settings import Seconds, Settings, Url
 
 
 class CourseSettings(Settings):
-    """What the course service knows: it accepts tokens, and must not be able to make them."""
+    """The settings of the course service. It accepts tokens, and refuses to start if it could sign them."""
 
-    resource: Url = Field(default="http://127.0.0.1:8082", description="This service's own URL.")
-    jwks_url: Url | None = None
-    jwks_refresh: int = Field(default=60, gt=0, description="Seconds from one fetch to the next, at most.")
-    jwks_cooldown: int = Field(default=10, gt=0, description="Seconds without one, whatever tokens name.")
-
-    status_lists_url: Url | None = Field(default=None, description="Unless it is at ISSUER.")
-    course_database_url: SecretStr = SecretStr("sqlite:///course.db")
-    docs_client_id: str | None = Field(
-        default=None, description="The public client as which people sign in from the docs page."
+    resource: Url = Field(
+        default="http://127.0.0.1:8082",
+        description="This service's own URL. A token must name it in `aud`; `auth_app` issues tokens for it "
+        "once it is in `RESOURCES`.",
     )
-    copies: Path = Field(default=Path("instance"), description="Where fetched keys and lists are kept.")
-    status_claim: Literal["optional", "required", "ignored"] = "optional"
-    stale_status_lists: Literal["refuse", "accept"] = "refuse"
+    jwks_url: Url | None = Field(
+        default=None,
+        description="URL of a JWK Set to fetch public keys from, instead of `JWT_PUBLIC_KEY_FILE`: "
+        "`/.well-known/jwks.json` of `auth_app`. Use it when the services share no disk, so that a key "
+        "rotation needs no copying.",
+    )
+    jwks_refresh: Seconds = Field(
+        default=60,
+        gt=0,
+        description="Longest time between two fetches of `JWKS_URL`. One worker of a host fetches for all. "
+        "It bounds how long a revoked key still verifies tokens.",
+    )
+    jwks_cooldown: Seconds = Field(
+        default=10,
+        gt=0,
+        description="Shortest time between two fetches of `JWKS_URL`, whatever `kid` tokens name. It keeps "
+        "forged tokens from causing requests to `auth_app`.",
+    )
+    status_lists_url: Url | None = Field(
+        default=None,
+        description="Where to fetch the lists of revoked tokens, if `ISSUER` cannot be reached from here, "
+        "such as `http://auth:8081/.well-known/status-list`.",
+    )
+    course_database_url: SecretStr = Field(
+        default=SecretStr("sqlite:///course.db"),
+        description="Database of courses and enrolments: SQLite, or "
+        "`postgresql://user:password@host/database`. A relative SQLite path is in `instance/`.",
+    )
+    docs_client_id: str | None = Field(
+        default=None,
+        description="ID of a public client with which users sign in on the docs page. Its redirect URI is "
+        "`/docs/oauth2-redirect` of this service, and `CORS_ORIGINS` of `auth_app` must name the page's "
+        "origin. If unset, users paste a token.",
+    )
+    copies: Path = Field(
+        default=Path("instance"),
+        description="Folder for the last good keys and revocation lists. The workers of a host share it, "
+        "and the service can restart from it while `auth_app` is down. If it is not writable, each process "
+        "keeps them in memory.",
+    )
+    status_claim: Literal["optional", "required", "ignored"] = Field(
+        default="optional",
+        description="What to do with a token without a `status` claim, which cannot be revoked: accept it "
+        "(`optional`) or refuse it (`required`). `ignored` accepts every token until it expires, without "
+        "fetching revocation lists: for a service that cannot reach `auth_app`.",
+    )
+    stale_status_lists: Literal["refuse", "accept"] = Field(
+        default="refuse",
+        description="What to do with a token whose revocation list has expired and cannot be fetched: "
+        "respond with 503 (`refuse`) or accept the token, which may have been revoked (`accept`).",
+    )
 
     @model_validator(mode="after")
     def _take_one_source(self) -> Self:

@@ -6,6 +6,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# Of everything in this repository. Whatever else names a version reads it here (tests/unit/test_version.py).
+__version__ = "0.2.0"
+
 if TYPE_CHECKING:
     from flask_resource_server.authentication import authenticate as authenticate
     from flask_resource_server.authentication import current_subject as current_subject

@@ -1,4 +1,4 @@
-"""The Flask extension: it makes an application a resource server (RFC 6750)."""
+"""The Flask extension: verify access tokens, and run the service's own check on their claims (RFC 6750)."""
 
 import copy
 import logging

@@ -19,7 +19,12 @@ class Settings:
     """The service's own URL, and whom it trusts."""
 
     resource: str
+    """This service's own URL, without a slash at the end. A token must name it in `aud`."""
+
     issuers: tuple[Issuer, ...]
+    """Several authorization servers, instead of `ISSUER`: a list of objects with `url` and the settings of an
+    issuer. The `iss` of a token chooses one of them.
+    """
 
 
 def read_settings(app: Flask, prefix: str, given: Mapping[str, Any]) -> Settings:

@@ -11,6 +11,7 @@ from flask import Flask, current_app, request
 from jsonschema_rs import Draft202012Validator, ValidationError, ValidationErrorKind
 from werkzeug.exceptions import UnsupportedMediaType
 
+from flask_resource_server import __version__
 from shared.bodies import decode_form, decode_json
 from shared.errors import InvalidRequest
 
@@ -101,8 +102,10 @@ def _find(node: Any, pointer: Iterable[str | int]) -> Any:
 
 
 def init_app(app: Flask) -> None:
-    """Read the openapi.yml that stands beside the package of `app`."""
-    app.extensions["contract"] = Contract(Path(app.root_path) / "openapi.yml")
+    """Read the `openapi.yml` in the package of `app`, and set its version to that of the code."""
+    contract = Contract(Path(app.root_path) / "openapi.yml")
+    contract.document["info"]["version"] = __version__
+    app.extensions["contract"] = contract
 
 
 def get_contract() -> Contract:

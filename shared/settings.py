@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
@@ -46,6 +46,13 @@ def split_words(value: object) -> object:
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
+class Unit(NamedTuple):
+    """What the number in a setting counts; docs/reference/settings.md states it."""
+
+    name: str
+
+
+Seconds = Annotated[int, Unit("seconds")]
 # An issuer or a resource server. Compared character by character (RFC 8414 section 3.3, RFC 8707 section 2).
 Url = Annotated[str, AfterValidator(_check_url)]
 # Scheme, host and port of a web page, as in the header Origin (RFC 6454 section 6.1).
@@ -53,23 +60,54 @@ Origin = Annotated[str, AfterValidator(_check_origin)]
 
 
 class Settings(BaseSettings):
-    """What every service knows: who issues tokens, and the public keys that verify them."""
+    """The settings that every service has: who issues tokens, and the public keys that verify them.
+
+    Each setting has a description, from which docs/reference/settings.md and .env.example are generated.
+    """
 
     model_config = SettingsConfigDict(
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    issuer: Url = "http://127.0.0.1:8081"
-    jwt_public_key: str | None = None
-    jwt_public_key_file: Path = Path("keys/public_key.pem")
+    issuer: Url = Field(
+        default="http://127.0.0.1:8081",
+        description="Public URL of `auth_app`. Tokens carry it as `iss`, and services compare it character "
+        "by character, so set the same value for every service. An `https` URL also makes the cookies of "
+        "the sign-in page secure.",
+    )
+    jwt_public_key: str | None = Field(
+        default=None,
+        description="Public keys as PEM text, instead of `JWT_PUBLIC_KEY_FILE`. Line breaks may be written "
+        "as `\\n`. The service must restart to see a change.",
+    )
+    jwt_public_key_file: Path = Field(
+        default=Path("keys/public_key.pem"),
+        description="PEM file of one or more public keys. The service follows changes: a key that you add "
+        "verifies tokens at once, and a key that you remove stops within 50 ms.",
+    )
     trusted_proxies: int = Field(
-        default=0, ge=0, description="Whose X-Forwarded-For and X-Forwarded-Prefix are trusted."
+        default=0,
+        ge=0,
+        description="Number of reverse proxies in front of the service. It takes the client's address from "
+        "`X-Forwarded-For` and the path prefix from `X-Forwarded-Prefix`, as that many proxies report them. "
+        "With `0` it ignores both headers, because any client can send them.",
     )
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split_words)] = Field(
-        default=(), description="The origins of web applications whose scripts may use the API."
+        default=(),
+        description="Origins of the web applications whose scripts may call the API, such as "
+        "`https://app.example.com`, separated by commas or spaces. There are no wildcards. Any origin may "
+        "read `/.well-known/*` and `/openapi.json`.",
     )
-    metrics: Literal["on", "off"] = "on"
-    metrics_port: int | None = Field(default=None, gt=0, lt=65536, description="The only one with /metrics.")
+    metrics: Literal["on", "off"] = Field(
+        default="on", description="Whether the service has `/metrics`, for Prometheus."
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        gt=0,
+        lt=65536,
+        description="The only port at which `/metrics` responds. Add a second `--bind` to gunicorn for it. "
+        "If unset, every port responds, and the reverse proxy has to block the path.",
+    )
 
     @model_validator(mode="after")
     def _take_one_public_key(self) -> Self:

@@ -17,37 +17,46 @@ _REFRESH = ("never", "on-request", "always")
 
 def metadata_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that both `add` and `set` have."""
-    once = "Once for each."
+    once = "Repeatable."
     options = (
-        click.option("--name", help="What people are told when they sign in; the ID, if left out."),
+        click.option("--name", help="Name that the sign-in page shows instead of the client's ID."),
         click.option(
-            "--redirect-uri", "redirect_uris", multiple=True, help=f"Where people return to. {once}"
+            "--redirect-uri",
+            "redirect_uris",
+            multiple=True,
+            help=f"URL that users return to after signing in. {once}",
         ),
         click.option(
             "--post-logout-redirect-uri",
             "post_logout_redirect_uris",
             multiple=True,
-            help=f"Where people may return to after they have signed out. {once}",
+            help=f"URL that users may return to after signing out. {once}",
         ),
-        click.option(
-            "--backchannel-logout-uri", help="Where to tell the application that a login has ended."
-        ),
+        click.option("--backchannel-logout-uri", help="URL that receives a notice when a session ends."),
         click.option(
             "--refresh-token",
             type=click.Choice(_REFRESH),
-            help="When a sign-in gives a refresh token: never, when it asks for offline_access, or always.",
+            help="When signing in gives the client a refresh token; on-request: when it asks for "
+            "offline_access.",
         ),
-        click.option("--jwks", type=click.File("rb"), help="The key set of a client that signs assertions."),
-        click.option("--jwks-uri", help="Where that key set is."),
+        click.option(
+            "--jwks",
+            type=click.File("rb"),
+            help="JWK Set file with the public keys of a client that signs assertions.",
+        ),
+        click.option("--jwks-uri", help="URL of that JWK Set, instead of a file."),
         click.option(
             "--scope",
             "scopes",
             type=EachChoice(sorted(SCOPES)),
             multiple=True,
-            help=f"A scope of the API that its tokens may have. {once}",
+            help=f"Scope that the client's tokens may have. {once}",
         ),
         click.option(
-            "--resource", "resources", multiple=True, help=f"A server that its tokens are for. {once}"
+            "--resource",
+            "resources",
+            multiple=True,
+            help=f"URL of a server that the client's tokens may be for. {once}",
         ),
     )
     for option in reversed(options):

@@ -19,7 +19,7 @@ from auth_app.accounts.clients import (
 )
 from auth_app.accounts.session_ends import set_pending_bits
 from auth_app.cli.client_metadata import choose_grants, metadata_options, read_metadata, refresh_of
-from auth_app.cli.console import EachChoice, Group, as_json, require, show, show_one
+from auth_app.cli.console import EachChoice, Group, as_json, examples, require, show, show_one
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Client
@@ -35,26 +35,40 @@ SHOWN = (
     "previous_secret_expires_at",
 )
 
-group = Group("clients", help="Manage clients: applications that people sign in to, and services.")
+group = Group(
+    "clients", help="Register and manage clients: applications that users sign in to, and services."
+)
 
 
-@group.command("add")
+@group.command(
+    "add",
+    epilog=examples(
+        "clients add shop --scope courses:read --redirect-uri https://shop.example.com/callback",
+        "clients add planner --public --scope courses:read --redirect-uri https://planner.example.com/",
+        "clients add reports --scope courses:read",
+    ),
+)
 @click.argument("client_id")
 @metadata_options
-@click.option("--public", is_flag=True, help="It runs on its users' machines, and can keep no secret.")
+@click.option(
+    "--public",
+    is_flag=True,
+    help="The client has no secret, because it runs in a browser or on a user's device.",
+)
 @click.option(
     "--grant",
     "grants",
     type=EachChoice(["client_credentials", "password"]),
     multiple=True,
-    help="How else it gets tokens; client_credentials for one without redirect URIs.",
+    help="Allow another grant. Repeatable. Without --redirect-uri, client_credentials is the default.",
 )
 @as_json
 def add(client_id: str, public: bool, grants: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Add a client and print its secret, which cannot be shown again.
+    """Register a client and print its secret, which cannot be shown again.
 
-    With --redirect-uri people can sign in to it. Without, it is a service that gets tokens of its own. All
-    servers, unless --resource names some; no scopes but those that --scope names.
+    With --redirect-uri, users can sign in to the client. Without it, the client is a service that gets tokens
+    of its own. Its tokens have the scopes that you name with --scope, and are for every server unless you
+    name some with --resource. Signing in gives a refresh token on request, unless you set --refresh-token.
     """
     metadata = {"scopes": [], **read_metadata(options)}
     metadata.setdefault("resources", list(current_settings().audience))
@@ -68,12 +82,12 @@ def add(client_id: str, public: bool, grants: tuple[str, ...], as_json: bool, **
     _show_secret(client_id, secret, as_json)
 
 
-@group.command("set")
+@group.command("set", epilog=examples("clients set shop --scope courses:read --scope enrolments:write"))
 @click.argument("client_id")
 @metadata_options
-@click.option("--no-scope", is_flag=True, help="Take all scopes away.")
-@click.option("--no-post-logout-redirect-uri", is_flag=True, help="Take all of these URIs away.")
-@click.option("--no-backchannel-logout-uri", is_flag=True, help="Stop back-channel logout.")
+@click.option("--no-scope", is_flag=True, help="Remove all scopes.")
+@click.option("--no-post-logout-redirect-uri", is_flag=True, help="Remove all post-logout redirect URIs.")
+@click.option("--no-backchannel-logout-uri", is_flag=True, help="Stop sending logout notices.")
 def set_(
     client_id: str,
     no_scope: bool,
@@ -81,7 +95,10 @@ def set_(
     no_backchannel_logout_uri: bool,
     **options: Any,
 ) -> None:
-    """Replace what the options name. What is left out stays as it is."""
+    """Change a client. Each option replaces a value; values without an option stay as they are.
+
+    Removing a scope or a resource revokes the client's own tokens.
+    """
     changes = read_metadata(options)
     removed: dict[str, tuple[bool, Any]] = {
         "scopes": (no_scope, []),
@@ -104,33 +121,34 @@ def set_(
     click.echo(f"changed {client_id}")
 
 
-@group.command("set-secret")
+@group.command("set-secret", epilog=examples("clients set-secret reports --overlap 3600"))
 @click.argument("client_id")
 @click.option(
     "--overlap",
     type=click.IntRange(min=0),
+    metavar="SECONDS",
     default=86400,
     show_default=True,
-    help="Seconds for which the secret before is accepted too.",
+    help="How long the previous secret stays valid.",
 )
 @as_json
 def set_secret(client_id: str, overlap: int, as_json: bool) -> None:
-    """Give a client another secret and print it; it cannot be shown again."""
+    """Generate a new secret for a client and print it. It cannot be shown again."""
     secret = replace_secret(_find(client_id), overlap)
     db.session.commit()
     _show_secret(client_id, secret, as_json)
 
 
-@group.command("show")
+@group.command("show", epilog=examples("clients show reports"))
 @click.argument("client_id")
 @as_json
 def show_client(client_id: str, as_json: bool) -> None:
-    """Show one client, and until when the secret before its last change is accepted."""
+    """Show a client, and how long its previous secret stays valid."""
     client = _find(client_id)
     show_one({column: getattr(client, column) for column in SHOWN}, as_json)
 
 
-@group.command("list")
+@group.command("list", epilog=examples("clients list --json"))
 @as_json
 def list_(as_json: bool) -> None:
     """List the clients."""
@@ -139,10 +157,10 @@ def list_(as_json: bool) -> None:
     show(rows, LISTED, as_json)
 
 
-@group.command("remove")
+@group.command("remove", epilog=examples("clients remove planner"))
 @click.argument("client_id")
 def remove(client_id: str) -> None:
-    """Remove a client, and end the sessions that it holds."""
+    """Remove a client and end its sessions. No other client can have its ID later."""
     remove_client(_find(client_id))
     db.session.commit()
     set_pending_bits(seconds=math.inf)

@@ -18,7 +18,14 @@ from flask_resource_server.exceptions import ConfigurationError
 from shared.database import lift_statement_timeout
 from shared.errors import ApiError
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def examples(*arguments: str) -> str:
+    """Return the end of a command's help: examples of its use, which docs/reference/commands.md shows too."""
+    title = "Example:" if len(arguments) == 1 else "Examples:"
+    lines = (line if "flask" in line else f"flask --app wsgi_auth {line}" for line in arguments)
+    return "\b\n" + "\n  ".join([title, *lines])
 
 
 class Group(AppGroup):

@@ -6,6 +6,7 @@ from flask.cli import with_appcontext
 from auth_app.accounts.clients import NONE, add_client, find_client
 from auth_app.accounts.passwords import hash_password
 from auth_app.accounts.users import add_user, find_user
+from auth_app.cli.console import examples
 from auth_app.database import db
 from auth_app.models import FIRST_PARTY
 
@@ -20,12 +21,13 @@ DEMO_USERS = {
 }
 
 
-@click.command("demo-data")
+@click.command("demo-data", epilog=examples("demo-data"))
 @with_appcontext
 def add_demo_users() -> None:
-    """Add the demo users, the first-party client and two web applications, unless they are there.
+    """Add the demo users and clients that do not exist yet.
 
-    Not for production: everybody knows the passwords.
+    The users are student1, teacher1 and admin1; the clients are first-party, demo-web-app and demo-docs. Not
+    for production: the passwords are public.
     """
     for username, (password, role) in DEMO_USERS.items():
         if find_user(username) is None:

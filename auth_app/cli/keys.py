@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from auth_app import audit
-from auth_app.cli.console import Group, as_json, show
+from auth_app.cli.console import Group, as_json, examples, show
 from auth_app.current import current_settings
 from auth_app.keys import rotation
 from auth_app.keys.revoked_keys import read_record, record_revocation
@@ -25,12 +25,12 @@ class KeyGroup(Group):
             raise click.ClickException(f"{error.filename or 'a file'}: {error.strerror}") from None
 
 
-group = KeyGroup("keys", help="Make, rotate and revoke signing keys.")
+group = KeyGroup("keys", help="Generate, rotate and revoke signing keys.")
 
 
-@group.command("generate")
+@group.command("generate", epilog=examples("keys generate"))
 def generate() -> None:
-    """Write the first key pair to the files that the settings name."""
+    """Generate the first key pair, in JWT_PRIVATE_KEY_FILE and JWT_PUBLIC_KEY_FILE. Overwrites nothing."""
     settings = current_settings()
     revoked = read_record(settings.revoked_keys_file)
     kid = rotation.generate_key_pair(settings.jwt_private_key_file, settings.jwt_public_key_file, revoked)
@@ -38,17 +38,21 @@ def generate() -> None:
     click.echo(f"wrote {settings.jwt_private_key_file} (keep it secret) and {settings.jwt_public_key_file}")
 
 
-@group.command("list")
+@group.command("list", epilog=examples("keys list"))
 @as_json
 def list_keys(as_json: bool) -> None:
-    """Show the keys that the public key's file holds."""
+    """List the published keys: the active one, the next one, and those that are retiring."""
     rows = list(map(_row, rotation.list_keys(current_settings())))
     show(rows, COLUMNS, as_json)
 
 
-@group.command("rotate")
+@group.command("rotate", epilog=examples("keys rotate"))
 def rotate() -> None:
-    """Take the next step of a rotation: publish a new key, or let it sign."""
+    """Take the next step of a key rotation.
+
+    The first run publishes a new key. The second run, JWKS_MAX_AGE later, makes it sign; the old key verifies
+    until its last token has expired. Run the command as the user that auth_app runs as.
+    """
     settings = current_settings()
     state = rotation.rotate(settings)
     kid = next(key.kid for key in rotation.list_keys(settings) if key.state == state)
@@ -60,12 +64,17 @@ def rotate() -> None:
         click.echo(f"{kid} signs now; what the old key signed is good until it expires")
 
 
-@group.command("revoke", context_settings={"ignore_unknown_options": True})  # a `kid` may begin with a dash
+@group.command(
+    "revoke",
+    context_settings={"ignore_unknown_options": True},  # a `kid` may begin with a dash
+    epilog=examples("keys revoke NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"),
+)
 @click.argument("kid")
 def revoke(kid: str) -> None:
-    """Refuse a key for ever, and all tokens that it signed; a new key replaces the active one.
+    """Revoke a key for good, and with it every token that it signed.
 
-    May be repeated, also for a key that no file holds, or that a backup has brought back.
+    A new key replaces it if it is the active one. You may repeat the command, and run it for a key that is in
+    no file, such as one that a restored backup could bring back.
     """
     settings = current_settings()
     record_revocation(settings.revoked_keys_file, kid)

@@ -14,7 +14,7 @@ import click
 from auth_app.accounts.clients import change_client, find_client, remove_client
 from auth_app.accounts.session_ends import set_pending_bits
 from auth_app.accounts.users import change_user, delete_user
-from auth_app.cli.console import Group
+from auth_app.cli.console import Group, examples
 from auth_app.database import db
 from auth_app.models import Client, User
 
@@ -53,7 +53,7 @@ REPEATABLE: dict[str, Callable[[Any, Event], None]] = {
     "user_enabled": lambda user, _event: change_user(user, is_disabled=False),
 }
 
-group = Group("log", help="Make use of the log.")
+group = Group("log", help="Use the log of auth_app.")
 
 
 def _parse_time(text: str) -> datetime:
@@ -70,14 +70,16 @@ def _check_time(_context: click.Context, _parameter: click.Parameter, text: str)
         raise click.BadParameter("give a time such as 2026-11-25T03:00:00Z") from None
 
 
-@group.command("replay")
+@group.command(
+    "replay", epilog=examples("flask --app wsgi_auth log replay 2026-11-25T03:00:00Z < commands.log")
+)
 @click.argument("since", callback=_check_time)
 def replay(since: datetime) -> None:
-    """Repeat what was decided about users and clients after a backup that was restored.
+    """Repeat the changes to users and clients that a restored backup has lost.
 
-    SINCE is when the backup began. The log is read from standard input, in any order. A user whose password
-    was changed is disabled, because the old password is back; an email address that was changed is no longer
-    verified. Whatever is left to do by hand is printed.
+    SINCE is the time at which the backup began. The command reads the log from standard input, in any order.
+    It disables a user whose password was changed, because the old password is valid again, and marks an email
+    address that was changed as unverified. It prints what you have to do by hand. You may repeat it.
     """
     events = sorted(_read_events(since), key=lambda event: _parse_time(event["time"]))
     tasks = list(_repeat(events))

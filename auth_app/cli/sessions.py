@@ -10,18 +10,18 @@ from sqlalchemy import ColumnElement, func, select
 from auth_app.accounts.session_ends import end_all_sessions, end_session, end_user_sessions, set_pending_bits
 from auth_app.accounts.sessions import LIVE
 from auth_app.accounts.users import find_user
-from auth_app.cli.console import Group, as_json, require, show
+from auth_app.cli.console import Group, as_json, examples, require, show
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Session
 
 COLUMNS = ("id", "username", "client_id", "scope", "created_at", "expires_at")
 
-group = Group("sessions", help="See and end logins.")
+group = Group("sessions", help="List and revoke sessions.")
 
 
-@group.command("list")
-@click.option("--user", "username", help="Only those of this user.")
+@group.command("list", epilog=examples("sessions list --user student1"))
+@click.option("--user", "username", help="List only this user's sessions.")
 @as_json
 def list_(username: str | None, as_json: bool) -> None:
     """List the live sessions, oldest first."""
@@ -32,12 +32,14 @@ def list_(username: str | None, as_json: bool) -> None:
     show(map(_row, sessions), COLUMNS, as_json)
 
 
-@group.command("revoke")
+@group.command("revoke", epilog=examples("sessions revoke --user student1"))
 @click.argument("session_id", type=click.UUID, required=False)
 @click.option("--user", "username", help="End all sessions of this user.")
-@click.option("--all", "is_all", is_flag=True, help="End all sessions of everybody.")
+@click.option(
+    "--all", "is_all", is_flag=True, help="End all sessions of all users, and sign every browser out."
+)
 def revoke(session_id: uuid.UUID | None, username: str | None, is_all: bool) -> None:
-    """End one session, all of a user, or all."""
+    """End one session by its ID, or all sessions of a user, or all sessions."""
     if (session_id is not None) + (username is not None) + is_all != 1:
         raise click.UsageError("Give either a session's ID, --user or --all.")
     now = {"now": int(time.time())}

@@ -10,7 +10,7 @@ from auth_app.accounts.passwords import is_password_hash
 from auth_app.accounts.roles import DEFAULT_ROLE, ROLES
 from auth_app.accounts.session_ends import set_pending_bits
 from auth_app.accounts.users import add_user, change_user, create_user, delete_user, find_user, reset_password
-from auth_app.cli.console import EachChoice, Group, as_json, read_secret, require, show
+from auth_app.cli.console import EachChoice, Group, as_json, examples, read_secret, require, show
 from auth_app.database import db
 from auth_app.models import User
 
@@ -27,19 +27,34 @@ COLUMNS = (
     "updated_at",
 )
 
-group = Group("users", help="Manage users.")
+group = Group("users", help="Manage users, their roles and passwords.")
 role = EachChoice(list(ROLES))
 
 
-@group.command("add")
+@group.command(
+    "add",
+    epilog=examples("echo 'correct horse battery' | flask --app wsgi_auth users add ada --role teacher"),
+)
 @click.argument("username")
-@click.option("--role", "roles", type=role, multiple=True, default=[DEFAULT_ROLE], show_default=True)
-@click.option("--hashed", is_flag=True, help="Read a hash of argon2 or werkzeug instead of a password.")
-@click.option("--name", help="What applications call the user.")
-@click.option("--email", help="The user's email address.")
-@click.option("--email-verified", is_flag=True, help="You know that the address is the user's.")
+@click.option(
+    "--role",
+    "roles",
+    type=role,
+    multiple=True,
+    default=[DEFAULT_ROLE],
+    show_default=True,
+    help="Role of the user. Repeatable.",
+)
+@click.option(
+    "--hashed",
+    is_flag=True,
+    help="Read a password hash instead of a password: argon2, or scrypt or pbkdf2 of werkzeug.",
+)
+@click.option("--name", help="Full name, for applications.")
+@click.option("--email", help="Email address, for applications.")
+@click.option("--email-verified", is_flag=True, help="Mark the email address as verified.")
 def add(username: str, roles: tuple[str, ...], hashed: bool, **profile: Any) -> None:
-    """Add a user. The password is asked for, or read from standard input."""
+    """Add a user. Prompts for the password, or reads it from standard input."""
     secret = read_secret("Hash" if hashed else "Password")
     if hashed and not is_password_hash(secret):
         raise click.ClickException(
@@ -50,33 +65,37 @@ def add(username: str, roles: tuple[str, ...], hashed: bool, **profile: Any) -> 
     click.echo(f"added {user.username}, {user.id}")
 
 
-@group.command("list")
+@group.command("list", epilog=examples("users list --json"))
 @as_json
 def list_(as_json: bool) -> None:
-    """List the users in the order of their names."""
+    """List the users by name."""
     users = select(User).where(User.deleted_at.is_(None)).order_by(User.username)
     show(map(_row, db.session.scalars(users)), COLUMNS, as_json)
 
 
-@group.command("show")
+@group.command("show", epilog=examples("users show ada"))
 @click.argument("username")
 @as_json
 def show_user(username: str, as_json: bool) -> None:
-    """Show one user."""
+    """Show a user."""
     show([_row(_find(username))], COLUMNS, as_json)
 
 
-@group.command("set")
+@group.command(
+    "set", epilog=examples("users set ada --name 'Ada Lovelace' --email ada@example.com --email-verified")
+)
 @click.argument("username")
-@click.option("--name", help="What applications call the user.")
-@click.option("--no-name", is_flag=True, help="Take the name away.")
-@click.option("--email", help="The user's email address; unverified, unless --email-verified is given too.")
-@click.option("--no-email", is_flag=True, help="Take the email address away.")
+@click.option("--name", help="Full name, for applications.")
+@click.option("--no-name", is_flag=True, help="Remove the name.")
+@click.option("--email", help="Email address, for applications. Unverified unless you add --email-verified.")
+@click.option("--no-email", is_flag=True, help="Remove the email address.")
 @click.option(
-    "--email-verified/--no-email-verified", default=None, help="Whether you know that it is the user's."
+    "--email-verified/--no-email-verified",
+    default=None,
+    help="Mark the email address as verified or unverified.",
 )
 def set_(username: str, no_name: bool, no_email: bool, **options: Any) -> None:
-    """Set a user's name and email address. What is left out stays as it is."""
+    """Change a user's name and email address. Values without an option stay as they are."""
     changes = {name: value for name, value in options.items() if value is not None}
     for name, is_removed in (("name", no_name), ("email", no_email)):
         if is_removed and name in changes:
@@ -89,50 +108,55 @@ def set_(username: str, no_name: bool, no_email: bool, **options: Any) -> None:
     click.echo(f"changed {username}")
 
 
-@group.command("set-password")
+@group.command(
+    "set-password",
+    epilog=examples(
+        "echo 'a longer passphrase' | flask --app wsgi_auth users set-password ada --must-change"
+    ),
+)
 @click.argument("username")
 @click.option(
-    "--must-change/--no-must-change", help="Have the user choose another password at the next login."
+    "--must-change/--no-must-change", help="Require the user to choose another password at the next login."
 )
 def set_password(username: str, must_change: bool) -> None:
-    """Give a user a new password, and end all sessions. It is asked for, or read from standard input."""
+    """Set a user's password and end their sessions. Prompts for it, or reads it from standard input."""
     reset_password(_find(username), read_secret("New password"), must_change=must_change)
     _commit()
     click.echo(f"changed the password of {username} and ended all sessions")
 
 
-@group.command("set-roles")
+@group.command("set-roles", epilog=examples("users set-roles ada teacher admin"))
 @click.argument("username")
 @click.argument("roles", type=role, nargs=-1)
 def set_roles(username: str, roles: tuple[str, ...]) -> None:
-    """Give a user these roles and no others."""
+    """Replace a user's roles. Losing a role ends the user's sessions."""
     change_user(_find(username), roles=list(roles))
     _commit()
     click.echo(f"{username} has {'the roles ' + ' '.join(roles) if roles else 'no role'} now")
 
 
-@group.command("disable")
+@group.command("disable", epilog=examples("users disable ada"))
 @click.argument("username")
 def disable(username: str) -> None:
-    """Let a user log in no longer, and end all sessions."""
+    """Block a user from logging in, and end their sessions."""
     change_user(_find(username), is_disabled=True)
     _commit()
     click.echo(f"disabled {username} and ended all sessions")
 
 
-@group.command("enable")
+@group.command("enable", epilog=examples("users enable ada"))
 @click.argument("username")
 def enable(username: str) -> None:
-    """Let a user log in again."""
+    """Allow a disabled user to log in again."""
     change_user(_find(username), is_disabled=False)
     _commit()
     click.echo(f"enabled {username}")
 
 
-@group.command("delete")
+@group.command("delete", epilog=examples("users delete ada"))
 @click.argument("username")
 def delete(username: str) -> None:
-    """Delete a user for good, and end all sessions. The name is free again; the ID is never used again."""
+    """Delete a user for good, and end their sessions. The name can be used again; the ID cannot."""
     delete_user(_find(username))
     _commit()
     click.echo(f"deleted {username} and ended all sessions")

@@ -57,25 +57,60 @@ class Issuer:
     """
 
     url: str
-    # What must be in `aud`; the service's own URL unless given.
+    """URL of the authorization server, exactly as its tokens spell it in `iss`."""
+
     audience: str | Iterable[str] | None = None
+    """What a token must have in `aud`, if not this service's own URL: a string, or a list of which one is
+    enough.
+    """
+
     profile: str | Profile = "rfc9068"
-    # One of these four, instead of discovery:
-    public_key: str | None = None  # PEM text
-    public_key_file: str | Path | None = None  # a PEM file, followed when it changes
-    public_keys: PublicKeys | None = None  # keys from anywhere else, by a class of your own
+    """How the issuer's tokens differ from RFC 9068: the name of a known issuer, or a `Profile`."""
+
+    public_key: str | None = None
+    """Public keys as PEM text, instead of discovery."""
+
+    public_key_file: str | Path | None = None
+    """PEM file of public keys, instead of discovery. The service follows changes: a key that you add verifies
+    tokens at once, and a key that you remove stops within 50 ms.
+    """
+
+    public_keys: PublicKeys | None = None
+    """Keys from anywhere else, instead of discovery: an object of your own class derived from `PublicKeys`.
+    """
+
     jwks_url: str | None = None
-    jwks_refresh: float = 60  # seconds from one fetch of the keys to the next
-    jwks_cooldown: float = 10  # seconds without one, whatever keys tokens name
-    # Tokens without a `status` claim are accepted, refused, or status lists are not looked at.
+    """URL of the issuer's JWK Set, instead of discovery."""
+
+    jwks_refresh: float = 60
+    """Longest time between two fetches of the keys, in seconds."""
+
+    jwks_cooldown: float = 10
+    """Shortest time between two fetches of the keys, in seconds, whatever `kid` tokens name."""
+
     status_claim: Literal["optional", "required", "ignored"] = "optional"
-    # Tokens whose status list has expired, and cannot be fetched, are answered 503 or accepted.
+    """What to do with a token without a `status` claim, which cannot be revoked: accept it (`optional`) or
+    refuse it (`required`). With `ignored` the service fetches no revocation lists.
+    """
+
     stale_status_lists: Literal["refuse", "accept"] = "refuse"
+    """What to do with a token whose revocation list has expired and cannot be fetched: respond with 503
+    (`refuse`) or accept the token (`accept`).
+    """
+
     status_lists_url: str | None = None
-    # A folder in which the processes of a host share what they fetch, and that outlives them.
+    """Where to fetch revocation lists, if not where the issuer's metadata says."""
+
     copies: str | Path | None = None
-    # The proxy to fetch through: its URL, or "environment" for HTTPS_PROXY and NO_PROXY.
+    """Folder for the last good keys and lists. The processes of a host share it, and the service can restart
+    from it while the issuer is down. The service's user or root must own it, and nobody else may write to
+    it.
+    """
+
     proxy: str | None = None
+    """URL of an HTTP proxy to fetch through, or `environment` to obey `HTTPS_PROXY`, `HTTP_PROXY` and
+    `NO_PROXY`.
+    """
 
     def __post_init__(self) -> None:
         check_url("ISSUER", self.url, may_end_in_slash=True)

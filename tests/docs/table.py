@@ -3,7 +3,10 @@
 from tests.docs.pages import Page
 
 PAGES = [
+    Page("README.md", kit=True),
     Page("docs/explanation/architecture.md"),
+    Page("docs/explanation/comparison.md"),
+    Page("docs/explanation/dependencies.md"),
     Page("docs/explanation/performance.md"),
     Page("docs/explanation/security.md"),
     Page("docs/get-started.md", fails=("curl http://127.0.0.1:8081/healthz", 'echo "$FORGED" |')),
@@ -15,7 +18,7 @@ PAGES = [
     Page("docs/how-to/rotate-keys.md", settings={"JWKS_MAX_AGE": "1"}),
     Page("docs/how-to/service-to-service.md"),
     Page("docs/how-to/sign-in.md"),
-    Page("docs/how-to/upgrade.md"),
+    Page("docs/how-to/upgrade.md", serves=True),
     Page("docs/how-to/users-and-roles.md"),
     Page("docs/index.md", serves=True),
     Page("docs/reference/commands.md", serves=True),
@@ -24,16 +27,38 @@ PAGES = [
     Page("docs/reference/http.md", serves=True),
     Page("docs/reference/kit.md", kit=True),
     Page("docs/reference/settings.md"),
+    Page("docs/reference/tokens.md"),
 ]
 
 # Pages whose commands are run by other tests, which are named here.
 ELSEWHERE = {
-    "README.md": "tests/processes/test_scripts.py",
     "examples/README.md": "tests/examples",
 }
 
 # Blocks of commands that no test can run, by page and how they begin, with the reason.
+_DOCKER = "needs Docker; tests/processes/test_deploy.py and test_image.py test the files that it uses"
+_ROOT = "changes users, folders or services of the system"
+_TESTED = "tests/processes/test_deploy_page.py runs it, without systemd-run"
+_POSTGRESQL = "needs a PostgreSQL that is installed"
 NOT_RUN: dict[tuple[str, str], str] = {
+    ("docs/how-to/deploy.md", "cd deploy\n"): _DOCKER,
+    ("docs/how-to/deploy.md", "docker compose run"): _DOCKER,
+    ("docs/how-to/deploy.md", "useradd"): _ROOT,
+    ("docs/how-to/deploy.md", "install -d /etc/services"): _ROOT,
+    ("docs/how-to/deploy.md", "run_as()"): "needs systemd",
+    ("docs/how-to/deploy.md", "as_auth keys generate"): _TESTED,
+    ("docs/how-to/deploy.md", "sudo -u postgres"): _POSTGRESQL,
+    ("docs/how-to/deploy.md", "install -m 644 nginx.conf"): _ROOT,
+    ("docs/how-to/deploy.md", "as_auth clients add"): _TESTED,
+    ("docs/how-to/operate.md", "pg_dump"): _POSTGRESQL,
+    ("docs/how-to/operate.md", "flask --app wsgi_auth db upgrade"): "tests/processes/test_restore.py runs it",
+    ("docs/how-to/upgrade.md", "git fetch"): "needs the tag of a release",
+    ("docs/how-to/upgrade.md", "systemctl restart"): _ROOT,
+    ("docs/how-to/upgrade.md", "docker compose up"): _DOCKER,
+    ("docs/how-to/upgrade.md", ".venv/bin/flask --app wsgi_auth db downgrade"): (
+        "needs the tag of a release; tests/unit/test_first_edition.py downgrades"
+    ),
+    ("docs/how-to/upgrade.md", "scripts/lock"): "asks package registries, and runs all tests",
     ("docs/how-to/migrate.md", "$ bin/kc.sh import"): "needs Keycloak; test_migrate_page.py checks the file",
     ("docs/how-to/sign-in.md", "$ .venv/bin/python courses.py"): (
         "opens a browser; test_sign_in_page.py runs the program with one"

@@ -56,8 +56,10 @@ def test_web_application_signs_users_in(web: ModuleType) -> None:
         assert FormBrowser().sign_in(f"{url}/login").text == "Hello student1"
 
 
-def test_readme_has_the_same_web_application() -> None:
-    assert FILES["web.py"] in (ROOT / "README.md").read_text()
+def test_readme_registers_the_application_with_the_same_arguments() -> None:
+    (call,) = re.findall(r"register\(.*?\n(.*?\n)\)", (ROOT / "README.md").read_text(), re.DOTALL)
+
+    assert f"register(\n{call})" in FILES["web.py"]
 
 
 def test_web_application_calls_a_service_checks_silently_and_signs_out(web: ModuleType, pair: Pair) -> None:

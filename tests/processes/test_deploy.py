@@ -35,7 +35,7 @@ def test_revoked_keys_are_recorded_apart_from_keys_and_database() -> None:
     assert "auth-records" in COMPOSE["volumes"]
     assert (
         "REVOKED_KEYS_FILE=/var/lib/auth-records/revoked_keys\n"
-        in (ROOT / "docs/how-to/operate.md").read_text()
+        in (ROOT / "docs/how-to/deploy.md").read_text()
     )
     assert "\nStateDirectory=auth auth-records\n" in unit
 

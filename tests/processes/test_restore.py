@@ -1,4 +1,4 @@
-"""A restored backup brings back nothing that was decided after it: by the commands of docs/how-to/operate.md."""
+"""The commands of docs/how-to/operate.md undo what a restored backup brings back."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from tests.secrets import remember
 from tests.servers import ROOT, Server, call, copy_home, environment_for, listen, serve
 
 RECIPE = re.search(
-    r"### After restoring auth_app.*?```text\n(.*?)```",
+    r"### After restoring auth_app.*?```console\n(.*?)```",
     (ROOT / "docs/how-to/operate.md").read_text(),
     re.DOTALL,
 )

@@ -179,6 +179,7 @@ def test_head_is_answered_like_get(service: FlaskClient, forger: Forger) -> None
 
 def test_schema_with_a_keyword_of_its_own_still_refuses_with_a_400(tmp_path: Path) -> None:
     (tmp_path / "openapi.yml").write_text(
+        "info: {}\n"
         "paths: {/things: {post: {requestBody: {content: {application/json: {schema: "
         "{type: object, properties: {size: {enum: [small, large]}}}}}}}}}"
     )
