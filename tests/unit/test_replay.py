@@ -63,7 +63,7 @@ def test_old_password_that_is_back_lets_nobody_in(auth: FlaskClient) -> None:
     said = replay(auth, event("password_changed", user=user), event("user_enabled", LATER[1], user=user))
 
     assert said[0].startswith(
-        "student1 is disabled, because password_changed cannot be repeated: run `users set-"
+        "student1 is disabled, because password_changed cannot be replayed: run `users set-"
     )
     assert said[1:] == ["replayed 2 events"]
     assert refuses(auth, "student1")
@@ -85,7 +85,7 @@ def test_disabled_user_is_not_to_be_enabled_for_a_new_password(auth: FlaskClient
 def test_change_that_this_version_does_not_know_disables_the_user(auth: FlaskClient) -> None:
     said = replay(auth, event("something_else", user=str(find_user(auth, "student1").id)))
 
-    assert "because something_else cannot be repeated" in said[0]
+    assert "because something_else cannot be replayed" in said[0]
     assert refuses(auth, "student1")
 
 
@@ -105,8 +105,8 @@ def test_address_that_is_back_is_not_taken_for_the_users(auth: FlaskClient) -> N
     said = replay(auth, *lines)
 
     assert said == [
-        "student1: the log does not say what email, email_verified changed to: run `users set student1`",
-        "teacher1: the log does not say what name changed to: run `users set teacher1`",
+        "student1: the log has no new value for email, email_verified: run `users set student1`",
+        "teacher1: the log has no new value for name: run `users set teacher1`",
         "replayed 3 events",
     ]
     users = [find_user(auth, username) for username in ("student1", "teacher1")]
@@ -133,7 +133,7 @@ def test_what_is_left_to_do_is_printed(auth: FlaskClient) -> None:
     )
 
     assert said == [
-        "client reports: client_secret_changed cannot be repeated; repeat it, or remove the client",
+        "client reports: client_secret_changed cannot be replayed: repeat the change, or remove the client",
         f"user {unknown} is not in the backup: add it again if it is still needed",
         "client mailer is not in the backup: add it again if it is still needed",
         "replayed 6 events",

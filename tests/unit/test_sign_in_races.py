@@ -201,7 +201,7 @@ def test_user_who_is_disabled_while_the_password_is_verified_is_not_signed_in(
 
     assert acted
     assert page.status_code == 400
-    assert "The user name or the password is wrong." in page.text
+    assert "Incorrect user name or password." in page.text
     assert auth.get("/login").status_code == 200
 
 
