@@ -1,4 +1,4 @@
-"""The pages where people sign in, in a real browser: by keyboard, without JavaScript, from applications."""
+"""The sign-in pages in a real browser: by keyboard, without JavaScript, from applications."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What keeps a service from starting: one line that says what is wrong and how to mend it."""
+"""A service that cannot start says why, and how to fix it, in one line."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""People look after their own account, in a browser (`/account`)."""
+"""Users manage their own account in a browser (`/account`)."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""Clients are told of every login that has ended, outside of the request, and again if they do not answer."""
+"""Clients are notified of every session that ends, after the response, and again if they do not respond."""
 
 import logging
 import re
@@ -65,7 +65,7 @@ def auth(new_database: Callable[[], str], key_pair: KeyPair, receiver: Receiver)
 
 
 def stop(client: FlaskClient, receiver: Receiver) -> None:
-    """Let the threads end that would go on sending."""
+    """Wait for the end of the threads that send notices."""
     receiver.released.set()
     change_row(client, sa.delete(LogoutNotice))
     wake(client)

@@ -1,4 +1,4 @@
-"""The life of a signing key: next, active, retiring, gone, whatever happens meanwhile."""
+"""The life of a signing key, next, active, retiring, gone, also through failures in between."""
 
 import json
 import os
@@ -501,7 +501,7 @@ def test_change_for_the_worse_leaves_the_last_good_keys_in_force(
     path.write_bytes(good)
     path.chmod(0o600)
     assert auth.get("/readyz").json == {"status": "ok"}
-    assert "was read again" in caplog.text
+    assert "reloaded" in caplog.text
 
 
 def test_private_key_that_is_not_published_does_not_sign(

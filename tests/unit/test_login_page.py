@@ -1,4 +1,4 @@
-"""The sign-in page: one answer for every failure, no way in for other sites, and no way out to them."""
+"""The sign-in page: one response for every failure, and no redirect from or to other sites."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""Redirect URIs are registered only where a code is safe, and clients only as what they can be."""
+"""Redirect URIs must be safe for codes, and clients are registered only with options that fit together."""
 
 import json
 from pathlib import Path

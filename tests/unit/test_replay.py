@@ -1,4 +1,4 @@
-"""What was decided after a backup is decided again, from the log, on the database that was restored."""
+"""Decisions made after a backup are replayed from the log on the restored database."""
 
 import json
 import re
@@ -201,7 +201,7 @@ def test_time_must_be_complete(since: str, auth: FlaskClient) -> None:
 
 
 def test_every_event_of_the_audit_log_is_repeated_or_harmless_or_disables() -> None:
-    """A new event must be put into one of the three, but for a changed profile, which is told."""
+    """A new event must be added to one of the three, except for a changed profile, which is only reported."""
     calls: Any = re.compile(r"record(?:_on_commit)?\(\s*((?:\"\w+\"(?: if .*? else )?)+)")
     sources = [path.read_text() for path in (ROOT / "auth_app").rglob("*.py")]
     names = {

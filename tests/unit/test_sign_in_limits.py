@@ -1,4 +1,4 @@
-"""Guesses at the sign-in page are slowed down like others, and hold up nobody in a browser that is known."""
+"""Guesses on the sign-in page are throttled, and do not affect users in a known browser."""
 
 import time
 
