@@ -66,10 +66,10 @@ def on_starting(server: Any) -> None:
 preload_app = True
 worker_class = "shared.gunicorn_worker.Worker"  # gthread; `sync` closes the connection after each answer
 workers = 2  # one for each core: the work is Python's and OpenSSL's, and seldom waits
-# More make nothing faster, as one runs at a time, but each waits for the others: of the slowest requests one
-# in a hundred took 16 ms with 1 thread, 17 with 2, 39 with 4, 54 with 8 (docs/explanation/performance.md). A second one
-# answers while the first waits for the database. Slow clients can hold them all: in production a reverse
-# proxy stands in front and reads requests whole before it passes them on.
+# More threads do not make a worker faster, since one runs at a time, but each waits for the others: the 99th
+# percentile was 16 ms with 1 thread, 17 with 2, 39 with 4, 54 with 8 (docs/explanation/performance.md). The
+# second one serves requests while the first waits for the database. Slow clients can occupy both: in
+# production a reverse proxy reads requests completely before it passes them on.
 threads = 2
 limit_request_line = 8190  # a sign-in request may be long; nginx has the same limit
 graceful_timeout = 10  # seconds: no request takes one, and a worker that hangs at its end is not waited for

@@ -19,7 +19,8 @@ class AuthSettings(Settings):
     """The settings of the authorization server."""
 
     resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(split_words)] = Field(
-        default=("http://127.0.0.1:8082",),
+        # course_app and, for newcomers, a first service of their own
+        default=("http://127.0.0.1:8082", "http://127.0.0.1:8083"),
         description="URLs of the services that tokens may be for, separated by commas or spaces. Each is "
         "the `RESOURCE` of a service, spelled in the same way.",
     )

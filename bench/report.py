@@ -7,12 +7,13 @@ from statistics import median, quantiles
 from bench.goals import GOALS, Goal
 from bench.growth import Growth, Lists
 from bench.latency import list_runs
-from bench.plot import draw
+from bench.plot import draw, draw_summary
 from bench.programs import PROGRAMS
 from bench.servers import ROOT
 from bench.versions import describe_machine, describe_versions
 
 DOCS = ROOT / "docs/explanation"
+PLOT, SUMMARY_PLOT = DOCS / "performance.svg", ROOT / "docs/images/performance-summary.svg"
 
 Series = dict[str, list[float]]  # one figure of each round, by what was measured
 Row = Sequence[object]
@@ -58,7 +59,7 @@ def write_report(
         "processes": processes,
     }
     (DOCS / "performance.json").write_text(json.dumps(document, indent=2) + "\n")
-    (DOCS / "performance.svg").write_text(draw(rates))
+    write_plots()
     _put_table("machine", ["", ""], [[name, value] for name, value in describe_machine().items()])
     _put_table("programs", *_tabulate_programs())
     _put_table("rates", *_tabulate_rates(rates, slowest))
@@ -79,6 +80,14 @@ def write_report(
         ["", "MiB per worker", "seconds to the first answer"],
         [[f"{name}_app", *figures.values()] for name, figures in processes.items()],
     )
+
+
+def write_plots() -> None:
+    """Draw both plots from performance.json, without measuring anything."""
+    measured = json.loads((DOCS / "performance.json").read_text())["rates"]
+    rates = {name: figures["per_second"] for name, figures in measured.items()}
+    PLOT.write_text(draw(rates))
+    SUMMARY_PLOT.write_text(draw_summary(rates))
 
 
 def _tabulate_programs() -> tuple[Row, list[Row]]:

@@ -1,4 +1,4 @@
-"""The Flask extension: it makes an application a resource server (RFC 6750)."""
+"""The Flask extension: verify access tokens, and run the service's own check on their claims (RFC 6750)."""
 
 import copy
 import logging
@@ -23,7 +23,7 @@ class ResourceServer:
     """Lets the views of an application accept the access tokens of an authorization server.
 
     `ResourceServer(app)`, or `init_app(app)` in a factory. Settings are keyword arguments, or stand in
-    `app.config` under `config_prefix`: see docs/how-to/protect-a-service.md.
+    `app.config` under `config_prefix`: see docs/reference/kit.md.
 
     `check_claims` is the service's own check on a token that is good in every other respect: it raises
     `InvalidToken` (401), `Forbidden` or `InsufficientScope` (403), and otherwise returns None. It may be an

@@ -20,6 +20,7 @@ from tests.servers import Server, call, copy_home, environment_for, listen, serv
 
 STUDENT = {"username": "student1", "password": "password123"}
 REFRESH = 1  # seconds
+MAX_AGE = 4  # seconds: as by default, verifiers fetch the key set several times before a new key may sign
 
 
 @dataclass
@@ -70,7 +71,7 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
             "ISSUER": issuer,
             "RESOURCES": " ".join(resources),
             "AUTH_DATABASE_URL": f"sqlite:///{folder}/auth.db",
-            "JWKS_MAX_AGE": str(REFRESH),
+            "JWKS_MAX_AGE": str(MAX_AGE),
             "SESSIONS_PER_USER": "100000",  # one user logs in over and over, and uses the oldest tokens too
         }
         course = {
@@ -140,7 +141,7 @@ def kid_of(token: str) -> str:
 def test_rotation_under_load_fails_no_good_request(trio: Trio) -> None:
     before = trio.active()
     with Load(trio) as load:
-        for _ in range(3):
+        for _ in range(2):
             assert trio.keys("rotate").returncode == 0
             wait_for(lambda: trio.keys("rotate").returncode == 0)
             after = trio.active()
@@ -148,10 +149,11 @@ def test_rotation_under_load_fails_no_good_request(trio: Trio) -> None:
         wait_for(lambda: len(load.tokens) > 60)
 
     assert load.failures == []
-    assert [answer for answer in load.answers if answer != [200] * 3] == []
+    bad = [answer for answer in load.answers if answer != [200] * 3]
+    assert bad == [], "\n".join(verifier.log.read_text()[-3000:] for verifier in trio.verifiers)
     assert len(load.answers) > 120
     kids = [kid_of(token) for token in load.tokens]
-    assert len(set(kids)) == 4
+    assert len(set(kids)) == 3
     assert {before, trio.active()} <= set(kids)
     for kid in set(kids):
         assert trio.use(load.tokens[kids.index(kid)]) == [200] * 3, "tokens of every key are good to the end"

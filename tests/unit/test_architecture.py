@@ -1,4 +1,4 @@
-"""The rules of the house: who may import whom, and who may sign."""
+"""Who may import whom, and who may sign: the rules that docs/explanation/architecture.md states."""
 
 import ast
 import subprocess

@@ -1,10 +1,16 @@
 """The tables of the benchmark fit together; nothing is started or measured."""
 
 import json
+from pathlib import Path
 from statistics import median
+from xml.etree import ElementTree
 
+import pytest
+
+from bench import report
 from bench.goals import ARGON2, GOALS
 from bench.latency import PAIRS, list_runs
+from bench.plot import SUMMARY
 from bench.programs import PROGRAMS
 from bench.targets import TARGETS
 from bench.token_targets import TOKEN_TARGETS
@@ -45,3 +51,43 @@ def test_page_shows_every_goal() -> None:
         assert (
             f"| {goal.direction} {goal.bound} |" in page.partition(f"| {goal.name} | ")[2].partition("\n")[0]
         )
+
+
+# The rows of the first table: the peer for a token that was seen before, and for one that was not.
+COMPARED = {
+    "FastAPI, `async def`": ("FastAPI, async def", "FastAPI, async def, new users"),
+    "FastAPI, `def`": ("FastAPI, def", "FastAPI, def, new users"),
+    "Authlib": ("Authlib", "Authlib"),
+    "Django with Simple JWT": ("Django, Simple JWT", "Django, Simple JWT"),
+    "flask-jwt-extended as documented": ("flask-jwt-extended", "flask-jwt-extended"),
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_summary_says_what_was_measured(name: str) -> None:
+    page = (ROOT / "docs/explanation/performance.md").read_text()
+    rates = json.loads((ROOT / "docs/explanation/performance.json").read_text())["rates"]
+    row = page.partition(f"| {name} | ")[2].partition(" |\n")[0].split(" | ")
+    ours = ("ours, @require_scope", "ours, @require_scope, new users")
+
+    for shown, target, peer in zip(row, ours, COMPARED[name], strict=True):
+        pairs = zip(rates[target]["per_second"], rates[peer]["per_second"], strict=True)
+        assert abs(float(shown) - median(a / b for a, b in pairs)) < 0.06
+
+
+def test_plots_are_drawn_from_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`write_plots` redraws both without a measurement, and the files in docs/ are what it draws."""
+    committed = {path.name: path.read_text() for path in (report.PLOT, report.SUMMARY_PLOT)}
+    monkeypatch.setattr(report, "PLOT", tmp_path / report.PLOT.name)
+    monkeypatch.setattr(report, "SUMMARY_PLOT", tmp_path / report.SUMMARY_PLOT.name)
+
+    report.write_plots()
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == committed
+
+
+def test_short_plot_has_ten_bars_at_most() -> None:
+    bars = ElementTree.parse(report.SUMMARY_PLOT).findall(".//{*}path")  # noqa: S314  # a file of ours
+
+    assert len(bars) == len(SUMMARY) <= 10
+    assert set(SUMMARY) <= set(NAMES)

@@ -1,4 +1,4 @@
-"""How many guesses an attacker gets, measured with moved clocks: docs/explanation/security.md says the same."""
+"""How many guesses an attacker gets, measured with moved clocks: security.md says the same."""
 
 import re
 import time

@@ -1,8 +1,11 @@
-"""What docs/how-to/protect-a-service.md says is true: its code runs, and its tables name what the code has."""
+"""The pages about the kit: their examples do what they say, and their tables name what the code has.
+
+tests/docs runs the commands of these pages.
+"""
 
 import re
-import sys
 import types
+from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -14,22 +17,19 @@ import flask_resource_server
 from flask_resource_server import signals
 from flask_resource_server.errors import BearerError
 from flask_resource_server.testing import TokenIssuer
-from flask_resource_server.tokens import Issuer
+from flask_resource_server.tokens import PROFILES, Issuer
 from tests.servers import ROOT
 from tests.unit.test_kit_settings import BAD_SETTINGS
 
-pytest_plugins = ["pytester"]
-
-DOCUMENT = (ROOT / "docs/how-to/protect-a-service.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
-SERVICE, FACTORY, VIEWS, RULES, CONFTEST, TESTS, ISSUERS, SIGNALS, FASTAPI = BLOCKS
-
-OPERATORS = DOCUMENT.partition("## Errors that operators see")[2].partition("\n## ")[0]
+HOW_TO = (ROOT / "docs/how-to/protect-a-service.md").read_text()
+FILES = dict(re.findall(r'^```python title="(\w+)\.py"\n(.*?)^```', HOW_TO, re.DOTALL | re.MULTILINE))
+REFERENCE = (ROOT / "docs/reference/kit.md").read_text()
+OPERATORS = REFERENCE.partition("## Errors that operators see")[2].partition("\n## ")[0]
 
 
-def run(block: str, name: str = "documented") -> types.ModuleType:
+def run(name: str) -> types.ModuleType:
     module = types.ModuleType(name)
-    exec(compile(block, name, "exec"), vars(module))  # noqa: S102
+    exec(compile(FILES[name], name, "exec"), vars(module))  # noqa: S102
     return module
 
 
@@ -39,17 +39,17 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_readme_shows_the_same_service() -> None:
-    assert SERVICE in (ROOT / "README.md").read_text()
+    assert FILES["reports"] in (ROOT / "README.md").read_text()
 
 
 def test_factory(monkeypatch: pytest.MonkeyPatch) -> None:
     configure(monkeypatch)
 
-    assert isinstance(run(FACTORY).create_app(), Flask)
+    assert isinstance(run("factory").create_app(), Flask)
 
 
 def test_what_views_can_ask_for() -> None:
-    app: Flask = run(VIEWS).app
+    app: Flask = run("views").app
     client = app.test_client()
     with TokenIssuer().trusted_by(app) as tokens:
         read = tokens.headers(subject="ann", scopes=["reports:read"], tenant="t")
@@ -71,7 +71,7 @@ def test_what_views_can_ask_for() -> None:
 
 
 def test_rules_of_your_own() -> None:
-    module = run(RULES)
+    module = run("rules")
     app: Flask = module.app
     owner = module.DOCUMENTS[1]["owner"]
     with TokenIssuer().trusted_by(app) as tokens:
@@ -81,33 +81,37 @@ def test_rules_of_your_own() -> None:
         assert get("/documents/1", headers=tokens.headers(subject=owner, tenant="b")).status_code == 403
 
 
-def test_documented_tests_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    configure(monkeypatch)
-    pytester.makepyfile(reports=SERVICE)
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile(test_reports=TESTS)
-    monkeypatch.syspath_prepend(pytester.path)
-
-    pytester.runpytest("-p", "no:randomly", "-p", "no:xdist").assert_outcomes(passed=3)
-
-    sys.modules.pop("reports", None)
-
-
 def test_several_issuers() -> None:
-    server = run(ISSUERS).app.extensions["flask_resource_server"]
+    server = run("several").app.extensions["flask_resource_server"]
 
     assert [issuer.profile.maximum_lifetime for issuer in server.verifier.issuers] == [3600, 7200]
 
 
-def test_signals(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def monitored(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     configure(monkeypatch)
-    module = run(SIGNALS)
-    try:
-        run(SERVICE).app.test_client().get("/reports")
-    finally:
-        flask_resource_server.token_refused.disconnect(module.count_refusal)
+    module = run("monitored")
+    yield module
+    flask_resource_server.token_refused.disconnect(module.count_refusal)
+
+
+def test_refusals_are_counted(monitored: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    monitored.app.add_url_rule("/", view_func=flask_resource_server.require_scope()(lambda: ""))
+
+    monitored.app.test_client().get("/")
 
     assert capsys.readouterr().out == "refused: missing\n"
+
+
+def test_readiness_is_reported(monitored: types.ModuleType) -> None:
+    get = monitored.app.test_client().get
+
+    unknown = get("/readyz")
+    with TokenIssuer().trusted_by(monitored.app):
+        known = get("/readyz")
+
+    assert (unknown.status_code, list(unknown.json or ())) == (503, ["keys"])
+    assert (known.status_code, known.json) == (200, {})
 
 
 def test_reasons_of_refusals_are_all_named() -> None:
@@ -120,7 +124,7 @@ def test_reasons_of_refusals_are_all_named() -> None:
 
 
 def test_settings_are_all_named_with_their_defaults() -> None:
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \|(.*?)\|", DOCUMENT, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \|(.*?)\|", REFERENCE, re.MULTILINE))
     defaults = {field.name.upper(): field.default for field in fields(Issuer) if field.name != "url"}
     written = {name: text.strip(" `") for name, text in rows.items()}
 
@@ -131,13 +135,13 @@ def test_settings_are_all_named_with_their_defaults() -> None:
 
 
 def test_errors_are_all_named() -> None:
-    rows = set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", DOCUMENT, re.MULTILINE))
+    rows = set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", REFERENCE, re.MULTILINE))
 
     assert rows == {(str(kind.code), kind.error) for kind in BearerError.__subclasses__()}
 
 
 def test_properties_of_a_token_are_named() -> None:
-    sentence = re.search(r"with the properties (.*?)\.\n", DOCUMENT, re.DOTALL)
+    sentence = re.search(r"with the properties (.*?)\.\n", REFERENCE, re.DOTALL)
     assert sentence
     named = set(re.findall(r"`(\w+)`", sentence[1]))
     members = vars(flask_resource_server.VerifiedClaims)
@@ -156,8 +160,24 @@ def test_messages_are_those_of_the_code() -> None:
     assert [word for word in words if word not in plain] == []
 
 
+def test_profiles_are_those_of_the_code() -> None:
+    table = REFERENCE.partition("### Profiles")[2].partition("\n## ")[0]
+    row = r"^\| `(\w+)`.*? \| (.*?) \| `(\w+)` \| `(\w+)`( \(list\))? \| (\d+) (minute|hour)s? \|$"
+
+    rows = {name: cells for name, *cells in re.findall(row, table, re.MULTILINE)}
+
+    assert set(rows) == set(PROFILES)
+    for name, profile in PROFILES.items():
+        types, client, scope, is_list, number, unit = rows[name]
+        assert set(re.findall("`(.*?)`", types.lower())) == profile.token_types - {None}
+        assert ("absent" in types) is (None in profile.token_types)
+        assert (client, scope) == (profile.client_claim, profile.scope_claim)
+        assert bool(is_list) is (profile.scope_type == "list")
+        assert int(number) * {"minute": 60, "hour": 3600}[unit] == profile.maximum_lifetime
+
+
 def test_fastapi_service_runs() -> None:
-    assert isinstance(run(FASTAPI).app, FastAPI)
+    assert isinstance(run("fastapi_reports").app, FastAPI)
 
 
 @pytest.mark.parametrize(("settings", "_said"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)

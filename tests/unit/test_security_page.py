@@ -1,4 +1,4 @@
-"""docs/explanation/security.md and docs/reference/conformance.md name tests that there are."""
+"""docs/explanation/security.md and docs/reference/conformance.md name tests and files that exist."""
 
 import re
 
@@ -19,3 +19,12 @@ def test_requirements_name_their_tests() -> None:
 def test_named_test_is_there(file: str, name: str) -> None:
     found = [path.read_text() for path in (ROOT / "tests").glob(f"*/{file}")]  # some names are in two layers
     assert sum(f"def {name}(" in text for text in found) == 1
+
+
+def test_named_code_is_there() -> None:
+    named = set(re.findall(r"`(\w+/[\w/]+\.py)`", PAGES[1].read_text()))
+
+    assert len(named) > 15
+    assert {
+        path for path in named if not any((ROOT / top / path).exists() for top in ("", "auth_app"))
+    } == set()

@@ -1,0 +1,68 @@
+"""docs/explanation/architecture.md names files that exist, and names that are in them."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.servers import ROOT
+
+PAGE = ROOT / "docs/explanation/architecture.md"
+CHANGES = [
+    row.strip("| ").split(" | ")
+    for row in PAGE.read_text().partition("## Where to make a change")[2].splitlines()
+    if row.startswith("| ") and "`" in row
+]
+# In code font, but neither a path nor a name in one of the row's files.
+OTHER = {
+    "RESOURCES", "PAGE_TEXTS_FILE", "explain-token", "flask", "openapi.yml", "require_scope", "sub", "ttl",
+}  # fmt: skip
+
+# What a newcomer asks first: each must have a row of its own.
+QUESTIONS = (
+    "longest lifetime", "expired token", "fetch status lists", "a claim to access tokens", "a grant",
+    "column to courses", "in one service only", "ES256", "Content-Security-Policy", "LDAP", "add a page",
+    "a setting",
+)  # fmt: skip
+
+
+def read_files(path: Path) -> str:
+    files = path.rglob("*.*") if path.is_dir() else [path]
+    return "\n".join(file.read_text() for file in files if file.suffix in {".py", ".yml", ".html", ".conf"})
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_question_of_a_newcomer_has_a_row(question: str) -> None:
+    assert sum(question in task for task, _ in CHANGES) == 1
+
+
+@pytest.mark.parametrize(("task", "places"), CHANGES, ids=[task for task, _ in CHANGES])
+def test_row_names_what_is_in_the_code(task: str, places: str) -> None:
+    quoted = set(re.findall(r"`@?([\w./-]+)`", places)) - OTHER
+    paths = {name for name in quoted if (ROOT / name).exists()}
+    code = "".join(read_files(ROOT / path) for path in paths)
+    missing = {name for name in quoted - paths if not re.search(rf"\b{name}\b", code, re.IGNORECASE)}
+
+    assert not missing
+
+
+@pytest.mark.parametrize("page", ["architecture", "performance", "security", "tokens"])
+def test_links_to_code_lead_to_a_file(page: str) -> None:
+    path = ROOT / f"docs/explanation/{page}.md"
+    for link in re.findall(r"\]\((\.\./\.\./[^)#]+)\)", path.read_text()):
+        assert (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("name", ["architecture", "layers", "revocation"])
+def test_diagram_can_be_read_on_any_background_and_by_a_screen_reader(name: str) -> None:
+    text = (ROOT / f"docs/images/{name}.svg").read_text()
+    drawing = ElementTree.fromstring(text)  # noqa: S314  # a file of ours
+    _, _, width, height = drawing.attrib["viewBox"].split()
+    background = drawing.find("{*}rect")
+
+    assert background is not None
+    assert background.attrib.items() >= {"width": width, "height": height, "fill": "#ffffff"}.items()
+    assert drawing.findtext("{*}title")
+    assert drawing.findtext("{*}desc")
+    assert not re.search(r"href|url\((?!#)|@import|<style|<script", text)
