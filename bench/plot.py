@@ -1,30 +1,11 @@
-"""Draw the rates as SVG: a bar for each median, and a line from the slowest to the fastest round."""
+"""Plot the rates as an SVG: a bar for each median, and a line from the slowest to the fastest round."""
 
 from statistics import median
 
-# What the short plot shows: the target, and what its bar is called there.
-SUMMARY = {
-    "FastAPI, async def": "protected view: FastAPI, async def",
-    "Express": "protected view: Express",
-    "ours, @require_scope": "protected view: ours, token seen before",
-    "FastAPI, def": "protected view: FastAPI, def",
-    "Authlib": "protected view: Authlib",
-    "ours, @require_scope, new users": "protected view: ours, token not seen before",
-    "flask-jwt-extended": "protected view: flask-jwt-extended, as documented",
-    "FastAPI, SQLite, bare connection": "page from SQLite: FastAPI, bare connection",
-    "ours, courses from SQLite": "page from SQLite: ours, GET /courses",
-    "FastAPI, courses from SQLite": "page from SQLite: FastAPI with SQLAlchemy",
-}
-TITLE = "requests per second: median, slowest and fastest round"
-
-
-def draw_summary(rates: dict[str, list[float]]) -> str:
-    """Return a short plot of the targets in `SUMMARY`."""
-    return draw({label: rates[name] for name, label in SUMMARY.items()})
-
 
 def draw(rates: dict[str, list[float]]) -> str:
-    """Return a plot of the requests per second of each round, by what was measured."""
+    """Return an SVG of the requests per second of each round."""
+    title = "requests per second: median, slowest and fastest round"
     widest = max(max(figures) for figures in rates.values())
     rows = []
     for number, (name, figures) in enumerate(rates.items()):
@@ -39,7 +20,27 @@ def draw(rates: dict[str, list[float]]) -> str:
         ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 780 {40 + len(rates) * 28}" '
-        f'role="img" aria-label="{TITLE}" font-family="sans-serif" font-size="13">'
-        f'<rect width="100%" height="100%" fill="#fff"/><text x="380" y="16">{TITLE}</text>'
+        f'role="img" aria-label="{title}" font-family="sans-serif" font-size="13">'
+        f'<rect width="100%" height="100%" fill="#fff"/><text x="380" y="16">{title}</text>'
         f"{''.join(rows)}</svg>\n"
     )
+
+
+# What the short plot shows: the target, and what its bar is called there.
+SUMMARY = {
+    "FastAPI, async def": "protected view: FastAPI, async def",
+    "Express": "protected view: Express",
+    "ours, @require_scope": "protected view: ours, token seen before",
+    "FastAPI, def": "protected view: FastAPI, def",
+    "Authlib": "protected view: Authlib",
+    "ours, @require_scope, new users": "protected view: ours, token not seen before",
+    "flask-jwt-extended": "protected view: flask-jwt-extended, as documented",
+    "FastAPI, SQLite, bare connection": "page from SQLite: FastAPI, bare connection",
+    "ours, courses from SQLite": "page from SQLite: ours, GET /courses",
+    "FastAPI, courses from SQLite": "page from SQLite: FastAPI with SQLAlchemy",
+}
+
+
+def draw_summary(rates: dict[str, list[float]]) -> str:
+    """Return an SVG of the targets in `SUMMARY`."""
+    return draw({label: rates[name] for name, label in SUMMARY.items()})

@@ -1,4 +1,4 @@
-"""The Flask extension: verify access tokens, and run the service's own check on their claims (RFC 6750)."""
+"""The Flask extension `ResourceServer`: accept access tokens, and run a service's own check on claims."""
 
 import copy
 import logging

@@ -44,7 +44,10 @@ class Repository:
             return f"{FOLDER}/{path}/index.md"
         if posixpath.basename(path) == "README.md":
             return f"{FOLDER}/{posixpath.dirname(path)}/index.md".replace("//", "/")
-        return f"{FOLDER}/{path}" + ("" if Path(path).suffix in {".md", *IMAGES} else ".md")
+        if Path(path).suffix in {".md", *IMAGES}:
+            return f"{FOLDER}/{path}"
+        # A page named index.html would be in the place of its folder's.
+        return f"{FOLDER}/{path.replace('index.html', 'index-html')}.md"
 
     def rebase(self, markdown: str, page: str, found: set[str] | None = None) -> str:
         """Return the text of a page with links to what is published; add what it links to to `found`."""
@@ -117,9 +120,13 @@ def _generate(config: MkDocsConfig, page: str, **source: Any) -> File:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """Adapt a page, and keep files that are no documentation out of the search."""
+    """Adapt a page. The search finds no source code, and lists the reference first."""
     repository: Repository = config.extra["repository"]
     uri = page.file.src_uri
     if uri.startswith(f"{FOLDER}/") and repository.sources.get(uri) not in DOCUMENTS:
         page.meta |= {"search": {"exclude": True}, "hide": ["toc"]}
+    if uri.startswith("reference/"):
+        page.meta |= {"search": {"boost": 2}}
+    if page.is_homepage:
+        page.meta |= {"hide": ["navigation", "toc"]}
     return adapt_lists(repository.rebase(markdown, uri))

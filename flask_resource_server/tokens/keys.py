@@ -1,4 +1,4 @@
-"""Read RSA public keys for RS256, the one algorithm, and name them; refuse everything else."""
+"""Read public keys and name them; refuse whatever is not a public key."""
 
 import hashlib
 import json

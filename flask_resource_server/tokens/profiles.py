@@ -1,4 +1,4 @@
-"""Describe the access tokens of an issuer in a profile: their claims, and the limits on lifetime and length.
+"""Describe the access tokens of issuers that do not follow RFC 9068: one profile for each.
 
 A profile begins as strict as RFC 9068, and every difference is a setting of its own. To change one, copy a
 profile: `dataclasses.replace(OKTA, maximum_lifetime=86_400)`. An issuer's ID tokens are signed with the same

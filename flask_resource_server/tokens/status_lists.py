@@ -1,4 +1,4 @@
-"""Fetch the status lists of an issuer as often as their `ttl` says, and never go back to an older one."""
+"""Fetch the status lists that an issuer publishes, and never go back to an older one."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Who may import whom, and who may sign: the rules that docs/explanation/architecture.md states."""
+"""The rules of the house: which module may import which, and which may sign."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""docs/explanation/security.md and docs/reference/conformance.md name tests and files that exist."""
+"""The tests that docs/explanation/security.md and docs/reference/conformance.md name exist."""
 
 import re
 
