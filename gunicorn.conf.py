@@ -1,4 +1,4 @@
-"""How gunicorn serves either service; the address is given on the command line with `--bind`."""
+"""gunicorn's settings for both services: workers, threads, timeouts, logs. `--bind` gives the address."""
 
 import atexit
 import gc
@@ -10,27 +10,27 @@ from typing import Any
 
 
 def _remove(folder: str, process: int) -> None:
-    if os.getpid() == process:  # and not a worker's, whose end it is as well
+    if os.getpid() == process:  # workers run this function too when they exit
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# Where the workers' metrics meet. This file is read again at a reload, and the folder stays.
+# The folder in which the workers share metrics. It is kept at a reload, when this file is read again.
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="metrics-")
     atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 
 
-# What tells a worker to stop. Blocked from before the fork until the worker has handlers of its own: a signal
-# that arrives earlier would be lost (Python discards it in a new process, and the handlers of the master do
-# nothing there), and the master would wait for that worker until `graceful_timeout`.
+# The signals that stop a worker. They are blocked from before the fork until the worker has its own handlers.
+# A signal that arrives earlier would be lost: Python discards it in a new process, and the master's handlers
+# do nothing there. The master would then wait for that worker until `graceful_timeout`.
 STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 
 def pre_fork(_server: object, _worker: object) -> None:
-    """Hold back the signals that stop a worker while it is made, and share the loaded objects with it.
+    """Block the signals that stop a worker until it is ready, and let it share memory with the master.
 
-    Without `gc.freeze`, garbage collection in the worker writes to every object that was loaded before
-    the fork, and the kernel copies all of that memory: the last collection, at exit, took seconds.
+    Without `gc.freeze`, garbage collection in the worker writes to every object that was created before the
+    fork, and the kernel copies all of that memory: the last collection, at exit, took seconds.
     """
     gc.freeze()
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
@@ -44,42 +44,42 @@ os.register_at_fork(after_in_parent=_receive_signals)
 
 
 def post_worker_init(_worker: object) -> None:
-    """Deliver what was held back: the worker has its handlers now."""
+    """Deliver the blocked signals: the worker has its handlers now."""
     _receive_signals()
 
 
 def child_exit(_server: object, worker: Any) -> None:
-    """Forget what a worker was about when it ended; what it had counted stays."""
-    from prometheus_client.multiprocess import mark_process_dead  # which looks for the folder when imported
+    """Remove the gauges of a worker that has exited; its counters are kept."""
+    from prometheus_client.multiprocess import mark_process_dead  # importing it requires the folder
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to start with unfit keys, before there are workers that would be started again and again."""
-    from shared.startup import check_startup  # not before gunicorn has changed to the project's folder
+    """Exit if the keys are unusable, before there are workers, which would be restarted again and again."""
+    from shared.startup import check_startup  # gunicorn has changed to the project's folder by now
 
     check_startup(server.app.wsgi())
 
 
-# Loaded once, before the workers are made: a refusal to start is printed once and ends gunicorn.
+# The application is loaded once, before the fork, so that a startup error is printed once and stops gunicorn.
 preload_app = True
-worker_class = "shared.gunicorn_worker.Worker"  # gthread; `sync` closes the connection after each answer
-workers = 2  # one for each core: the work is Python's and OpenSSL's, and seldom waits
-# More threads do not make a worker faster, since one runs at a time, but each waits for the others: the 99th
-# percentile was 16 ms with 1 thread, 17 with 2, 39 with 4, 54 with 8 (docs/explanation/performance.md). The
-# second one serves requests while the first waits for the database. Slow clients can occupy both: in
-# production a reverse proxy reads requests completely before it passes them on.
+worker_class = "shared.gunicorn_worker.Worker"  # gthread: `sync` closes the connection after each response
+workers = 2  # one for each core: requests need CPU time, for Python and OpenSSL, and rarely wait
+# A second thread responds while the first waits for the database. More do not help: only one runs at a time,
+# and each waits for the others. The 99th percentile of the latency was 16 ms with 1 thread, 17 ms with 2,
+# 39 ms with 4 and 54 ms with 8 (docs/explanation/performance.md). Slow clients can occupy all threads, so in
+# production a reverse proxy must read requests in full before it passes them on.
 threads = 2
-limit_request_line = 8190  # a sign-in request may be long; nginx has the same limit
-graceful_timeout = 10  # seconds: no request takes one, and a worker that hangs at its end is not waited for
+limit_request_line = 8190  # sign-in requests may be long; nginx has the same limit
+graceful_timeout = 10  # seconds; requests take less than one, so a worker that needs longer hangs
 
-forwarded_allow_ips = ""  # by default whoever connects from loopback may say what scheme was used
-header_map = "refuse"  # a header that only looks like another when mapped to WSGI is an attack
-control_socket_disable = True  # two services would fight over its path
+forwarded_allow_ips = ""  # by default, gunicorn takes the scheme from anyone who connects from loopback
+header_map = "refuse"  # a header such as X_Forwarded_For, which WSGI cannot distinguish, is an attack
+control_socket_disable = True  # both services would use the same path
 
-# gunicorn's own lines are JSON, as the application's are; `--log-level` works as usual.
+# gunicorn's own log lines are JSON, like those of the application. `--log-level` works as usual.
 logger_class = "shared.gunicorn_logs.Logger"
-# What `--access-logfile -` writes: address, method, path, status, bytes, milliseconds. A query
-# string or a header may hold a password or a token.
+# `--access-logfile -` logs address, method, path, status, bytes and milliseconds. Query strings and headers
+# are left out: they may contain a password or a token.
 access_log_format = "%(h)s %(m)s %(U)s %(s)s %(B)s bytes %(M)s ms"

@@ -1,4 +1,4 @@
-"""The authorization server for a WSGI server: `gunicorn wsgi_auth:app`."""
+"""The WSGI entry point of the authorization server: `gunicorn wsgi_auth:app`."""
 
 from auth_app import create_app
 

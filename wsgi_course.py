@@ -1,4 +1,4 @@
-"""The course service for a WSGI server: `gunicorn wsgi_course:app`."""
+"""The WSGI entry point of the course service: `gunicorn wsgi_course:app`."""
 
 from course_app import create_app
 

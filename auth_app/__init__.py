@@ -1,4 +1,4 @@
-"""The authorization server: it knows the users, and it alone holds the private key."""
+"""The OAuth 2.0 and OpenID Connect authorization server: `create_app` assembles it from its parts."""
 
 from flask import Flask
 from sqlalchemy import select
@@ -31,14 +31,14 @@ from shared.logs import init_logs
 from shared.settings import load_settings
 from shared.startup import add_check, refusal
 
-# What scripts of other origins may use. Introspection is not among them: it needs a client's secret.
+# The paths that CORS_ORIGINS opens to scripts. Not /introspect, because it needs a client's secret.
 API_PATHS = ("/token", "/userinfo", "/revoke", "/users(/.*)?")
 
 
 def create_app(settings: AuthSettings | None = None) -> Flask:
-    """Make the application; settings come from the environment unless given.
+    """Create the application, with settings from the environment unless given.
 
-    Exits with one line on standard error when the settings are unfit. Keys are read when first needed.
+    Exits with one line on standard error if the settings are invalid. Key files are read when first needed.
     """
     with refusal("auth_app"):
         init_logs()
@@ -60,7 +60,7 @@ def create_app(settings: AuthSettings | None = None) -> Flask:
 
 
 def _add_keys(app: Flask, settings: AuthSettings) -> None:
-    """Let `app` sign and verify; the keys are read when they are first needed."""
+    """Set up signing and verification. Key files are read when first needed, or by `check_startup`."""
     revoked_keys = RevokedKeys(settings.revoked_keys_file)
     published = open_keys(settings.jwt_public_key, settings.jwt_public_key_file, "JWT_PUBLIC_KEY")
     public_keys = UnrevokedKeys(published, revoked_keys)
@@ -72,7 +72,7 @@ def _add_keys(app: Flask, settings: AuthSettings) -> None:
         "revoked_keys": revoked_keys.check,
         "database": lambda: database.db.session.scalar(select(User.id).limit(1)),
     }
-    ages = {("signing_key_age_seconds", "Since the key that signs was put in place."): signing_key.age}
+    ages = {("signing_key_age_seconds", "Since the private key's file was last changed."): signing_key.age}
     service.install_defaults(app, settings, checks=checks, ages=ages, api_paths=API_PATHS)
     issuer = TrustedIssuer(settings.issuer, frozenset([settings.issuer]), public_keys, is_revoked)
     ResourceServer(current_scopes=remaining_scopes).protect(app, Verifier(issuer), settings.issuer)

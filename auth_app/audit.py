@@ -1,4 +1,4 @@
-"""Record what happens to users, clients, sessions and keys: one line of JSON each, and no secret in any."""
+"""Write the audit log: one line of JSON for each event, without secrets."""
 
 import json
 import logging
@@ -20,15 +20,15 @@ _logger = logging.getLogger("audit")
 
 
 def init_app() -> None:
-    """Have events written wherever the log goes."""
+    """Enable the audit log. Events go where the application's log goes."""
     _logger.setLevel(logging.INFO)
 
 
 def record(name: str, *, actor: object = None, **details: object) -> None:
-    """Log an event: when, what, who, from where, in which request, and the IDs of what it was done to.
+    """Log an event now, with its time, actor, address and request ID.
 
-    `actor` is the ID of a user or a client. Where it is left out, it is whose token the request carries, or
-    who runs the command.
+    `details` are the IDs of what was affected, and must hold no secret. `actor` is the ID of a user or a
+    client. It defaults to the subject of the request's token, or to the system user who runs the command.
     """
     line = {
         "time": format_time(time.time()),
@@ -69,5 +69,5 @@ def _actor() -> str | None:
         return f"command line, uid {os.getuid()}"
     try:
         return get_jwt().get("sub")
-    except RuntimeError:  # no token was asked for
+    except RuntimeError:  # the view does not verify a token
         return None

@@ -1,4 +1,4 @@
-"""Find what belongs to the application that handles the current request or command."""
+"""Access the settings and public keys of the current application."""
 
 from flask import current_app
 
@@ -13,6 +13,6 @@ def current_settings() -> AuthSettings:
 
 
 def current_public_keys() -> PublicKeys:
-    """Return the published keys that were not revoked."""
+    """Return the published keys without the revoked ones."""
     public_keys: PublicKeys = current_app.extensions["public_keys"]
     return public_keys

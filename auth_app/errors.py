@@ -1,10 +1,10 @@
-"""The refusals of the authorization server: an error code of an RFC each, in fixed sentences."""
+"""Define the error responses of the authorization server: one class for each error code."""
 
 from shared.errors import ApiError
 
 
 class InvalidClient(ApiError):
-    """The client is unknown, sent no secret or a wrong one (RFC 6749 section 5.2)."""
+    """The client is unknown, or failed to authenticate (RFC 6749 section 5.2)."""
 
     status = 401
     error = "invalid_client"
@@ -12,14 +12,14 @@ class InvalidClient(ApiError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the challenge of HTTP Basic (RFC 7617)."""
+        """Return the HTTP Basic challenge (RFC 7617)."""
         return {"WWW-Authenticate": 'Basic realm="clients"'}
 
 
 class InvalidGrant(ApiError):
-    """The user is not known by this name and password, or is disabled: the answer does not say which.
+    """The user name or password is wrong, or the user is disabled: the response does not reveal which.
 
-    A refresh token is refused by the same code (RFC 6749 section 5.2).
+    Authorization codes and refresh tokens are refused with the same code (RFC 6749 section 5.2).
     """
 
     error = "invalid_grant"
@@ -34,7 +34,7 @@ class UnauthorizedClient(ApiError):
 
 
 class CrossSiteRequest(ApiError):
-    """A page of another site had a browser send this: its guesses would make the visitor wait."""
+    """A page of another site sent the request: its guesses would get the visitor throttled."""
 
     status = 403
     error = "access_denied"
@@ -42,21 +42,21 @@ class CrossSiteRequest(ApiError):
 
 
 class UnsupportedGrantType(ApiError):
-    """The server does not answer grants of this type (RFC 6749 section 5.2)."""
+    """The server does not support this grant type (RFC 6749 section 5.2)."""
 
     error = "unsupported_grant_type"
     description = "The grant type is not one that this server supports."
 
 
 class InvalidScope(ApiError):
-    """More was asked for than may be had (RFC 6749 section 5.2)."""
+    """The requested scope exceeds what the user and the client may have (RFC 6749 section 5.2)."""
 
     error = "invalid_scope"
     description = "The scope names something that may not be had here."
 
 
 class InvalidTarget(ApiError):
-    """A resource server was named that tokens may not be for (RFC 8707 section 2)."""
+    """The request names a resource server that its tokens may not be for (RFC 8707 section 2)."""
 
     error = "invalid_target"
     description = "The resource is not one that this token may be for."
@@ -70,7 +70,7 @@ class InvalidPassword(ApiError):
 
     def __init__(self, description: str | None = None, text: str = "wrong_password") -> None:
         super().__init__(description)
-        self.text = text  # the name of what a page says
+        self.text = text  # the name of the text that a page shows instead
 
 
 class UsernameTaken(ApiError):
@@ -82,7 +82,7 @@ class UsernameTaken(ApiError):
 
 
 class UserChanged(ApiError):
-    """A user is not, or no longer, as whoever wants a change has read it (RFC 9110 section 13.1.1)."""
+    """The user has changed since the client read it (RFC 9110 section 13.1.1)."""
 
     status = 412
     error = "precondition_failed"
@@ -90,7 +90,10 @@ class UserChanged(ApiError):
 
 
 class OwnAccount(ApiError):
-    """Administrators manage others: so one is always left, and nobody gets around the current password."""
+    """Administrators may not change their own account at `/users/<id>`.
+
+    So there is always an administrator left, and nobody can skip the check of the current password.
+    """
 
     status = 403
     error = "access_denied"
@@ -98,7 +101,7 @@ class OwnAccount(ApiError):
 
 
 class TooManyAttempts(ApiError):
-    """Logins failed too often, for this account or from this address (RFC 6585 section 4)."""
+    """Too many logins failed for this account or from this address (RFC 6585 section 4)."""
 
     status = 429
     error = "too_many_attempts"
@@ -110,5 +113,5 @@ class TooManyAttempts(ApiError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return how many seconds to wait."""
+        """Return the seconds to wait."""
         return {"Retry-After": str(self.seconds)}

@@ -1,4 +1,4 @@
-"""Read the settings of the authorization server from its environment."""
+"""Define the settings of the authorization server, their defaults and checks (environment variables)."""
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -11,7 +11,7 @@ from flask_resource_server.tokens.checks import MAXIMUM_LIFETIME
 from flask_resource_server.tokens.status_list import MAXIMUM_BYTES
 from shared.settings import Seconds, Settings, Unit, Url, split_words
 
-# OWASP's equivalent choices for argon2id, weakest memory last: passes, and the KiB that they need.
+# OWASP's minimum memory for argon2id in KiB, by the number of passes.
 ARGON2_MINIMA = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
 
 
@@ -160,7 +160,7 @@ class AuthSettings(Settings):
 
     @property
     def audience(self) -> tuple[str, ...]:
-        """Return every server that tokens may be for: this one too."""
+        """Return every server that tokens may be for, this one included."""
         return (self.issuer, *self.resources)
 
     @model_validator(mode="after")
@@ -180,7 +180,7 @@ class AuthSettings(Settings):
         minimum = ARGON2_MINIMA[min(self.argon2_passes, max(ARGON2_MINIMA))]
         if self.argon2_memory < minimum:
             raise ValueError(
-                f"ARGON2_MEMORY is below what OWASP asks for: with ARGON2_PASSES={self.argon2_passes} set it "
-                f"to {minimum} or more"
+                f"ARGON2_MEMORY is below OWASP's minimum: with ARGON2_PASSES={self.argon2_passes} set it to "
+                f"{minimum} or more"
             )
         return self

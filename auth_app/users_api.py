@@ -1,4 +1,4 @@
-"""Manage users at `/users`: their own passwords, and for holders of `users:manage` everybody."""
+"""Serve `/users`: users change their own password, administrators (`users:manage`) manage all users."""
 
 import json
 import uuid
@@ -38,14 +38,14 @@ SCOPE = "users:manage"
 @blueprint.get("/me")
 @jwt_required()
 def read_me() -> dict[str, object]:
-    """Return the user whose token this is."""
+    """Return the user whom the token belongs to."""
     return _present_own(_current_session()[1])
 
 
 @blueprint.put("/me/password")
 @jwt_required()
 def change_own_password() -> tuple[str, int]:
-    """Give the user another password, and end all other sessions."""
+    """Change the user's own password, and end all other sessions."""
     (session, user), body = _current_session(), read_body()
     change_password(user, session, body["current_password"], body["new_password"])
     db.session.commit()
@@ -57,7 +57,7 @@ def change_own_password() -> tuple[str, int]:
 @jwt_required()
 @require_scope(SCOPE)
 def list_users() -> dict[str, object]:
-    """Return one page of the users in the order of their names, and where the next one is."""
+    """Return one page of the users, ordered by user name, and the URL of the next page."""
     query = read_query()
     limit = query["limit"]
     after = normalise_username(query["after"])
@@ -74,14 +74,14 @@ def list_users() -> dict[str, object]:
 @blueprint.post("")
 @jwt_required(optional=True)
 def add_user() -> Response:
-    """Add a user, with any roles; or, where that is allowed, let people add themselves."""
+    """Add a user with any roles as an administrator, or register oneself if SELF_REGISTRATION is on."""
     is_manager = current_token() is not None
     if is_manager and SCOPE not in current_scopes():
         raise InsufficientScope(SCOPE)
     if not is_manager and not current_settings().self_registration:
         raise Unauthorized
     body = {"roles": [DEFAULT_ROLE], **read_body()}
-    # Those who add themselves may say what they are called, but not that anybody has verified it.
+    # Users who register themselves may give an email address, but not claim that it is verified.
     if not is_manager and (body["roles"] != [DEFAULT_ROLE] or body.get("email_verified")):
         raise InsufficientScope(SCOPE)
     user = create_user(**body)
@@ -105,7 +105,7 @@ def read_user(user_id: uuid.UUID) -> Response:
 @jwt_required()
 @require_scope(SCOPE)
 def edit_user(user_id: uuid.UUID) -> Response:
-    """Change a user: the members that are given (RFC 7396)."""
+    """Change the given members of a user (RFC 7396)."""
     user = _find_to_change(user_id)
     change_user(user, **read_body())
     _confirm_permission()
@@ -119,7 +119,7 @@ def edit_user(user_id: uuid.UUID) -> Response:
 @jwt_required()
 @require_scope(SCOPE)
 def remove_user(user_id: uuid.UUID) -> tuple[str, int]:
-    """Delete a user, and end all sessions."""
+    """Delete a user, and end all of the user's sessions."""
     delete_user(_find_to_change(user_id))
     _confirm_permission()
     db.session.commit()
@@ -131,7 +131,7 @@ def remove_user(user_id: uuid.UUID) -> tuple[str, int]:
 @jwt_required()
 @require_scope(SCOPE)
 def reset_user_password(user_id: uuid.UUID) -> tuple[str, int]:
-    """Give a user a password to log in with and to change then, and end all sessions."""
+    """Set a temporary password, which the user must change at the next login, and end all sessions."""
     reset_password(_find_other(user_id), read_body()["new_password"], must_change=True)
     _confirm_permission()
     db.session.commit()
@@ -140,10 +140,11 @@ def reset_user_password(user_id: uuid.UUID) -> tuple[str, int]:
 
 
 def _confirm_permission() -> None:
-    """Ask again, in the transaction that writes, whether the caller may manage users.
+    """Check again, in the transaction that writes, that the caller may manage users.
 
-    It was asked when the request began, and the caller may have lost it while a password was hashed. The
-    caller stays locked until the commit. Raises `InvalidToken`, `InsufficientScope`.
+    The first check was made when the request began, and the caller may have lost the permission while a
+    password was hashed. The caller's row stays locked until the commit. Raises `InvalidToken` and
+    `InsufficientScope`.
     """
     lock_holder(get_jwt())
     if find_session_of(get_jwt()) is None:
@@ -154,7 +155,7 @@ def _confirm_permission() -> None:
 
 def _current_session() -> tuple[Session, User]:
     session = find_session_of(get_jwt())
-    if session is None or session.user is None:  # it has ended this moment, or is a client's own
+    if session is None or session.user is None:  # it has just ended, or the token is a client's own
         raise InvalidToken
     return session, session.user
 
@@ -167,14 +168,17 @@ def _find_user(user_id: uuid.UUID) -> User:
 
 
 def _find_other(user_id: uuid.UUID) -> User:
-    """Return a user other than the one whose token the request carries. Raises `OwnAccount`."""
+    """Return a user. Raises `OwnAccount` for the one whose token the request carries, and `NotFound`."""
     if str(user_id) == current_subject():
         raise OwnAccount
     return _find_user(user_id)
 
 
 def _find_to_change(user_id: uuid.UUID) -> User:
-    """Return another user whom the client has read as the user is now (RFC 9110 section 13.1.1)."""
+    """Return another user, if the request's If-Match names the user's current ETag (RFC 9110 13.1.1).
+
+    Raises `OwnAccount`, `NotFound`, `PreconditionRequired` and `UserChanged`.
+    """
     user = _find_other(user_id)
     if not request.if_match:
         raise PreconditionRequired
@@ -190,8 +194,8 @@ def _show(user: User) -> Response:
 
 
 def _tag(user: User) -> str:
-    # A login changes nothing that somebody who changes a user has to know of. What is shown is part of it, as
-    # a failover may have the same version given twice.
+    # Leave out the last login, so that a login does not make an administrator's change fail. Include the
+    # other members beside the version, because the same version can be assigned twice after a failover.
     shown = {**_present(user), "last_login_at": None}
     return generate_etag(json.dumps([*shown.values(), user.version]).encode())
 
@@ -207,7 +211,7 @@ def _present(user: User) -> dict[str, object]:
 
 
 def _present_own(user: User) -> dict[str, object]:
-    """Return what any token of a user may read; for name and email it needs a scope, at `/userinfo`."""
+    """Return the members that any token of the user may read. Name and email need a scope, at `/userinfo`."""
     return {
         "id": str(user.id),
         "username": user.username,

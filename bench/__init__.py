@@ -1,1 +1,1 @@
-"""Measurements, run by hand: what is fast, and what must take the same time as something else."""
+"""Benchmarks, run by hand: throughput, latency, memory, and the cost of attacks."""

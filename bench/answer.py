@@ -1,4 +1,4 @@
-"""What every view that is measured answers: a page of courses, which bench.compare has written."""
+"""The response of every measured view: a page of courses, which bench.compare has written to a file."""
 
 import json
 from pathlib import Path

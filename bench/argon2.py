@@ -1,4 +1,4 @@
-"""Measure what verifying a password takes by itself: the part of a login that is meant to cost."""
+"""Measure password verification alone, the part of a login that is expensive on purpose."""
 
 import multiprocessing
 import os
@@ -10,7 +10,7 @@ from auth_app.settings import AuthSettings
 
 
 def measure_argon2(seconds: int) -> float:
-    """Return how many passwords are verified per second on the first core, at the default cost."""
+    """Return how many passwords the first core verifies per second, at the default cost."""
     with multiprocessing.get_context("spawn").Pool(1, os.sched_setaffinity, (0, {0})) as pool:
         return pool.apply(_verify, (seconds,))
 

@@ -1,8 +1,8 @@
-"""Measure the services beside their peers, and write the results into docs/: run by `scripts/bench`.
+"""Compare the services with their peers, and write the results into docs/: run by `scripts/bench`.
 
-Every program has one worker on the first core; the load and PostgreSQL have the second. A round measures each
-target once, in an order of its own, so that what slows the machine down slows them all down; a figure is the
-median of the rounds.
+Every program has one worker on the first core; the load generator and PostgreSQL use the second. A round
+measures each target once, in random order, so that a slow phase of the machine affects all of them. A figure
+is the median of the rounds.
 """
 
 import argparse
@@ -34,7 +34,7 @@ ROUNDS, SECONDS = 7, 3
 
 
 def write_answer(folder: Path) -> dict[str, object]:
-    """Write what the views that answer from memory return: the same page as `/courses`."""
+    """Write the response of the views that need no database: the same page as `/courses` returns."""
     courses = [
         {"id": number, "title": title, "description": description, "capacity": None}
         for number, (title, description) in enumerate(DEMO_COURSES.items(), 1)
@@ -46,7 +46,7 @@ def write_answer(folder: Path) -> dict[str, object]:
 
 @contextmanager
 def serve_programs(setup: Setup, programs: list[Program]) -> Iterator[None]:
-    """Serve these programs and the databases that they need until the block ends."""
+    """Serve these programs, and the databases that they need, until the block ends."""
     keys = {
         f"BENCH_{kind}_KEY": (setup.folder / f"keys/{kind.lower()}_key.pem").read_text()
         for kind in ("PUBLIC", "PRIVATE")
@@ -74,7 +74,7 @@ def measure_rounds(targets: list[Target], setup: Setup, rounds: int, seconds: in
     """Return the requests per second of each target in each round, and the 99th percentiles in ms."""
     rates: Series = {target.name: [] for target in targets}
     slowest: Series = {target.name: [] for target in targets}
-    for number in range(rounds + 1):  # the first one warms up, and does not count
+    for number in range(rounds + 1):  # the first one is for warming up and does not count
         for target in random.sample(targets, len(targets)):
             request = target.prepare(target, setup)
             rate, p99 = run_wrk(target, request, seconds if number else 1)
@@ -97,7 +97,7 @@ def choose_targets(only: list[str]) -> list[Target]:
 
 
 def measure(targets: list[Target], setup: Setup, rounds: int, seconds: int) -> tuple[Series, Series, Series]:
-    """Serve what is needed, check that all answer the same, and return rates, their p99, and latencies."""
+    """Serve the targets, check their responses, and return rates, 99th percentiles, and latencies."""
     needed = {target.program.name for target in targets} | {"auth_app"}
     expected = write_answer(setup.folder)
     with serve_programs(setup, [program for program in PROGRAMS.values() if program.name in needed]):
@@ -111,7 +111,7 @@ def measure(targets: list[Target], setup: Setup, rounds: int, seconds: int) -> t
 
 
 def main() -> None:
-    """Measure, print the results, and write them into docs/ if everything was measured in full."""
+    """Measure, print the results, and write them into docs/ after a complete run."""
     arguments = parse_arguments()
     if not shutil.which("wrk"):
         sys.exit("wrk is needed: install it (Debian and Ubuntu: apt install wrk)")

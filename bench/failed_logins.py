@@ -1,8 +1,7 @@
-"""Measure failed logins side by side: `.venv/bin/python -m bench.failed_logins`.
+"""Compare the times of failed logins of every kind: `.venv/bin/python -m bench.failed_logins`.
 
-Nobody may tell from the time whether a user exists or which kind of hash a user has, and an attempt that the
-throttle refuses must cost far less than one that it does not. In each round every kind of attempt is made
-once, in an order of its own.
+The time must not reveal whether a user exists, or which kind of hash a user has, and an attempt that the
+throttle refuses must cost far less than others. Each round makes every kind of attempt once, in random order.
 """
 
 import random
@@ -37,7 +36,7 @@ KINDS = {
 
 
 def attempt(client: FlaskClient, username: str) -> float:
-    """Return the milliseconds that one failed login takes."""
+    """Make one failed login, and return the milliseconds it took."""
     started = time.perf_counter()
     client.post("/token", data={"username": username, "password": "wrong password"})
     return (time.perf_counter() - started) * 1000
@@ -59,7 +58,7 @@ def measure(client: FlaskClient) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Make an application in a folder that is thrown away, measure, and print a table."""
+    """Create an application in a temporary folder, measure, and print a table."""
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "private_key.pem", Path(folder) / "public_key.pem"
         generate_key_pair(*keys)

@@ -1,4 +1,4 @@
-"""Sign access tokens of many users: a service that sees each for the first time has to verify each."""
+"""Sign access tokens of many users, so that a service has to verify every token and has none in its cache."""
 
 import time
 import uuid
@@ -12,7 +12,7 @@ LIFETIME = 3600  # seconds: a whole run
 
 
 def sign_tokens(like: str, private_key: Path) -> list[str]:
-    """Return tokens `like` the given one, each of another user and another session."""
+    """Return tokens like the given one, each for another user and another session."""
     key = load_pem_private_key(private_key.read_bytes(), None)
     header = jwt.get_unverified_header(like)
     claims = jwt.decode(like, options={"verify_signature": False})

@@ -1,7 +1,8 @@
-"""Measure what 100,000 forged tokens a minute do to good requests: `python -m bench.flood [cost|flood]`.
+"""Measure how 100,000 forged tokens a minute affect good requests: `python -m bench.flood [cost|flood]`.
 
-course_app has one worker on the first core; whoever sends has the second one. `cost` prints the CPU time of a
-request by the kind of its token, in one process and served; `flood` sends all kinds beside good traffic.
+course_app has one worker on the first core; the senders use the second. `cost` prints the CPU time of a
+request for each kind of token, in this process and under gunicorn. `flood` sends all kinds beside good
+traffic.
 """
 
 import io
@@ -32,7 +33,7 @@ FORGED, GOOD = 100_000 / 60, 100  # requests per second
 COUNT = 3000  # tokens of each kind
 AUTH_PORT, COURSE_PORT = 9730, 9731
 ISSUER = f"http://127.0.0.1:{AUTH_PORT}"
-NOTHING: dict[str, Any] = {"statuses": {}, "seconds": 1.0}  # what comes of no stream
+NOTHING: dict[str, Any] = {"statuses": {}, "seconds": 1.0}  # the result if there is no stream
 JWKS = {"JWKS_URL": f"{ISSUER}/.well-known/jwks.json"}
 
 
@@ -45,12 +46,12 @@ def serve_both(folder: Path, settings: dict[str, str]) -> Iterator[tuple[int, in
         _, auth_pid = stack.enter_context(serve(auth, environment, folder, AUTH_PORT, "1"))
         course = gunicorn("wsgi_course:app", COURSE_PORT)
         url, course_pid = stack.enter_context(serve(course, environment, folder, COURSE_PORT, "0"))
-        urllib.request.urlopen(f"{url}/readyz").close()  # noqa: S310  # keys and lists are there
+        urllib.request.urlopen(f"{url}/readyz").close()  # noqa: S310  # keys and lists have been fetched
         yield auth_pid, course_pid
 
 
 def start_stream(folder: Path, name: str, tokens: list[str], rate: float, seconds: float) -> Any:
-    """Start to send tokens at a rate, in a process of its own on the second core."""
+    """Start a process on the second core that sends tokens at a steady rate."""
     file = folder / f"{name}.tokens"
     file.write_text("\n".join(tokens))
     task = {"port": COURSE_PORT, "path": "/courses", "connections": 16 if rate > GOOD else 4}
@@ -64,7 +65,7 @@ def start_stream(folder: Path, name: str, tokens: list[str], rate: float, second
 
 
 def finish(stream: Any) -> dict[str, Any]:
-    """Return what came of a stream."""
+    """Wait for the end of a stream, and return its result."""
     found: dict[str, Any] = json.load(stream.stdout)
     stream.wait()
     return found
@@ -73,7 +74,7 @@ def finish(stream: Any) -> dict[str, Any]:
 def cost_in_process(kinds: dict[str, list[str]]) -> dict[str, list[float]]:
     """Return the CPU microseconds of a request of each kind without a server.
 
-    The first is that to a view that answers from memory, the second that to `/courses`.
+    The first figure is for a view without a database, the second for `/courses`.
     """
     from course_app import create_app
 
@@ -85,7 +86,7 @@ def cost_in_process(kinds: dict[str, list[str]]) -> dict[str, list[float]]:
     for number in range(6):
         for kind, path in random.sample(list(times), len(times)):
             tokens = kinds[kind][number * 500 : (number + 1) * 500]
-            first = min(len(tokens), 250 * paths.index(path))  # a token is new once
+            first = min(len(tokens), 250 * paths.index(path))  # use each token only once
             started = time.process_time()
             for token in tokens[first : first + 250]:
                 call(app, path, token)
@@ -94,7 +95,7 @@ def cost_in_process(kinds: dict[str, list[str]]) -> dict[str, list[float]]:
 
 
 def call(app: Flask, path: str, token: str) -> None:
-    """Make a request to an application in this process."""
+    """Send a request to an application in this process."""
     environ = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
@@ -135,7 +136,7 @@ def show_costs(folder: Path, kinds: dict[str, list[str]], in_process: dict[str, 
 
 
 def show_flood(folder: Path, kinds: dict[str, list[str]], title: str, settings: dict[str, str]) -> None:
-    """Print what good requests get without a flood, with one, and again without."""
+    """Print how good requests fare without a flood, during one, and after it."""
     known = kinds[KNOWN][:1]
     forged = [token for kind, tokens in kinds.items() if kind not in {KNOWN, NEW} for token in tokens]
     if "unknown kid" in title:

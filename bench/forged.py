@@ -1,4 +1,4 @@
-"""Make tokens that a service must refuse, by kind, and good ones to compare them with: see bench.flood."""
+"""Create forged tokens of every kind, and good ones to compare them with: see bench.flood."""
 
 import base64
 import json
@@ -57,11 +57,11 @@ def _random_text(length: int) -> str:
 
 
 def _random_signature(_signed: bytes) -> bytes:
-    return bytes([0]) + random.randbytes(255)  # as a number below the modulus, so that it is computed with
+    return bytes([0]) + random.randbytes(255)  # less than the modulus, so that OpenSSL does the whole check
 
 
 def _make_long(forger: Forger, status: object) -> str:
-    """Return a token of at most `LONG` characters, for each of which a parser works."""
+    """Return a forged token of about `LONG` characters, the longest that a service parses."""
     bare = len(forger.sign({}, _random_signature, status=status, padding=""))
     padding = _random_text((LONG - bare) * 3 // 4)
     return forger.sign({}, _random_signature, status=status, padding=padding)

@@ -1,4 +1,4 @@
-"""The goals: what is divided by what, and what the quotient should be. One table."""
+"""The performance goals, one row of a table each: the quotient of two measurements, and its target."""
 
 from typing import Literal, NamedTuple
 
@@ -80,6 +80,6 @@ GOALS = [
         1.0,
     ),
     Goal("login, two cores / one", "ours, password, two cores", LOGIN, "at least", 1.7),
-    # Both are rates; the quotient of the times is the other way round.
+    # Both are rates; the quotient of the times is the inverse.
     Goal("time of a login / of argon2 alone", ARGON2, LOGIN, "at most", 1.15),
 ]

@@ -1,6 +1,6 @@
-"""Measure how the cost of a request grows with what there is: courses, sessions, keys.
+"""Measure how the cost of a request grows with the number of courses, sessions and keys.
 
-Two applications that differ in one number answer the same requests in turn, in one process.
+Two applications that differ in one number get the same requests alternately, in one process.
 """
 
 import gzip
@@ -37,10 +37,10 @@ Lists = list[tuple[str, int, float, float]]
 
 
 def measure_growth() -> tuple[Growth, Lists]:
-    """Return costs in microseconds with few of something and with many, and those of status lists.
+    """Return costs in microseconds for few and for many of something, and those of status lists.
 
-    Of a list with some share revoked: its bytes as they are sent, and the milliseconds to make it and to read
-    it.
+    For lists with various shares of revoked tokens: the size in bytes as sent, and the milliseconds to create
+    and to read the list.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

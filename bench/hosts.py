@@ -1,8 +1,8 @@
 """Simulate many hosts that poll keys and status lists as the kit does, in one process: see bench.polling.
 
-Each host has an address of its own on loopback, a connection for each fetch, and two schedules, as the kit
-has: keys, and the index of the lists with each list after it. Reads its task from standard input as JSON, and
-prints what came of it.
+Each host has an address of its own on loopback, opens a connection for each fetch, and follows the kit's two
+schedules: the keys, and the index of status lists with each list after it. Reads its task as JSON from
+standard input, and prints the result.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 TIMEOUT = 3  # seconds for a fetch: flask_resource_server/documents/fetching.py
-FIRST_RETRY = 2  # seconds, as long as no fetch has succeeded: flask_resource_server/documents/renewal.py
+FIRST_RETRY = 2  # seconds, until a fetch succeeds: flask_resource_server/documents/memory_copy.py
 KEYS, INDEX = "/.well-known/jwks.json", "/.well-known/status-list"
 LIST = f"{INDEX}/1"
 INTERVALS = {(KEYS,): 60.0, (INDEX, LIST): 30.0}
@@ -25,7 +25,7 @@ INTERVALS = {(KEYS,): 60.0, (INDEX, LIST): 30.0}
 
 @dataclass
 class Results:
-    """What came of all fetches of all hosts."""
+    """The results of all fetches of all hosts."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     milliseconds: list[float] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Hosts:
         self.tags: dict[str, str] = {}  # known to all hosts, unless the start is cold
 
     async def run(self) -> Results:
-        """Poll for so many seconds, and return what came of it."""
+        """Poll for so many seconds, and return the results."""
         if not self.is_cold:
             for path in (KEYS, INDEX, LIST):
                 self.tags[path] = (await self.fetch("127.0.0.1", path, ""))[1]
@@ -62,7 +62,7 @@ class Hosts:
         return self.results
 
     async def poll(self, address: str, paths: tuple[str, ...], interval: float) -> None:
-        """Fetch one document after the other, wait, and begin again, as a host's renewal thread does."""
+        """Fetch the documents one after the other, wait, and repeat, as the kit's renewal thread does."""
         due = self.began + random.uniform(0, 1 if self.is_together else interval)
         tags = dict(self.tags)
         is_known = not self.is_cold
@@ -78,7 +78,7 @@ class Hosts:
             due = max(started + pause, time.monotonic() + 1)
 
     async def round(self, address: str, paths: tuple[str, ...], tags: dict[str, str]) -> bool:
-        """Fetch the documents of a schedule; return whether all could be had."""
+        """Fetch the documents of a schedule; return whether all fetches succeeded."""
         for path in paths:
             started = time.monotonic()
             self.results.started[int(started - self.began)] += 1
@@ -96,7 +96,7 @@ class Hosts:
         return True
 
     async def fetch(self, address: str, path: str, tag: str) -> tuple[str, str]:
-        """GET a document over a connection of its own; return the status and the ETag."""
+        """GET a document over a new connection; return the status and the ETag."""
         condition = f"If-None-Match: {tag}\r\n" if tag else ""
         tls = {"ssl": self.trust, "server_hostname": self.name} if self.trust else {}
         reader, writer = await asyncio.open_connection(*self.address, local_addr=(address, 0), **tls)
@@ -117,7 +117,7 @@ class Hosts:
 
 
 def main() -> None:
-    """Do the task on standard input."""
+    """Run the task on standard input."""
     results = asyncio.run(Hosts(json.load(sys.stdin)).run())
     json.dump(results.__dict__, sys.stdout)
 

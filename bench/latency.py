@@ -1,4 +1,4 @@
-"""Measure the latencies of ours and of a peer at 80 % of their best rates: pairs of targets, in one table."""
+"""Measure latencies at 80 % of the best rate: ours and a peer's, as a table of pairs of targets."""
 
 import random
 from collections import defaultdict
@@ -20,11 +20,11 @@ Series = dict[str, list[float]]
 
 
 class Run(NamedTuple):
-    """A target at a rate; the name of the run says which."""
+    """A target at a rate, which the name of the run describes."""
 
     name: str
     target: str
-    slower_of: tuple[str, ...]  # the targets of whose rates the lowest counts
+    slower_of: tuple[str, ...]  # the rate is 80 % of the lowest of these targets' rates
 
     @property
     def p50(self) -> str:
@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
 
 def list_runs() -> list[Run]:
-    """Return what is measured: each target once at its own rate, and once in each pair."""
+    """Return all runs: each target once at its own rate, and once in each pair."""
     own = [run_alone(name) for name in dict.fromkeys(name for pair in PAIRS for name in pair)]
     return own + [run_beside(*pair) for pair in PAIRS] + [run_beside(*reversed(pair)) for pair in PAIRS]
 

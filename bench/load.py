@@ -1,4 +1,4 @@
-"""Send requests to a target: one, to see that it answers as it must, or as many as wrk can."""
+"""Send requests to a target: one, to check its response, or as many as wrk can."""
 
 import json
 import os
@@ -23,7 +23,7 @@ READERS = (read_page, read_page_as_new_users, read_open_page, read_with_own_toke
 
 
 def check_answers(target: Target, request: Request, expected: dict[str, Any]) -> None:
-    """Check that a target which reads the page returns that page, and refuses whoever has no token.
+    """Check that a target returns the page of courses, and refuses requests without a token.
 
     Raises `RuntimeError`: rates of targets that do not do the same must not be compared.
     """
@@ -49,7 +49,7 @@ def _get(url: str, headers: dict[str, str]) -> tuple[int, bytes]:
 def run_wrk(target: Target, request: Request, seconds: int) -> tuple[float, float]:
     """Return the requests per second and the 99th percentile in milliseconds.
 
-    Raises `RuntimeError` when an answer was not a success.
+    Raises `RuntimeError` if a response was not a success.
     """
     command = [
         "taskset",

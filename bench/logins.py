@@ -1,4 +1,4 @@
-"""Log in at a steady rate, to see what else a server does to logins: see bench.polling."""
+"""Log in at a steady rate, to measure how other load affects logins: see bench.polling."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ LOGINS = 4  # per second
 
 
 class Logins(threading.Thread):
-    """Logins at a steady rate until `stop`; each is timed from when it was due."""
+    """Logs in at a steady rate until `stop`; a login's time counts from when it was due."""
 
     def __init__(self, url: str, *, revoking: bool) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Logins(threading.Thread):
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Log in again and again."""
+        """Log in until stopped."""
         due = time.monotonic()
         while not self._stopped.wait(max(0, due - time.monotonic())):
             try:
@@ -33,7 +33,7 @@ class Logins(threading.Thread):
             due += 1 / LOGINS
 
     def stop(self) -> tuple[list[float], int]:
-        """End, and return the milliseconds of each login, and how many failed."""
+        """Stop, and return the milliseconds of each login, and how many failed."""
         self._stopped.set()
         self.join()
         return self.milliseconds, self.errors

@@ -1,8 +1,8 @@
 """Measure 10,000 hosts that poll auth_app's keys and status lists: `python -m bench.polling [scenario ...]`.
 
-auth_app has two workers, SQLite, and logins beside the polling. The hosts (bench/hosts.py) share the cores
-with it. Behind nginx they speak plain HTTP, except in the scenario with TLS: its handshakes cost the
-simulated hosts more than they cost nginx.
+auth_app has two workers and SQLite, and handles logins at the same time. The hosts (bench/hosts.py) share the
+cores with it. They speak plain HTTP to nginx, except in the scenario with TLS, because TLS handshakes cost
+the simulated hosts more than they cost nginx.
 """
 
 import json
@@ -44,14 +44,14 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Scenario:
-    """How the hosts behave, and what they ask."""
+    """How the hosts behave, and which server they poll."""
 
-    nginx: str = ""  # "plain", which has no cache, or as it is deployed: "cache", or "tls" with handshakes
+    nginx: str = ""  # "plain" without a cache; "cache" as deployed; "tls" as deployed, with handshakes
     hosts: int = 10_000
-    together: bool = False  # all start within a second, otherwise at any time
-    cold: bool = False  # nothing is known yet
-    jitter: float = 0.2  # the share of an interval by which a pause may be shorter, at random
-    revoking: bool = False  # each login is revoked, so that the list changes four times in a second
+    together: bool = False  # all hosts start within a second, otherwise at random times
+    cold: bool = False  # the hosts have no copies yet
+    jitter: float = 0.2  # the maximum share of an interval by which a pause is randomly shortened
+    revoking: bool = False  # each login is revoked, so that the list changes four times a second
     seconds: int = SECONDS
 
 
@@ -112,7 +112,7 @@ def configure_nginx(kind: str, folder: Path) -> str:
 
 
 def measure(scenario: Scenario, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
-    """Return what came of a scenario, with the logins before it and during it."""
+    """Return the results of a scenario, with the times of logins before it and during it."""
     with serve_scenario(scenario, folder, environment) as (url, pids):
         login_url = AUTH if scenario.nginx == "tls" else url
         used, before = meter(*pids), Logins(login_url, revoking=False)
@@ -156,7 +156,7 @@ def spread(milliseconds: list[float]) -> str:
 
 
 def main() -> None:
-    """Measure the scenarios that are named, or all, and print a table."""
+    """Measure the given scenarios, or all, and print a table."""
     names = sys.argv[1:] or list(SCENARIOS)
     if unknown := set(names) - set(SCENARIOS):
         sys.exit(f"no such scenario: {unknown.pop()}. There are:\n" + "\n".join(SCENARIOS))
@@ -169,7 +169,7 @@ def main() -> None:
             found = measure(SCENARIOS[title], folder, environment)
             print(f"| {title} | {describe(SCENARIOS[title], found)} |", flush=True)
             late, errors = spread(found["late"]), {**found["statuses"], "login": found["during"][1]}
-            # Where the hosts are late by more than some ms, they are what is measured.
+            # If the hosts are more than some ms late, the simulation is the bottleneck, not the server.
             print(f"{title}: {errors}, hosts late by ms {late}, {found['completed']}", file=sys.stderr)
 
 

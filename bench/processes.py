@@ -1,4 +1,4 @@
-"""Measure what a process costs: its memory and its start."""
+"""Measure the memory of a worker and the time that a service takes to start."""
 
 import time
 import urllib.request
@@ -13,7 +13,7 @@ PORT = FIRST_PORT + 90
 
 
 def measure_processes(folder: Path, environment: dict[str, str]) -> dict[str, dict[str, float]]:
-    """Return for each service the MiB of a worker and the seconds from its start to the first answer."""
+    """Return for each service the MiB of a worker, and the seconds from the start to the first response."""
     return {name: _measure_service(f"wsgi_{name}:app", folder, environment) for name in ("auth", "course")}
 
 

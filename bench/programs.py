@@ -1,4 +1,4 @@
-"""The programs that are measured, in one table: a new peer is an entry here and a file in peers/."""
+"""The table of programs to measure. To add a peer, add an entry here and a file in peers/."""
 
 import sys
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ UVICORN = "{peers} -m uvicorn --no-access-log --log-level warning --port {port} 
 
 @dataclass(frozen=True)
 class Program:
-    """A server, how it is started, and what a reader must know to compare it with ours."""
+    """A server, the command that starts it, and how it differs from ours."""
 
     name: str
-    number: int  # of its port, from FIRST_PORT on
+    number: int  # its port is FIRST_PORT plus this
     command: str  # with the fields of `_fill`
-    packages: str  # those whose versions are shown
-    differs: str  # what it does more or less than ours does
+    packages: str  # the packages whose versions are shown
+    differs: str  # what it does more or less than ours
     workers: int = 1
     database: str = "sqlite"  # what COURSE_DATABASE_URL names: sqlite or postgresql
 
     @property
     def port(self) -> int:
-        """Return where it listens."""
+        """Return the address that it listens on."""
         return FIRST_PORT + self.number
 
     @property
     def url(self) -> str:
-        """Return where it is asked."""
+        """Return its URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -45,7 +45,7 @@ class Program:
 
     @property
     def cores(self) -> str:
-        """Return the cores it may use: as many as it has workers, from the first one on."""
+        """Return the cores it may use: as many as it has workers, starting with the first."""
         return ",".join(str(core) for core in range(self.workers))
 
     def get_command(self) -> list[str]:
@@ -53,7 +53,7 @@ class Program:
         return self._fill(python=sys.executable, peers=str(PEERS), node=str(NODE), root=str(ROOT)).split()
 
     def show_command(self) -> str:
-        """Return the command as a reader would type it in a checkout."""
+        """Return the command as one would type it in a checkout."""
         shown = {"python": ".venv/bin/python", "peers": ".venv-bench/bin/python", "node": "bench/peers/node"}
         return self._fill(**shown, root=".").replace("./", "")
 

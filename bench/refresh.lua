@@ -1,4 +1,4 @@
--- Refresh sessions in turn: each answer holds the refresh token of the next request.
+-- Refresh sessions in turn: each response contains the refresh token for the next request.
 local pool = {}
 for token in io.lines(os.getenv("BENCH_REFRESH_TOKENS")) do table.insert(pool, token) end
 local form = (os.getenv("BENCH_FORM") or "grant_type=refresh_token") .. "&refresh_token="

@@ -1,4 +1,4 @@
-"""Show the results: on the terminal, and in docs/ as performance.json and the tables of performance.md."""
+"""Print the results, and write them to docs/ as performance.json and as the tables of performance.md."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from bench.versions import describe_machine, describe_versions
 DOCS = ROOT / "docs/explanation"
 PLOT, SUMMARY_PLOT = DOCS / "performance.svg", ROOT / "docs/images/performance-summary.svg"
 
-Series = dict[str, list[float]]  # one figure of each round, by what was measured
+Series = dict[str, list[float]]  # by the name of a measurement: a figure for each round
 Row = Sequence[object]
 Processes = dict[str, dict[str, float]]
 
@@ -33,7 +33,7 @@ def print_results(rates: Series, slowest: Series, latencies: Series) -> None:
 
 
 def print_ratios(rates: Series) -> None:
-    """Print what part of the first target's rate each one reaches."""
+    """Print each target's rate as a share of the first target's."""
     first = next(iter(rates))
     rows = []
     for name, figures in rates.items():
@@ -45,7 +45,7 @@ def print_ratios(rates: Series) -> None:
 def write_report(
     rates: Series, slowest: Series, latencies: Series, growth: Growth, lists: Lists, processes: Processes
 ) -> None:
-    """Write everything that was measured into docs/."""
+    """Write all results into docs/."""
     document = {
         "machine": describe_machine(),
         "programs": {program.name: describe_versions(program) for program in PROGRAMS.values()},
@@ -128,13 +128,13 @@ def _tabulate_goals(figures: Series) -> tuple[Row, list[Row]]:
 
 
 def compare(goal: Goal, figures: Series) -> list[float]:
-    """Return the quotient of each round: what slowed the machine down in it slowed both down."""
+    """Return the quotient for each round: a slow phase of the machine affects both sides of it."""
     pairs = zip(figures[goal.numerator], figures[goal.denominator], strict=True)
     return [numerator / denominator for numerator, denominator in pairs]
 
 
 def is_reached(goal: Goal, ratios: list[float]) -> bool:
-    """Return whether the median of the rounds is as good as hoped."""
+    """Return whether the median of the rounds meets the goal."""
     return median(ratios) >= goal.bound if goal.direction == "at least" else median(ratios) <= goal.bound
 
 
@@ -149,7 +149,7 @@ def _make_table(head: Row, rows: Sequence[Row]) -> str:
 
 
 def _put_table(name: str, head: Row, rows: Sequence[Row]) -> None:
-    """Put a table between its two marks in performance.md."""
+    """Replace a table between its two marks in performance.md."""
     page = DOCS / "performance.md"
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     before, rest = page.read_text().split(begin)

@@ -1,6 +1,6 @@
 """Measure auth_app on PostgreSQL with 1, 2 and 4 processes: `python -m bench.scaling [seconds]`.
 
-Servers, database and wrk share all cores, so that the CPU time of each says which of them is the limit.
+Servers, database and wrk share all cores; the CPU time of each shows which of them is the limit.
 """
 
 import os
@@ -39,7 +39,7 @@ ALL_CORES = ",".join(map(str, range(os.cpu_count() or 1)))
 
 
 class Load(NamedTuple):
-    """What wrk sends, over so many connections for each process; `share` of its requests count."""
+    """The requests that wrk sends, and its connections for each process; a `share` of the requests counts."""
 
     script: str
     environment: dict[str, str]
@@ -48,7 +48,7 @@ class Load(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One run: what counts per second, the 99th percentile, and CPU seconds per second."""
+    """The result of a run: counted requests per second, 99th percentile, and CPU seconds per second."""
 
     rate: float
     p99: float  # milliseconds
@@ -58,7 +58,7 @@ class Found(NamedTuple):
 
 
 def make_loads(url: str, folder: Path) -> dict[str, Load]:
-    """Return the three loads. A code costs a request for it and one to exchange it."""
+    """Return the three loads. A code takes two requests: one to get it and one to exchange it."""
     verifier, client = "v" * 43, {"client_id": "bench-web", "redirect_uri": CALLBACK}
     challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     asked = {"response_type": "code", "scope": "openid", "code_challenge_method": "S256"}
@@ -78,8 +78,8 @@ def make_loads(url: str, folder: Path) -> dict[str, Load]:
 
 
 def run(load: Load, url: str, processes: int, seconds: int, pids: tuple[int, int]) -> Found:
-    """Run wrk once. Raises `RuntimeError` when an answer was not a success."""
-    if "BENCH_REFRESH_TOKENS" in load.environment:  # those of the last run were used
+    """Run wrk once. Raises `RuntimeError` if a response was not a success."""
+    if "BENCH_REFRESH_TOKENS" in load.environment:  # the last run has used the others
         tokens = [log_in(url)["refresh_token"] for _ in range(4 * load.connections * processes)]
         Path(load.environment["BENCH_REFRESH_TOKENS"]).write_text("\n".join(tokens))
     command = [
@@ -107,7 +107,7 @@ def run(load: Load, url: str, processes: int, seconds: int, pids: tuple[int, int
 
 
 def describe(found: list[Found]) -> str:
-    """Return the medians of the rounds, and the CPU time of each unit of what counts."""
+    """Return the medians of the rounds, and the CPU time of each counted request."""
     rate, p99, *shares = (median(values) for values in zip(*found, strict=True))
     rates = sorted(one.rate for one in found)
     costs = [median(1000 * one[number] / one.rate for one in found) for number in (2, 3, 4)]

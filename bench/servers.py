@@ -1,4 +1,4 @@
-"""Serve what is measured, from keys and databases in a folder that is thrown away."""
+"""Start the measured servers, with keys and databases in a temporary folder."""
 
 import json
 import os
@@ -25,14 +25,14 @@ AUDIENCE = "http://127.0.0.1:8082"
 
 
 def prepare(folder: Path) -> dict[str, str]:
-    """Make keys, databases and demo data, and return the environment that names them."""
+    """Create keys, databases and demo data, and return the environment variables for them."""
     (folder / "keys").mkdir()
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
         "ISSUER": ISSUER,
         "RESOURCE": AUDIENCE,
-        "SESSIONS_PER_USER": "1000000",  # one user logs in all the time, and should end no other session
+        "SESSIONS_PER_USER": "1000000",  # one user logs in all the time; no session should be ended for that
         "AUTH_DATABASE_URL": f"sqlite:///{folder}/auth.db",
         "COURSE_DATABASE_URL": f"sqlite:///{folder}/course.db",
     }
@@ -43,7 +43,7 @@ def prepare(folder: Path) -> dict[str, str]:
 
 
 def fill_database(folder: Path, environment: dict[str, str], application: str) -> None:
-    """Make the tables and the demo data of an application in its database."""
+    """Create the tables and the demo data of an application in its database."""
     run_flask(folder, environment, application, "db upgrade")
     run_flask(folder, environment, application, "demo-data")
 
@@ -65,7 +65,7 @@ def serve(
 ) -> Iterator[tuple[str, int]]:
     """Run a server on some cores until the block ends; yield its URL and its process ID."""
     if _listens(port):
-        raise RuntimeError(f"port {port} is taken: end what listens there, or set BENCH_PORT")
+        raise RuntimeError(f"port {port} is in use: stop what listens there, or set BENCH_PORT")
     log = folder / f"{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -80,7 +80,7 @@ def serve(
         yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)  # a busy machine: a server ends its connections first
+        process.wait(timeout=60)  # a server closes its connections first, which takes long on a busy machine
 
 
 def _listens(port: int) -> bool:
@@ -89,7 +89,7 @@ def _listens(port: int) -> bool:
 
 
 def gunicorn(application: str, port: int, workers: int = 1, **options: object) -> list[str]:
-    """Return the command that serves an application of this environment with our configuration."""
+    """Return the command that serves an application under gunicorn with our configuration."""
     config = ["--config", str(ROOT / "gunicorn.conf.py"), "--workers", str(workers), "--log-level", "warning"]
     for name, value in options.items():
         config += [f"--{name}", str(value)]
@@ -97,7 +97,7 @@ def gunicorn(application: str, port: int, workers: int = 1, **options: object) -
 
 
 def post(url: str, **form: str) -> dict[str, Any]:
-    """Return the answer to a form."""
+    """Post a form, and return the JSON of the response."""
     with urllib.request.urlopen(url, urllib.parse.urlencode(form).encode()) as response:  # noqa: S310
         answer: dict[str, Any] = json.load(response)
         return answer

@@ -1,6 +1,6 @@
-"""Measure what each request of auth_app costs with a million sessions: `python -m bench.sessions`.
+"""Measure the requests of auth_app with a million sessions in its database: `python -m bench.sessions`.
 
-Prints the median milliseconds of each, with few sessions and with many, on SQLite and on PostgreSQL.
+Prints the median milliseconds of each request, with few sessions and with many, on SQLite and on PostgreSQL.
 """
 
 import sys
@@ -58,7 +58,7 @@ def open_auth(url: str, sessions: int, folder: Path) -> Iterator[FlaskClient]:
 
 
 def measure(client: FlaskClient) -> dict[str, float]:
-    """Return the milliseconds of each request, and complain of those that read all sessions."""
+    """Return the milliseconds of each request, and report requests that read all sessions."""
     with client.application.app_context():
         engine = client.application.extensions["sqlalchemy"].engine
     added = client.application.test_cli_runner().invoke(args=["clients", "add", "reports"])
@@ -113,7 +113,7 @@ def measure(client: FlaskClient) -> dict[str, float]:
 
 
 def nothing() -> None:
-    """Prepare nothing."""
+    """Do nothing: the request needs no preparation."""
 
 
 def _clock(prepare: Callable[[], object], request: Callable[[], object]) -> float:
@@ -148,7 +148,7 @@ def _count_pending(engine: sa.Engine) -> int:
 
 
 def main() -> None:
-    """Measure both databases, or those that are named."""
+    """Measure the given databases, or both."""
     with tempfile.TemporaryDirectory() as name, serve_postgresql() as server:
         folder = Path(name)
         generate_key_pair(folder / "private_key.pem", folder / "public_key.pem")

@@ -1,8 +1,8 @@
-"""Send requests at a fixed rate, whether or not the server keeps up, and measure how long each waits.
+"""Send requests at a fixed rate, whether or not the server keeps up, and measure their latencies.
 
-Each request is due at a certain time, and its latency is counted from then. A generator that waits for an
-answer before it sends the next request, as wrk does, sends less while the server is slow, and so leaves out
-what other users would have waited.
+Each request is due at a certain time, and its latency counts from then. A generator such as wrk, which waits
+for a response before it sends the next request, sends fewer requests while the server is slow, and so misses
+the time that other users would have waited ("coordinated omission").
 """
 
 import asyncio
@@ -18,11 +18,11 @@ CONNECTIONS = 16
 def send_steadily(url: str, headers: dict[str, str], rate: float, seconds: int) -> tuple[float, float]:
     """Return the median and the 99th percentile of the latencies in milliseconds.
 
-    Raises `RuntimeError` when an answer was not a success, `TimeoutError` when the server falls far behind.
+    Raises `RuntimeError` if a response was not a success, `TimeoutError` if the server falls far behind.
     """
     latencies = asyncio.run(_send(url, headers, rate, seconds))
     if any(math.isnan(latency) for latency in latencies):
-        raise RuntimeError(f"{url}: not every answer was a success")
+        raise RuntimeError(f"{url}: not every response was a success")
     latencies.sort()
     return latencies[len(latencies) // 2] * 1000, latencies[len(latencies) * 99 // 100] * 1000
 
@@ -45,7 +45,7 @@ async def _send(url: str, headers: dict[str, str], rate: float, seconds: int) ->
         for number in range(count):
             due = started + number / rate
             while time.perf_counter() < due or not free:
-                await asyncio.sleep(0)  # a core of its own: waking up would be less exact
+                await asyncio.sleep(0)  # busy waiting, on a core of its own: a timer would be less exact
             free.popleft().send(request, due)
         while len(latencies) < count:
             await asyncio.sleep(0)
@@ -55,14 +55,14 @@ async def _send(url: str, headers: dict[str, str], rate: float, seconds: int) ->
 
 
 class _Connection(asyncio.Protocol):
-    """A connection that has one request at a time under way, and is free again once it is answered."""
+    """A connection with at most one request in flight; it is free again after the response."""
 
     def __init__(self, free: "deque[_Connection]", latencies: list[float]) -> None:
         self.free, self.latencies = free, latencies
         self.answer, self.due = b"", 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be free from now on."""
+        """Mark the connection as free."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.free.append(self)
@@ -73,7 +73,7 @@ class _Connection(asyncio.Protocol):
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Count an answer once it is complete."""
+        """Count a response once it is complete."""
         self.answer += data
         head, end, body = self.answer.partition(b"\r\n\r\n")
         length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)

@@ -1,7 +1,7 @@
 """Send requests with tokens at a steady rate over open connections, in a process of its own: see bench.flood.
 
-Reads its task from standard input as JSON, and prints what came of it. The time of a request counts from when
-it was due, so that one that had to wait for another is not forgotten.
+Reads its task as JSON from standard input, and prints the result. The time of a request counts from when it
+was due, so that the time it waited for others is included.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Stream:
-    """Sends the tokens of a file in turn, so many a second."""
+    """Sends the tokens of a file in turn, at a fixed rate."""
 
     def __init__(self, task: dict[str, Any]) -> None:
         self.port, self.path, self.connections = task["port"], task["path"], task["connections"]
@@ -25,14 +25,14 @@ class Stream:
         self.milliseconds: list[float] = []
 
     async def run(self) -> dict[str, Any]:
-        """Send until the time is over, and return what came of it."""
+        """Send until the time is over, and return the result."""
         self.began = time.monotonic()
         await asyncio.gather(*(self.send() for _ in range(self.connections)))
         seconds = time.monotonic() - self.began
         return {"seconds": seconds, "statuses": self.statuses, "milliseconds": self.milliseconds}
 
     async def send(self) -> None:
-        """Send what is due over one connection, which is opened again if it was closed."""
+        """Send the requests that are due over one connection, which is reopened if it was closed."""
         writer = None
         while (due := self.began + self.sent / self.rate) < self.began + self.seconds:
             token = self.tokens[self.sent % len(self.tokens)]
@@ -50,7 +50,7 @@ class Stream:
             writer.close()
 
     async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> str:
-        """Send one request; return the status of its answer."""
+        """Send one request; return the status of the response."""
         writer.write(
             f"GET {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
         )
@@ -62,7 +62,7 @@ class Stream:
 
 
 def main() -> None:
-    """Do the task on standard input."""
+    """Run the task on standard input."""
     json.dump(asyncio.run(Stream(json.load(sys.stdin)).run()), sys.stdout)
 
 

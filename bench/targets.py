@@ -1,4 +1,4 @@
-"""What is asked of each program, and with which requests: one table."""
+"""The table of targets: the requests that are sent to each program."""
 
 import json
 import urllib.parse
@@ -18,21 +18,21 @@ CALLBACK = "http://127.0.0.1:9999/callback"
 
 @dataclass
 class Setup:
-    """The folder and the environment of a run, and what was registered there."""
+    """The folder and the environment of a run, and the clients and tokens created for it."""
 
     folder: Path
     environment: dict[str, str]
 
     @cached_property
     def client(self) -> dict[str, str]:
-        """Return the ID and the secret of a client, which is registered once."""
+        """Return the ID and the secret of a client, which is registered at the first call."""
         added = run_flask(self.folder, self.environment, "wsgi_auth", "clients add bench --json")
         client: dict[str, str] = json.loads(added)
         return client
 
     @cached_property
     def tokens(self) -> Path:
-        """Return a file with an access token of each of many users, signed once."""
+        """Return the path of a file with access tokens of many users, which are signed at the first call."""
         like = log_in(PROGRAMS["auth_app"].url)["access_token"]
         tokens = self.folder / "tokens"
         tokens.write_text("\n".join(sign_tokens(like, self.folder / "keys/private_key.pem")))
@@ -40,7 +40,7 @@ class Setup:
 
     @cached_property
     def web_client(self) -> str:
-        """Return the ID of a public client, at which people sign in."""
+        """Return the ID of a public client for the authorization code flow."""
         command = f"clients add bench-web --public --redirect-uri {CALLBACK}"
         run_flask(self.folder, self.environment, "wsgi_auth", command)
         return "bench-web"
@@ -48,7 +48,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Request:
-    """What wrk sends: headers, or what one of our scripts makes of its environment."""
+    """The requests that wrk sends: fixed headers, or a script of ours with its environment."""
 
     headers: dict[str, str] = field(default_factory=dict)
     script: str | None = None
@@ -60,7 +60,7 @@ Prepare = Callable[["Target", Setup], Request]
 
 @dataclass(frozen=True)
 class Target:
-    """A path of a program that is measured; `prepare` makes the request, anew for each run."""
+    """A measured path of a program. `prepare` creates the request for each run."""
 
     name: str
     program: Program
@@ -70,7 +70,7 @@ class Target:
 
     @property
     def url(self) -> str:
-        """Return the address that is measured."""
+        """Return the URL that is measured."""
         return self.program.url + self.path
 
 
@@ -81,7 +81,7 @@ def read_page(_target: Target, _setup: Setup) -> Request:
 
 
 def read_page_as_new_users(target: Target, setup: Setup) -> Request:
-    """Read the page of courses, each time with a token that was not seen before."""
+    """Read the page of courses, each time with a token that the service has not seen before."""
     with setup.tokens.open() as tokens:
         headers = {"Authorization": f"Bearer {tokens.readline().strip()}"}
     position = setup.folder / f"position {target.name}"
@@ -100,27 +100,27 @@ def read_with_own_token(target: Target, _setup: Setup) -> Request:
 
 
 def post_form(**form: str) -> Prepare:
-    """Return what posts this form."""
+    """Return a request that posts this form."""
     return lambda _target, _setup: Request(
         script="post.lua", environment={"BENCH_FORM": urllib.parse.urlencode(form)}
     )
 
 
 def request_client_credentials(_target: Target, setup: Setup) -> Request:
-    """Ask for a token for a client of ours."""
+    """Request a token as a client of ours."""
     form = urllib.parse.urlencode({"grant_type": "client_credentials", **setup.client})
     return Request(script="post.lua", environment={"BENCH_FORM": form})
 
 
 def refresh_sessions(target: Target, setup: Setup) -> Request:
-    """Refresh 64 sessions in turn; they are new for each run, which uses their tokens up."""
+    """Refresh 64 sessions in turn; each run uses up their tokens, so they are created anew."""
     tokens = setup.folder / "refresh_tokens"
     tokens.write_text("\n".join(log_in(target.program.url)["refresh_token"] for _ in range(64)))
     return Request(script="refresh.lua", environment={"BENCH_REFRESH_TOKENS": str(tokens)})
 
 
 def open_sign_in_page(_target: Target, _setup: Setup) -> Request:
-    """Open the page at which people sign in."""
+    """Open the sign-in page."""
     return Request()
 
 
@@ -135,7 +135,7 @@ def _get_authorize_path(setup: Setup) -> str:
 
 
 def sign_in_to_client(target: Target, setup: Setup) -> Request:
-    """Ask for a code, and exchange it, in turn, in a browser that is signed in."""
+    """Request a code and exchange it, alternately, with the cookies of a signed-in browser."""
     form = {"grant_type": "authorization_code", "code_verifier": VERIFIER}
     form |= {"client_id": setup.web_client, "redirect_uri": CALLBACK}
     environment = {
@@ -147,7 +147,7 @@ def sign_in_to_client(target: Target, setup: Setup) -> Request:
 
 
 def request_codes(target: Target, setup: Setup) -> Request:
-    """Ask for codes in a browser that is signed in, and leave them."""
+    """Request codes with the cookies of a signed-in browser, without exchanging them."""
     environment = {
         "BENCH_AUTHORIZE": _get_authorize_path(setup),
         "BENCH_COOKIE": sign_in(target.program.url),

@@ -1,4 +1,4 @@
-"""What is asked of the peers that issue tokens: one table."""
+"""The table of targets of the peers that issue tokens: the requests that are sent to each."""
 
 import json
 import urllib.parse
@@ -11,12 +11,12 @@ from bench.servers import post
 from bench.targets import LOGIN, Prepare, Request, Setup, Target, post_form
 
 CLIENT = {"client_id": "bench", "client_secret": "not-secret-" * 4}
-# django-oauth-toolkit registers a client for one grant type.
+# django-oauth-toolkit registers each client for one grant type only.
 PASSWORD_CLIENT = CLIENT | {"client_id": "bench-password"}
 
 
 def get_environment(argon2_passes: int, argon2_memory: int) -> dict[str, str]:
-    """Return what tells the peers whom to register, and what a password hash may cost."""
+    """Return the environment that gives the peers their client and user, and the cost of a password hash."""
     return {
         "BENCH_CLIENT_ID": CLIENT["client_id"],
         "BENCH_CLIENT_SECRET": CLIENT["client_secret"],
@@ -31,12 +31,12 @@ def log_in_as(client: dict[str, str], program: Program) -> str:
 
 
 def create_session(program: Program) -> str:
-    """Return the refresh token of a session that the provider makes without a login."""
+    """Return the refresh token of a session that the provider creates without a login."""
     return str(post(f"{program.url}/sessions")["refresh_token"])
 
 
 def refresh_sessions_of(client: dict[str, str], target: Target, setup: Setup) -> Request:
-    """Refresh 64 sessions in turn; they are new for each run, which uses their tokens up."""
+    """Refresh 64 sessions in turn; each run uses up their tokens, so they are created anew."""
     create = create_session if target.program.name.startswith("oidc") else partial(log_in_as, client)
     tokens = setup.folder / f"refresh_tokens.{target.program.number}"
     tokens.write_text("\n".join(create(target.program) for _ in range(64)))
@@ -46,13 +46,13 @@ def refresh_sessions_of(client: dict[str, str], target: Target, setup: Setup) ->
 
 
 def refresh_by_header(target: Target, _setup: Setup) -> Request:
-    """Refresh with the same JWT again and again, as nothing is stored."""
+    """Refresh with the same JWT again and again: the peer stores nothing."""
     token = post(f"{target.program.url}/login")["refresh_token"]
     return Request({"Authorization": f"Bearer {token}"}, "post.lua", {"BENCH_FORM": ""})
 
 
 def check_token(target: Target, request: Request) -> None:
-    """Check that a target answers the request of a run with a token. Raises `RuntimeError`."""
+    """Check that a target responds to the request of a run with a token. Raises `RuntimeError`."""
     form = request.environment.get("BENCH_FORM", "grant_type=refresh_token")
     if request.script == "refresh.lua":
         tokens = Path(request.environment["BENCH_REFRESH_TOKENS"]).read_text().splitlines()

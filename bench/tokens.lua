@@ -1,4 +1,4 @@
--- Send each request with the token of another user, in the order of a file; the next run goes on where this one ends,
+-- Send each request with the token of another user, in the order of a file; the next run continues where this one ends,
 -- so that a server which remembers the last thousand tokens never sees one that it remembers.
 local tokens = {}
 for token in io.lines(os.getenv("BENCH_TOKENS")) do table.insert(tokens, token) end

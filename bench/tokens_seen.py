@@ -1,6 +1,6 @@
 """Measure the memory of course_app's worker as it sees more and more tokens: `python -m bench.tokens_seen`.
 
-The cache of verified tokens keeps 1,024 of them. Each token is used once, as a first use costs most.
+The cache of verified tokens holds 1,024 of them. Each token is used only once: a first use costs most.
 """
 
 import json
@@ -20,13 +20,13 @@ from bench.usage import children, proportional_set_size
 from flask_resource_server.tokens.keys import thumbprint
 from tests.forger import Forger
 
-STEPS = (100, 1_024, 10_000, 100_000)  # tokens that were seen
+STEPS = (100, 1_024, 10_000, 100_000)  # numbers of tokens seen at which to measure
 AUTH_PORT, COURSE_PORT = 9740, 9741
 ISSUER = f"http://127.0.0.1:{AUTH_PORT}"
 
 
 def make_forger(folder: Path, token: str) -> Forger:
-    """Return what signs tokens of the same session as `token`."""
+    """Return a function that signs tokens of the same session as `token`."""
     key = load_pem_private_key((folder / "keys/private_key.pem").read_bytes(), None)
     assert isinstance(key, RSAPrivateKey)
     claims = read_claims(token)
@@ -34,10 +34,10 @@ def make_forger(folder: Path, token: str) -> Forger:
 
 
 def send(folder: Path, tokens: list[str]) -> float:
-    """Use each token once; return the requests per second. Raises `RuntimeError` for an answer but 200."""
+    """Use each token once; return the requests per second. Raises `RuntimeError` for a status but 200."""
     file = folder / "tokens"
     file.write_text("\n".join(tokens))
-    rate = 5000  # more than one worker answers, so that each connection is always busy
+    rate = 5000  # more than one worker can handle, so that each connection is always busy
     task = {"port": COURSE_PORT, "path": "/courses", "connections": 4, "tokens": str(file), "rate": rate}
     task["seconds"] = len(tokens) / rate
     done = subprocess.run(

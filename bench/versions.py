@@ -1,4 +1,4 @@
-"""Find out which versions are measured, and on which machine."""
+"""Determine the versions of the measured packages, and describe the machine."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def _find_in_node(name: str) -> str:
 
 
 def describe_machine() -> dict[str, str]:
-    """Return what the figures depend on beside the programs."""
+    """Return what the figures depend on besides the programs: the CPU, Python and cryptography."""
     cpu = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return {
         "cpu": cpu[0] if cpu else platform.machine(),

@@ -1,4 +1,4 @@
-"""The course service: it holds only public keys, verifies tokens by itself, and serves courses."""
+"""The course service, a resource server: it verifies tokens with public keys only, and serves courses."""
 
 from flask import Flask
 from sqlalchemy import select
@@ -13,20 +13,20 @@ from shared.logs import init_logs
 from shared.settings import load_settings
 from shared.startup import add_check, refusal
 
-# What scripts of other origins may use.
+# The paths that scripts of CORS_ORIGINS may use.
 API_PATHS = ("/courses(/.*)?", "/me/courses")
-# What the docs page asks for, of which its user may grant less.
+# The scopes that the docs page requests. The token has those of them that the user may have.
 SCOPES = {
     "courses:read": "List and read courses",
     "courses:write": "Add courses, and change and delete your own",
-    "enrolments:write": "Take and give back seats",
+    "enrolments:write": "Take and give up seats",
 }
 
 
 def create_app(settings: CourseSettings | None = None) -> Flask:
-    """Make the application; settings come from the environment unless given.
+    """Create the application. Settings come from the environment unless given.
 
-    Exits with one line on standard error when the settings are unfit. Keys are read when first needed.
+    Exits with one line on standard error if the settings are invalid. Keys are read when first needed.
     """
     with refusal("course_app"):
         init_logs()
@@ -36,8 +36,10 @@ def create_app(settings: CourseSettings | None = None) -> Flask:
         database.init_app(app, settings.course_database_url.get_secret_value())
         checks = {"database": lambda: database.db.session.scalar(select(Course.id).limit(1))}
         ages = {
-            ("keys_age_seconds", "Since the key set was up to date."): tokens.ages["keys"],
-            ("status_lists_age_seconds", "Since the lists were up to date."): tokens.ages["status_lists"],
+            ("keys_age_seconds", "Seconds since the keys were current."): tokens.ages["keys"],
+            ("status_lists_age_seconds", "Seconds since the lists were current."): tokens.ages[
+                "status_lists"
+            ],
         }
         service.install_defaults(
             app,

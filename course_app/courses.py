@@ -1,4 +1,4 @@
-"""Serve courses at `/courses`: to read with `courses:read`, to write with `courses:write`."""
+"""Serve `/courses`: list and read (scope `courses:read`), add, change and delete (scope `courses:write`)."""
 
 import json
 from urllib.parse import urlencode
@@ -22,13 +22,13 @@ blueprint = Blueprint("courses", __name__, url_prefix="/courses")
 
 
 class CourseId(IntegerConverter):
-    """The one spelling of an ID that every database takes: 1 to 999999999."""
+    """A course ID, 1 to 999999999: in a canonical form, and in the range of every database."""
 
     regex = r"[1-9][0-9]{0,8}"
 
 
 def init_app(app: Flask) -> None:
-    """Serve the courses from `app`."""
+    """Register the views and the converter for course IDs."""
     app.url_map.converters["course_id"] = CourseId
     app.register_blueprint(blueprint)
 
@@ -54,7 +54,7 @@ def list_courses() -> AnyResponse:
 @jwt_required()
 @require_scope("courses:write")
 def add_course() -> Response:
-    """Add a course, which belongs to whoever adds it."""
+    """Add a course. The token's subject becomes its owner."""
     course = Course(**{"description": "", "capacity": None} | read_body(), owner=current_subject())
     db.session.add(course)
     db.session.commit()
@@ -68,7 +68,7 @@ def add_course() -> Response:
 @jwt_required()
 @require_scope("courses:read")
 def read_course(course_id: int) -> AnyResponse:
-    """Return one course, or 304 to whoever has it already."""
+    """Return one course, or 304 if the client's copy is current."""
     return _revalidate(_show(find_course(course_id)))
 
 
@@ -76,7 +76,7 @@ def read_course(course_id: int) -> AnyResponse:
 @jwt_required()
 @require_scope("courses:write")
 def change_course(course_id: int) -> Response:
-    """Change the members of a course that are given (RFC 7396)."""
+    """Change the members of a course that the body contains (RFC 7396)."""
     version, body = _find_to_change(course_id).version, read_body()
     change = update(Course).where(Course.id == course_id, Course.version == version)
     if body.get("capacity") is not None:
@@ -105,7 +105,10 @@ def delete_course(course_id: int) -> tuple[str, int]:
 
 
 def show_page(statement: CompiledQuery, path: str, **parameters: str | None) -> AnyResponse:
-    """Answer with one page of a `statement` made of `PAGE`, and where the next one is; or 304."""
+    """Return one page of `statement`, which is derived from `PAGE`, with a link to the next page; or 304.
+
+    The links begin with `path`. `parameters` are those of the statement besides `PAGE`'s own.
+    """
     query = read_query()
     limit = query["limit"]
     found = statement.fetch(db.engine, {"after": query["after"], "limit": limit + 1, **parameters})
@@ -125,7 +128,10 @@ def find_course(course_id: int) -> Course:
 
 
 def _find_to_change(course_id: int) -> Course:
-    """Return a course that the subject may change and has read as it is (RFC 9110 section 13.1.1)."""
+    """Return a course that the subject may change, if `If-Match` has its version (RFC 9110 section 13.1.1).
+
+    Raises `NotFound`, `NotYours`, `PreconditionRequired`, `PreconditionFailed`.
+    """
     course = find_course(course_id)
     if course.owner not in {None, current_subject()}:
         raise NotYours
@@ -137,9 +143,9 @@ def _find_to_change(course_id: int) -> Course:
 
 
 def _revalidate(response: Response) -> AnyResponse:
-    """Let the client keep its own copy, and ask each time whether it is still good."""
+    """Allow the client to cache the response and revalidate it each time; return 304 to a revalidation."""
     response.headers["Cache-Control"] = "private, no-cache"
-    # Werkzeug takes as long to see that nothing was asked as to make the JSON.
+    # Without this test, Werkzeug takes as long for an unconditional request as the JSON takes.
     return response.make_conditional(request) if request.if_none_match else response
 
 

@@ -1,4 +1,4 @@
-"""The course service's own database."""
+"""The course service's database: its connection, the base class of its tables, and its migrations."""
 
 from pathlib import Path
 
@@ -22,5 +22,5 @@ migrate = Migrate(db=db, directory=str(Path(__file__).parent / "migrations"))
 
 
 def init_app(app: Flask, url: str) -> None:
-    """Connect `app`. Raises `ConfigurationError`."""
+    """Connect `app` to the database at `url`. Raises `ConfigurationError`."""
     database.init_app(app, db, migrate, url=url, setting="COURSE_DATABASE_URL")

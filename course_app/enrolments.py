@@ -1,4 +1,4 @@
-"""Let people take and leave seats in courses: each one for the subject of its own token."""
+"""Serve enrolments: users take and give up seats in courses, and list their own courses at `/me/courses`."""
 
 from flask import Blueprint
 from flask_jwt_extended import jwt_required
@@ -24,15 +24,15 @@ _OWN_PAGE = CompiledQuery(
 @jwt_required()
 @require_scope("enrolments:write")
 def enrol(course_id: int) -> tuple[str, int]:
-    """Take a seat; who has one already keeps it."""
+    """Take a seat in a course for the token's subject. Has no effect if the subject has one already."""
     try:
         db.session.execute(insert(Enrolment).values(course_id=course_id, subject=current_subject()))
-    except IntegrityError:  # the seat is taken by the same subject, or there is no such course
+    except IntegrityError:  # the subject has a seat already, or the course does not exist
         db.session.rollback()
         find_course(course_id)
         return "", 204
     has_seat = (Course.capacity.is_(None)) | (Course.enrolled < Course.capacity)
-    # The database counts, so that of all who come at the same moment only as many as fit get in.
+    # The database counts, so that simultaneous requests cannot take more seats than there are.
     counted = update(Course).where(Course.id == course_id, has_seat).values(enrolled=Course.enrolled + 1)
     if not db.session.scalar(counted.returning(Course.id)):
         db.session.rollback()
@@ -45,7 +45,7 @@ def enrol(course_id: int) -> tuple[str, int]:
 @jwt_required()
 @require_scope("enrolments:write")
 def leave(course_id: int) -> tuple[str, int]:
-    """Give the seat back; who has none need not."""
+    """Give up the seat of the token's subject. Has no effect if the subject has none."""
     seat = delete(Enrolment).where(Enrolment.course_id == course_id, Enrolment.subject == current_subject())
     if db.session.scalar(seat.returning(Enrolment.course_id)):
         counted = update(Course).where(Course.id == course_id).values(enrolled=Course.enrolled - 1)
@@ -59,5 +59,5 @@ def leave(course_id: int) -> tuple[str, int]:
 @jwt_required()
 @require_scope("courses:read")
 def list_own_courses() -> Response:
-    """Return one page of the courses in which the token's subject has a seat."""
+    """Return one page of the courses in which the token's subject is enrolled."""
     return show_page(_OWN_PAGE, "/me/courses", subject=current_subject())

@@ -1,10 +1,10 @@
-"""What the course service refuses by itself."""
+"""The errors of the course service itself: their status, `error` code and sentence."""
 
 from shared.errors import ApiError
 
 
 class NotYours(ApiError):
-    """A course is changed by whoever made it, and by nobody else."""
+    """The token's subject is not the owner of the course."""
 
     status = 403
     error = "access_denied"
@@ -20,7 +20,7 @@ class CourseFull(ApiError):
 
 
 class CapacityTooSmall(ApiError):
-    """A course has more people already than it is to have seats."""
+    """The new capacity is smaller than the number of enrolled users."""
 
     status = 409
     error = "capacity_too_small"

@@ -1,4 +1,4 @@
-"""What the course service remembers. A subject is a token's `sub`: users are known by nothing else here."""
+"""The tables of the course service. Users are known only by their tokens' `sub`, the subject."""
 
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,21 +7,21 @@ from course_app.database import Base
 
 
 class Course(Base):
-    """Something that can be learned."""
+    """A course, with its owner and its number of seats."""
 
     __tablename__ = "courses"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column(String(200))
     description: Mapped[str] = mapped_column(String(2000))
-    capacity: Mapped[int | None]  # seats; None: as many as come
-    enrolled: Mapped[int] = mapped_column(default=0)  # how many seats are taken
-    owner: Mapped[str | None] = mapped_column(String(255))  # the subject who made it, if anybody
-    version: Mapped[int] = mapped_column(default=1)
+    capacity: Mapped[int | None]  # the number of seats; None: unlimited
+    enrolled: Mapped[int] = mapped_column(default=0)  # the number of seats taken
+    owner: Mapped[str | None] = mapped_column(String(255))  # the subject who added it; None: a demo course
+    version: Mapped[int] = mapped_column(default=1)  # incremented by each change
 
 
 class Enrolment(Base):
-    """A seat that is taken."""
+    """A seat that a subject has taken in a course."""
 
     __tablename__ = "enrolments"
 

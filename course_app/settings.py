@@ -1,4 +1,4 @@
-"""Read the settings of the course service from its environment."""
+"""The settings of the course service, which refuses to start if it is given a private key."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
-from flask_resource_server.documents.files import LOOK_INTERVAL
+from flask_resource_server.documents.files import POLL_INTERVAL
 from flask_resource_server.tokens import Issuer
 from flask_resource_server.tokens.public_keys import open_keys
 from shared.settings import Seconds, Settings, Url
@@ -92,11 +92,11 @@ class CourseSettings(Settings):
 
     @property
     def trusted_issuer(self) -> Issuer:
-        """Return whose tokens are accepted: by a key set, by PEM text, or by a PEM file.
+        """Return the issuer whose tokens are accepted, with its keys from JWKS_URL, PEM text or a PEM file.
 
         Raises `ConfigurationError`.
         """
-        keys = open_keys(self.jwt_public_key, self.jwt_public_key_file, "JWT_PUBLIC_KEY", LOOK_INTERVAL)
+        keys = open_keys(self.jwt_public_key, self.jwt_public_key_file, "JWT_PUBLIC_KEY", POLL_INTERVAL)
         return Issuer(
             self.issuer,
             public_keys=None if self.jwks_url else keys,

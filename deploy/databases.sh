@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make a database and a role for each service: neither can read what is the other's. Run once, by the postgres image.
+# Create a database and a role for each service; neither can read the other's. The postgres image runs this once.
 set -eu
 psql --set ON_ERROR_STOP=1 --username postgres \
   --set auth="$AUTH_DATABASE_PASSWORD" --set course="$COURSE_DATABASE_PASSWORD" <<'SQL'

@@ -1,6 +1,6 @@
 """Protect a Flask application with the access tokens of an OAuth 2.0 authorization server.
 
-`flask_resource_server.tokens` verifies without Flask; importing it imports no framework.
+`flask_resource_server.tokens` verifies tokens without Flask: importing it imports no web framework.
 """
 
 from importlib import import_module
@@ -41,7 +41,7 @@ __all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for (PEP 562)."""
+    """Import a public name when it is first used (PEP 562)."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

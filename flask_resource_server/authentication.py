@@ -1,4 +1,4 @@
-"""Find the access token of a request, and verify it once."""
+"""Find the access token of a request, verify it once, and keep its claims for the request."""
 
 import inspect
 import logging
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-MALFORMED = "malformed"  # stands for a token that is none
+MALFORMED = "malformed"  # replaces a token that is not well-formed; no verifier accepts it
 
 _SCHEME = "bearer"
-_BEARER = re.compile(r"(?:^|,)\s*bearer\b", re.IGNORECASE)  # among the challenges of a header
+_BEARER = re.compile(r"(?:^|,)\s*bearer\b", re.IGNORECASE)  # a Bearer challenge in a WWW-Authenticate header
 _AFTER_SCHEME = re.compile(rf" +({WELL_FORMED.pattern})")
-# In the WSGI environment, where a client can put nothing under this name. `flask.g` would not do: it belongs
-# to the application's context, which may outlive a request. The environ may too: Flask-SocketIO makes a new
-# request of it for each event, and middleware copies it for requests of its own. So what is kept says which
-# request it is of.
+# Keys in the WSGI environ, which clients cannot set. `flask.g` is not suitable: it belongs to the application
+# context, which may outlive a request. The environ may too: Flask-SocketIO creates a new request from it for
+# each event, and middleware copies it for requests of its own. So the claims are stored with the request that
+# they belong to.
 _ACCEPTED = "flask_resource_server.accepted"
 _REFUSED = "flask_resource_server.refused"
-_PENDING = "flask_resource_server.pending"  # the reason of a refusal that is not announced yet
+_PENDING = "flask_resource_server.pending"  # the reason of a refusal that has not been announced yet
 
 
 def current_server() -> "ResourceServer":
-    """Return the extension of the current application."""
+    """Return the extension of the current application. Raises `RuntimeError` if it has none."""
     try:
         return cast("ResourceServer", current_app.extensions["flask_resource_server"])
     except KeyError:
@@ -47,9 +47,9 @@ def current_server() -> "ResourceServer":
 
 
 def read_bearer_token(environ: Mapping[str, Any]) -> str | None:
-    """Return the token of a Bearer header (RFC 6750 section 2.1), None where there is no such header.
+    """Return the token in the Bearer header (RFC 6750 section 2.1), or None without such a header.
 
-    What is not well-formed is returned as `MALFORMED`, which no verifier accepts.
+    Returns `MALFORMED` for a token that is not well-formed.
     """
     header = environ.get("HTTP_AUTHORIZATION", "").strip()
     if header[: len(_SCHEME)].lower() != _SCHEME:
@@ -59,9 +59,9 @@ def read_bearer_token(environ: Mapping[str, Any]) -> str | None:
 
 
 def authenticate() -> VerifiedClaims:
-    """Return the claims of the current request's token, which is verified if nothing has done so yet.
+    """Return the claims of the current request's token, and verify it if that has not been done yet.
 
-    Raises `Unauthorized`, `InvalidToken`, `TemporarilyUnavailable`, or what the service's own check raises.
+    Raises `Unauthorized`, `InvalidToken`, `TemporarilyUnavailable`, or what `check_claims` raises.
     """
     current, server = _current_request(), current_server()
     if claims := _find_accepted(current, server):
@@ -75,7 +75,7 @@ def authenticate() -> VerifiedClaims:
 def accept(token: str) -> VerifiedClaims:
     """Verify the current request's token, and keep its claims for the rest of the request.
 
-    Raises as `authenticate` does.
+    Raises the same errors as `authenticate`.
     """
     current, server = _current_request(), current_server()
     claims = _verify(server, token, refuse)
@@ -86,15 +86,16 @@ def accept(token: str) -> VerifiedClaims:
 
 
 def _current_request() -> Request:
-    """Return the request itself: each look through Flask's proxy costs as much as ten into a dictionary."""
+    """Return the request itself: each access through Flask's proxy costs as much as ten dict lookups."""
     current: Request = request._get_current_object()  # type: ignore[attr-defined]
     return current
 
 
 def verify_other(token: str) -> VerifiedClaims:
-    """Verify a token that is not the current request's: nothing is kept of it, and nothing announced.
+    """Verify a token that is not the current request's, without storing its claims or sending a signal.
 
-    Otherwise the request would go on under another token's identity. Raises as `authenticate` does.
+    If they were stored, the request would continue with the identity of another token. Raises the same errors
+    as `authenticate`.
     """
     return _verify(current_server(), token, _raise)
 
@@ -107,7 +108,10 @@ def _verify(
         _check_claims(server, claims)
     except RefusedToken as error:
         refuse(error.reason, InvalidToken())
-    except (Undetermined, ConfigurationError) as error:  # keys are read when needed, and until they are good
+    except (
+        Undetermined,
+        ConfigurationError,
+    ) as error:  # keys are read when first needed, and may be unusable
         server.log_problem(str(error))
         refuse("undetermined", TemporarilyUnavailable())
     except BearerError as error:
@@ -117,9 +121,10 @@ def _verify(
 
 def _check_claims(server: "ResourceServer", claims: VerifiedClaims) -> None:
     result = server.check_claims(claims)
-    if result is not None:  # `return False` is meant to refuse, and a coroutine to be awaited: neither would
+    # `return False` was meant to refuse the token, and a coroutine to be awaited; both would accept it.
+    if result is not None:
         if inspect.iscoroutine(result):
-            result.close()  # else Python warns that nobody awaited it
+            result.close()  # otherwise Python warns that it was never awaited
         raise RuntimeError(
             f"check_claims returned a value of type {type(result).__name__}: it must return None, and raise "
             "InvalidToken, Forbidden or InsufficientScope to refuse a token; one that awaits must be a "
@@ -132,13 +137,13 @@ def _raise(_reason: str, error: BearerError) -> NoReturn:
 
 
 def refuse(reason: str, error: BearerError) -> NoReturn:
-    """Raise the error of a refusal, and announce it under a label that clients do not learn."""
+    """Raise the error, and announce the refusal under `reason`, a label that is not sent to the client."""
     announce(reason, error)
     raise error from None
 
 
 def announce(reason: str, error: BearerError) -> None:
-    """Announce a refusal, and see that its answer gets the headers it must have."""
+    """Log a refusal, send `token_refused`, and have `complete_response` add the headers of the error."""
     if has_request_context():
         request.environ[_REFUSED] = error
         request.environ.pop(_PENDING, None)
@@ -147,14 +152,14 @@ def announce(reason: str, error: BearerError) -> None:
 
 
 def announce_if_answered(reason: str, error: BearerError) -> None:
-    """Do what `announce` does if the error becomes the answer: it may be caught, and the view called."""
+    """Announce a refusal only if the error becomes the response: it may be caught, and the view called."""
     request.environ[_REFUSED], request.environ[_PENDING] = error, reason
 
 
 def complete_response(response: Response) -> Response:
-    """Add the headers of a refusal, if the application has answered it with a page of its own.
+    """Add the headers of a refusal that the application turned into an error page of its own.
 
-    A challenge of another scheme stays: an answer may have several (RFC 9110 section 11.6.1).
+    A challenge of another scheme is kept: a response may have several (RFC 9110 section 11.6.1).
     """
     environ = request.environ
     error: BearerError | None = environ.get(_REFUSED)
@@ -169,7 +174,7 @@ def complete_response(response: Response) -> Response:
 
 
 def current_token() -> VerifiedClaims | None:
-    """Return the claims of the token that was accepted for the current request, None where there is none."""
+    """Return the claims of the token that was accepted for the current request, or None."""
     if not has_request_context():
         return None
     return _find_accepted(_current_request(), current_app.extensions.get("flask_resource_server"))
@@ -184,6 +189,6 @@ def _find_accepted(current: Request, server: "ResourceServer | None") -> Verifie
 
 
 def current_subject() -> str | None:
-    """Return whose token was accepted: a user's ID or a client's, None where there is no token."""
+    """Return the subject of the accepted token, the ID of a user or of a client, or None without a token."""
     claims = current_token()
     return claims.subject if claims else None

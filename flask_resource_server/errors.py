@@ -1,9 +1,9 @@
-"""The errors of a resource server: what clients get instead of a view's answer (RFC 6750 section 3.1).
+"""The HTTP errors of a resource server: status, `error` code, sentence and headers (RFC 6750 section 3.1).
 
-They are Werkzeug's `HTTPException`s, so that every framework on top of Flask answers with the right status.
-Each is Werkzeug's own class of its status too: by that Flask finds an application's handler for 401. An
-application that has an error page of its own for a status shows that; otherwise the body is JSON. The headers
-that RFC 6750 and RFC 9110 ask for are in the answer either way.
+They are Werkzeug's `HTTPException`s, so that every framework on top of Flask responds with the right status.
+Each one is also a subclass of Werkzeug's class for its status, by which Flask finds the application's handler
+for 401, say. The body is JSON unless the application has an error page of its own for the status. The headers
+that RFC 6750 and RFC 9110 require are in the response either way.
 """
 
 import json
@@ -13,16 +13,16 @@ from typing import Any
 from flask import current_app
 from werkzeug import Response, exceptions
 
-_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")  # what RFC 6750 section 3 keeps out of a challenge
+_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")  # characters that RFC 6750 section 3 forbids in a challenge
 
 
 class BearerError(exceptions.HTTPException):
-    """A request that is refused: a status, an error code, and a sentence for the client's developer."""
+    """A refused request: a status, an error code, and a sentence for the client's developer."""
 
-    code: int | None = None  # a handler for this class is one for all that have a code
+    code: int | None = None  # None here, so that Flask uses a handler for this class for all its subclasses
     error = ""
     description = ""
-    is_challenge = True  # it carries WWW-Authenticate
+    is_challenge = True  # the response has a WWW-Authenticate header
 
     @property
     def challenge(self) -> dict[str, str]:
@@ -31,7 +31,7 @@ class BearerError(exceptions.HTTPException):
 
     @property
     def extra_headers(self) -> dict[str, str]:
-        """Return the headers that the answer must have, whoever writes its body."""
+        """Return the headers that the response must have, also if the application writes the body."""
         if not self.is_challenge:
             return {}
         return {"WWW-Authenticate": format_challenge(self.challenge)}
@@ -45,12 +45,12 @@ class BearerError(exceptions.HTTPException):
         return json.dumps({"error": self.error, "error_description": self.description})
 
     def get_response(self, *_args: Any, **_options: Any) -> Response:
-        """Return the whole answer."""
+        """Return the complete response."""
         return Response(self.get_body(), self.code, self.get_headers())
 
 
 class Unauthorized(BearerError, exceptions.Unauthorized):
-    """No token came; the challenge has no error code then (RFC 6750 section 3.1)."""
+    """The request has no token. The challenge has no error code then (RFC 6750 section 3.1)."""
 
     code = 401
     error = "unauthorized"
@@ -58,12 +58,12 @@ class Unauthorized(BearerError, exceptions.Unauthorized):
 
     @property
     def challenge(self) -> dict[str, str]:
-        """Return no parameter."""
+        """Return no parameters."""
         return {}
 
 
 class InvalidToken(BearerError, exceptions.Unauthorized):
-    """A token came that is not accepted; the client is not told why."""
+    """The token was refused. The response does not say why, which could help an attacker."""
 
     code = 401
     error = "invalid_token"
@@ -83,7 +83,7 @@ class InsufficientScope(BearerError, exceptions.Forbidden):
 
     @property
     def challenge(self) -> dict[str, str]:
-        """Return the scopes that would do."""
+        """Return the scopes that the client should request."""
         return {"error": self.error, "scope": " ".join(self.scopes)}
 
 
@@ -97,7 +97,7 @@ class Forbidden(BearerError, exceptions.Forbidden):
 
 
 class TemporarilyUnavailable(BearerError, exceptions.ServiceUnavailable):
-    """Whether the token is good cannot be determined now: the issuer's keys or status lists are not known."""
+    """It cannot be determined now whether the token is good: the issuer's keys or lists are not known."""
 
     code = 503
     error = "temporarily_unavailable"
@@ -106,12 +106,12 @@ class TemporarilyUnavailable(BearerError, exceptions.ServiceUnavailable):
 
     @property
     def extra_headers(self) -> dict[str, str]:
-        """Return how many seconds to wait."""
+        """Return the seconds to wait before a retry."""
         return {"Retry-After": "1"}
 
 
 def format_challenge(parameters: dict[str, str]) -> str:
-    """Return a Bearer challenge that names the current application's metadata (RFC 9728 section 5.1)."""
+    """Return a Bearer challenge with the URL of the service's metadata (RFC 9728 section 5.1)."""
     if server := current_app and current_app.extensions.get("flask_resource_server"):
         parameters = parameters | {"resource_metadata": server.metadata_url}
     quoted = (f'{name}="{_UNQUOTABLE.sub("?", value)}"' for name, value in parameters.items())

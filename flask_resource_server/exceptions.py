@@ -1,12 +1,12 @@
-"""The errors that a service's operator has to deal with, and the one that no client is to blame for."""
+"""Exceptions about the state of the service: wrong configuration, degraded, or unable to verify now."""
 
 
 class ConfigurationError(Exception):
-    """What keeps a service from starting, in one line that says what is wrong and how to fix it."""
+    """Settings or keys that the service cannot start with. The message, one line, says how to fix them."""
 
 
 class Degraded(Exception):
-    """A service can serve for now, but needs its operator: the message says why. `details` are public."""
+    """The service works for now, but needs its operator; the message says why. `details` are public."""
 
     def __init__(self, problem: str, **details: object) -> None:
         super().__init__(problem)
@@ -14,7 +14,7 @@ class Degraded(Exception):
 
 
 class Undetermined(Exception):
-    """Whether a token is good cannot be determined now: answer 503, never 401.
+    """It cannot be determined now whether a token is good: respond with 503, never with 401.
 
-    A 401 would tell the client to discard a token that may be good.
+    A 401 would make the client discard a token that may be good.
     """

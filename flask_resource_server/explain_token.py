@@ -1,4 +1,4 @@
-"""The command `flask explain-token`: why a token is refused, and what to do."""
+"""The command `flask explain-token`: which checks a token passes, and how to fix the first that fails."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 
 def init_app(app: Flask, server: "ResourceServer") -> None:
-    """Give `app` the command."""
+    """Add the command to `app`."""
 
     def explain_token() -> None:
         try:
             is_accepted = _print_checks(server.verifier, sys.stdin.read().strip())
-        except ConfigurationError as error:  # there are no keys, or unfit ones
+        except ConfigurationError as error:  # the keys are missing or unusable
             raise click.ClickException(str(error)) from None
         click.echo(f"The token is {'accepted' if is_accepted else 'refused'}.")
         if not is_accepted:
             raise SystemExit(1)
 
-    description = "Read an access token from standard input, and say which checks it passes."
+    description = "Read an access token from standard input and show which checks it passes."
     app.cli.add_command(click.Command("explain-token", callback=explain_token, help=description))
 
 
 def _print_checks(verifier: Verifier, token: str) -> bool:
-    """Print what came of each check, with advice on the first that fails; return whether all were passed."""
+    """Print the result of each check, with advice on the first that fails; return whether it passed all."""
     is_accepted = True
     try:
         for name, is_good, advice in verifier.explain(token):
@@ -39,7 +39,7 @@ def _print_checks(verifier: Verifier, token: str) -> bool:
                 click.echo(f"      {advice}")
             is_accepted = is_accepted and is_good
     except Undetermined as error:
-        click.echo("FAIL  the other checks can be made")
+        click.echo("FAIL  the remaining checks can be run")
         click.echo(f"      {error}")
         return False
     return is_accepted

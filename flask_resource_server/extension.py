@@ -20,17 +20,18 @@ CurrentScopes = Callable[[VerifiedClaims], frozenset[str]]
 
 
 class ResourceServer:
-    """Lets the views of an application accept the access tokens of an authorization server.
+    """Protects the views of an application with the access tokens of an authorization server.
 
-    `ResourceServer(app)`, or `init_app(app)` in a factory. Settings are keyword arguments, or stand in
-    `app.config` under `config_prefix`: see docs/reference/kit.md.
+    Call `ResourceServer(app)`, or `init_app(app)` in an application factory. Settings are keyword arguments,
+    or values in `app.config` under `config_prefix`: see docs/reference/kit.md.
 
-    `check_claims` is the service's own check on a token that is good in every other respect: it raises
-    `InvalidToken` (401), `Forbidden` or `InsufficientScope` (403), and otherwise returns None. It may be an
-    `async def` function. `current_scopes` says which scopes count, for a service that knows what the token's
-    holder may do by now; without it, those that were granted.
+    `check_claims` is the service's own check. It is called with the claims of a token that passed all other
+    checks, and raises `InvalidToken` (401), `Forbidden` or `InsufficientScope` (403), or returns None. It may
+    be an `async def` function. `current_scopes` returns the scopes that the token's holder has now, for a
+    service that knows; by default, the scopes in the token count.
 
-    Nothing is fetched, read or started before the first request that needs it. Raises `ConfigurationError`.
+    Nothing is fetched or read, and no thread starts, before the first request that needs it. Raises
+    `ConfigurationError`.
     """
 
     verifier: Verifier
@@ -54,17 +55,17 @@ class ResourceServer:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> "ResourceServer":
-        """Make `app` a resource server, and return the object that serves it.
+        """Make `app` a resource server, and return the extension object for it.
 
-        That is this one for the first application, and a copy for each further one that a factory makes.
-        Raises `ConfigurationError`, and `RuntimeError` the second time for the same application.
+        That is this object for the first application, and a copy for each further one that a factory creates.
+        Raises `ConfigurationError`, or `RuntimeError` if it was already called for this application.
         """
         settings = read_settings(app, self._prefix, self._settings)
         verifier = Verifier.trusting(*settings.issuers, resource=settings.resource)
         return self.protect(app, verifier, settings.resource)
 
     def protect(self, app: Flask, verifier: Verifier, resource: str) -> "ResourceServer":
-        """Do what `init_app` does, with a verifier of the application's own instead of settings."""
+        """Do the same as `init_app`, but with the given verifier and resource instead of settings."""
         if "flask_resource_server" in app.extensions:
             raise RuntimeError("this application is a resource server already: call init_app once")
         if hasattr(self, "verifier"):
@@ -73,7 +74,7 @@ class ResourceServer:
             return further.protect(app, verifier, resource)
         self._problems = ProblemLog()
         self.verifier, self.resource = verifier, resource
-        # An `async def` that nobody awaits would refuse nothing.
+        # An `async def` function that is not awaited would never refuse a token.
         self.check_claims = app.ensure_sync(self.check_claims)
         self.current_scopes = app.ensure_sync(self.current_scopes)
         app.extensions["flask_resource_server"] = self
@@ -87,34 +88,34 @@ class ResourceServer:
 
     @property
     def checks(self) -> dict[str, Callable[[], object]]:
-        """Return what a readiness check should call, by name.
+        """Return the functions that a readiness check should call, by name.
 
         Each raises `Undetermined` or `ConfigurationError` while tokens cannot be verified, and `Degraded`
-        while only an older state is known, which needs an operator but not a restart.
+        while only an older state of keys or lists is known: that needs an operator, but no restart.
         """
         return _of_all(self.verifier, "checks")
 
     @property
     def ages(self) -> dict[str, Callable[[], float | None]]:
-        """Return by name what tells the seconds since a fetched document was current, for metrics."""
+        """Return functions for metrics, by name: each returns a document's age in seconds, or None."""
         return _of_all(self.verifier, "ages")
 
     def log_problem(self, problem: str) -> None:
-        """Log why a token cannot be verified, each problem at most once a minute."""
+        """Log why tokens cannot be verified, each problem at most once a minute."""
         if self._problems.is_due(problem):
             _logger.error("tokens cannot be verified: %s", problem)
 
     def check_startup(self) -> None:
-        """Raise `ConfigurationError` if a key file is missing or unfit. Fetches nothing, starts no thread.
+        """Raise `ConfigurationError` if a key file is missing or unusable. Fetches nothing, starts no thread.
 
-        For servers that can refuse to start; otherwise requests are answered 503 until it is fixed.
+        For servers that can refuse to start. Without this check, requests get 503 until the file is fixed.
         """
         for issuer in self.verifier.issuers:
             issuer.check_startup()
 
 
 def _of_all(verifier: Verifier, member: str) -> dict[str, Callable[[], Any]]:
-    """Return a member of every issuer by name: `keys`, or of one among several `keys of https://...`."""
+    """Return a mapping of all issuers; with several, the name `keys` becomes `keys of https://...`."""
     if len(verifier.issuers) == 1:
         return dict(getattr(verifier.issuers[0], member))
     return {

@@ -1,4 +1,4 @@
-"""Let flask-jwt-extended accept what the verifier accepts: `@jwt_required()` guards a view with it."""
+"""Make flask-jwt-extended's `@jwt_required()` use the verifier of the application."""
 
 import secrets
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ from flask_resource_server.authentication import (
 from flask_resource_server.errors import BearerError, InvalidToken, Unauthorized
 from flask_resource_server.tokens.keys import ALGORITHM
 
-_NAME = "flask-jwt-extended"  # among the extensions of an application
+_NAME = "flask-jwt-extended"  # its key in `app.extensions`
 _OWN_HEADER = "Checked-Bearer-Token"
 _OWN_HEADER_IN_WSGI = "HTTP_CHECKED_BEARER_TOKEN"
-_EMPTY = "e30"  # a JWT's header without members, for flask-jwt-extended to parse where there is no token
-_MARK = secrets.token_urlsafe(12)  # in the payload's place, so that nobody else can name the request's token
+_EMPTY = "e30"  # an empty JWT header, which flask-jwt-extended parses if the request has no token
+_MARK = secrets.token_urlsafe(12)  # replaces the payload; nobody can guess it to refer to the request's token
 _TOKEN_IN_WSGI = "flask_resource_server.token"  # noqa: S105
 
 
 def is_taken(app: Flask) -> bool:
-    """Tell whether the application uses flask-jwt-extended for tokens of its own."""
+    """Return whether the application already uses flask-jwt-extended, for tokens of its own."""
     return _NAME in app.extensions
 
 
@@ -38,27 +38,27 @@ def init_app(app: Flask) -> None:
     app.config.update(_jwt_options(app.config))
     manager = _Manager(app)
     manager.unauthorized_loader(lambda _reason: _respond("missing", Unauthorized()))
-    # The refusals that are left to flask-jwt-extended: a view asks for a refresh, a fresh or a user's token.
+    # Refusals by flask-jwt-extended itself: a view requires a refresh token, a fresh one or a known user.
     for loader in (
         manager.invalid_token_loader,
         manager.needs_fresh_token_loader,
         manager.user_lookup_error_loader,
     ):
         loader(lambda *_details: _respond("invalid", InvalidToken()))
-    # Before every `before_request` function, whenever it was registered: it may verify the token.
+    # Runs before all `before_request` functions, whenever they are added: they may verify the token.
     app.url_value_preprocessor(lambda _endpoint, _values: _take_token(app, manager))
     got_request_exception.connect(_leave_to_flask, app)
 
 
 class MissingToken(Unauthorized, NoAuthorizationError):
-    """No token came: an HTTP error for Flask and its frameworks, and one that `optional=True` passes over."""
+    """The request has no token: an HTTP error for Flask, and one that `optional=True` ignores."""
 
 
 class _NoClaims(dict[str, Any]):
-    """The claims of a request without a token: whoever looks at them gets the error.
+    """The claims of a request without a token: reading them raises `MissingToken`.
 
-    flask-jwt-extended looks first where `optional=True` passes over the error. If it raised its own, which is
-    no HTTP error, a blueprint's or an API's handler for `Exception` would answer 500.
+    flask-jwt-extended reads them where `optional=True` ignores the error. Its own error is not an HTTP error:
+    a blueprint's or an API's handler for `Exception` would turn that into a 500.
     """
 
     def _refuse(self, *_args: object) -> NoReturn:
@@ -70,7 +70,7 @@ class _NoClaims(dict[str, Any]):
 
 
 class _Manager(JWTManager):
-    """Has tokens verified by the verifier instead of flask-jwt-extended and PyJWT."""
+    """Verifies tokens with the application's verifier instead of PyJWT."""
 
     def _decode_jwt_from_config(self, encoded_token: str, *_args: Any, **_options: Any) -> dict[str, Any]:
         environ = request.environ if has_request_context() else {}
@@ -79,15 +79,18 @@ class _Manager(JWTManager):
         if token is None:
             return _NoClaims()
         claims = accept(token) if is_of_request else verify_other(token)
-        return {"type": "access", "fresh": False} | claims.to_dict()  # which flask-jwt-extended relies on
+        return {
+            "type": "access",
+            "fresh": False,
+        } | claims.to_dict()  # flask-jwt-extended requires the first two
 
 
 def _take_token(app: Flask, manager: _Manager) -> None:
-    """Take the token out of the Bearer header, for flask-jwt-extended to find.
+    """Read the token from the Bearer header, and put a stand-in for it where flask-jwt-extended reads it.
 
-    It fails on some of what Authorization may hold, and would pick a token from among other things: so it
-    looks into a header of our own, and what a client sends under that name is dropped. It parses the token's
-    header once more: so it sees only that part.
+    flask-jwt-extended fails on some values of Authorization, and finds tokens in others that have none. So it
+    reads a header of our own, which replaces any that the client sent. It also parses the token's header
+    again, so the stand-in has only that part of the token.
     """
     if app.extensions[_NAME] is not manager:
         raise RuntimeError(
@@ -101,21 +104,22 @@ def _take_token(app: Flask, manager: _Manager) -> None:
 
 
 def _leave_to_flask(_app: Flask, exception: BaseException, **_details: Any) -> None:
-    """Keep Flask-RESTful and Flask-RESTX from answering 500 to what flask-jwt-extended refuses by itself.
+    """Keep Flask-RESTful and Flask-RESTX from responding with 500 to refusals by flask-jwt-extended itself.
 
-    A view may ask for a refresh token or a fresh one, or for a token in another location. They answer for
-    every exception that is not an `HTTPException`, but leave it to Flask, which has a handler for it, if
-    sending this signal fails. Flask sends it for nothing that has a handler.
+    Such refusals happen if a view requires a refresh token, a fresh one, or a token in another location. Both
+    frameworks handle every exception that is not an `HTTPException` as a 500, but first send this signal; if
+    that raises, they leave the exception to Flask, which has a handler for it. Flask itself sends the signal
+    only for exceptions without a handler.
     """
     if isinstance(exception, JWTExtendedException):
         raise exception
 
 
 def _jwt_options(theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every option of flask-jwt-extended that decides about a token, the defaults too."""
+    """Return every option of flask-jwt-extended that affects which tokens are accepted, defaults included."""
     return {
-        # `_Manager` verifies without these, and without keys: an application that has settings of these names
-        # has them for something else, and keeps them.
+        # `_Manager` uses neither of these nor any key. An application that has set them uses them for
+        # something else, so they are not overwritten.
         "JWT_ALGORITHM": theirs.get("JWT_ALGORITHM", ALGORITHM),
         "JWT_DECODE_ALGORITHMS": theirs.get("JWT_DECODE_ALGORITHMS", [ALGORITHM]),
         "JWT_HEADER_NAME": _OWN_HEADER,
@@ -126,6 +130,6 @@ def _jwt_options(theirs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _respond(reason: str, error: BearerError) -> ResponseReturnValue:
-    """Return the application's answer to an error that cannot be raised where this is called."""
+    """Return the application's response to an error that cannot be raised where this is called."""
     announce(reason, error)
     return current_app.handle_http_exception(error)

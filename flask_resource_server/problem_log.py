@@ -1,4 +1,4 @@
-"""Remember which problems were logged lately, so that not every request that meets one logs it."""
+"""Limit how often a problem is logged, so that requests cannot flood the log with it."""
 
 import threading
 import time
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from flask_resource_server.documents.processes import PerProcess
 
 INTERVAL = 60  # seconds from one line about a problem to the next
-MAXIMUM = 100  # problems that are remembered
+MAXIMUM = 100  # problems to remember
 
 
 class ProblemLog:
-    """The problems that were logged during the last minute. Safe for threads and forks.
+    """The problems that were logged during the last minute. Safe to share between threads and across forks.
 
-    Anybody can send requests that meet a problem, and several problems in turn, such as those of two issuers.
-    `clock` returns seconds.
+    Anybody can send requests that cause a problem, or several in turn, such as those of two issuers. `clock`
+    returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,7 +23,7 @@ class ProblemLog:
         self._logged_at: dict[str, float] = {}  # by problem, the oldest first
 
     def is_due(self, problem: str) -> bool:
-        """Tell whether to log a problem now; it then counts as logged."""
+        """Return whether to log a problem now. If so, it counts as logged."""
         with self._lock.get():
             now = self._clock()
             if now - self._logged_at.get(problem, float("-inf")) < INTERVAL:

@@ -1,4 +1,4 @@
-"""Tell clients at `/.well-known/oauth-protected-resource` who issues tokens for this service (RFC 9728)."""
+"""Publish the issuers and scopes of a service at `/.well-known/oauth-protected-resource` (RFC 9728)."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -12,7 +12,7 @@ _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
 
 def init_app(app: Flask, *, issuers: Sequence[str], resource: str) -> str:
-    """Publish the metadata of `resource`, and return its address (sections 3.1 and 5.1)."""
+    """Publish the metadata of `resource`, and return its URL (sections 3.1 and 5.1)."""
     parts = urlsplit(resource)
     path = _WELL_KNOWN + parts.path
 
@@ -28,9 +28,9 @@ def init_app(app: Flask, *, issuers: Sequence[str], resource: str) -> str:
         }
         return metadata, {"Cache-Control": "public, max-age=300"}
 
-    # APIFlask would put it into the application's contract otherwise.
+    # Otherwise APIFlask would add it to the application's OpenAPI document.
     show_protected_resource._spec = {"hide": True}  # type: ignore[attr-defined]
     app.add_url_rule(unquote(path), "oauth_protected_resource", show_protected_resource)
-    if parts.path:  # and for whoever looks below the resource's own URL
+    if parts.path:  # also for a client that looks for it directly below the resource's URL
         app.add_url_rule(_WELL_KNOWN, "oauth_protected_resource_root", show_protected_resource)
     return f"{parts.scheme}://{parts.netloc}{path}"

@@ -1,4 +1,4 @@
-"""Ask for a scope: what the holder of an accepted token may do."""
+"""The decorator `@require_scope`, and the scopes of the current request."""
 
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -20,14 +20,14 @@ _MARK = "required_scopes"
 def require_scope(
     *scopes: str, mode: Literal["all", "any"] = "all"
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a request through whose access token has all of `scopes`, or any; without scopes, any good token.
+    """Require an access token with all of `scopes`, or with any of them; without scopes, any good token.
 
-    The token is verified unless `@jwt_required()`, or something else, has done so already. OPTIONS is let
-    through as `jwt_required` does. Works on views, on methods of a `MethodView`, on `async def`, and in its
-    `decorators`. The view's errors are those of `authenticate`, and `InsufficientScope`.
+    Verifies the token unless `@jwt_required()` or other code has done so. Like `@jwt_required()`, it lets
+    OPTIONS requests through. Works on views, also `async def`, on methods of a `MethodView`, and in its
+    `decorators`. The view raises the errors of `authenticate`, and `InsufficientScope`.
     """
     if mode not in {"all", "any"} or not all(isinstance(scope, str) for scope in scopes):
-        raise TypeError('give scopes as strings, and mode as "all" or "any": @require_scope("reports:read")')
+        raise TypeError('pass scopes as strings, and mode as "all" or "any": @require_scope("reports:read")')
     wanted = frozenset(scopes)
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
@@ -45,12 +45,12 @@ def require_scope(
         setattr(check_scope, _MARK, wanted | getattr(view, _MARK, frozenset()))
         return check_scope
 
-    setattr(decorate, _MARK, wanted)  # for classes of views that list it among their decorators
+    setattr(decorate, _MARK, wanted)  # for view classes that list it in their `decorators`
     return decorate
 
 
 def current_scopes() -> frozenset[str]:
-    """Return the scopes that count for the token of the current request; none without a token."""
+    """Return the scopes of the current request's token; an empty set without a token."""
     claims = current_token()
     return _scopes_of(claims) if claims else frozenset()
 
@@ -60,7 +60,7 @@ def _scopes_of(claims: VerifiedClaims) -> frozenset[str]:
 
 
 def find_scopes(view: Callable[..., Any]) -> Iterator[str]:
-    """Yield the scopes that a view requires: a function, or a class of views with its methods."""
+    """Yield the scopes that a view requires; it is a function, or made from a view class."""
     yield from getattr(view, _MARK, ())
     view_class = getattr(view, "view_class", None)
     if view_class is None:
@@ -72,7 +72,7 @@ def find_scopes(view: Callable[..., Any]) -> Iterator[str]:
 
 
 def _method_decorators(view_class: type) -> Iterator[Any]:
-    """Yield the decorators of a Flask-RESTful or Flask-RESTX resource: a list, or lists by method."""
+    """Yield the decorators of a Flask-RESTful or Flask-RESTX resource: it has a list, or one by method."""
     decorators = getattr(view_class, "method_decorators", ())
     if isinstance(decorators, dict):
         decorators = [decorate for listed in decorators.values() for decorate in listed]

@@ -1,4 +1,4 @@
-"""Read the settings of a resource server from keyword arguments and the application's configuration."""
+"""Read the kit's settings from keyword arguments and `app.config`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -16,7 +16,7 @@ _NAMES = {"resource", "issuer", "issuers"} | _OF_ISSUER
 
 @dataclass(frozen=True)
 class Settings:
-    """The service's own URL, and whom it trusts."""
+    """The service's own URL, and the issuers that it trusts."""
 
     resource: str
     """This service's own URL, without a slash at the end. A token must name it in `aud`."""
@@ -28,10 +28,10 @@ class Settings:
 
 
 def read_settings(app: Flask, prefix: str, given: Mapping[str, Any]) -> Settings:
-    """Return the settings: those `given`, else the configuration's under `prefix`.
+    """Return the settings from `given` (keyword arguments), or else from `app.config` under `prefix`.
 
-    None and an empty string, as in a variable without a value, count as not set. Raises `ConfigurationError`,
-    for a name that is not known too: it may be a misspelled one.
+    None and the empty string count as not set. Raises `ConfigurationError`, also for an unknown name, which
+    may be a misspelled one.
     """
     configured = {
         name.removeprefix(prefix).lower(): value
@@ -60,7 +60,7 @@ def _check_names(values: Iterable[str], prefix: str) -> None:
 
 
 def _read_issuers(values: dict[str, Any], prefix: str) -> list[Issuer]:
-    """Return the issuer of ISSUER and the settings beside it, or all of ISSUERS."""
+    """Return the issuers in ISSUERS, or the one that ISSUER and the other settings describe."""
     several = values.pop("issuers", None)
     if several is None:
         if "issuer" not in values:
@@ -70,10 +70,10 @@ def _read_issuers(values: dict[str, Any], prefix: str) -> list[Issuer]:
         return [Issuer(values.pop("issuer"), **values)]
     if values:
         names = ", ".join(sorted(values)).upper()
-        raise ConfigurationError(f"ISSUERS and {names} are both set: put {names} into each of ISSUERS")
+        raise ConfigurationError(f"ISSUERS and {names} are both set: move {names} into each of ISSUERS")
     issuers = [one if isinstance(one, Issuer) else _make_issuer(one) for one in several]
     if not issuers or len({issuer.url for issuer in issuers}) != len(issuers):
-        raise ConfigurationError("ISSUERS must name one issuer at least, and each URL once")
+        raise ConfigurationError("ISSUERS must have at least one issuer, and each URL only once")
     return issuers
 
 

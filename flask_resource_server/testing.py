@@ -1,12 +1,12 @@
-"""Test a service without an issuer: make access tokens that an application under test accepts.
+"""Test a service without an issuer: create access tokens that an application under test accepts.
 
     tokens = TokenIssuer()
     with tokens.trusted_by(app):
         client.get("/reports", headers=tokens.headers(scopes=["reports:read"]))
 
-Nothing is patched, no network and no file is used, and every check on tokens is made: only the issuer and its
-keys are the test's own. A token that the application must refuse is made by saying what is wrong with it, as
-in `tokens.issue(expires_in=-60)` or `tokens.issue(aud="https://other.example.com")`.
+Nothing is patched, no network and no file is used, and tokens have to pass every check: only the issuer and
+its keys are replaced. To create a token that the application must refuse, change one thing about it, as in
+`tokens.issue(expires_in=-60)` or `tokens.issue(aud="https://other.example.com")`.
 """
 
 import json
@@ -31,21 +31,19 @@ _ABSENT = object()
 
 
 class TokenIssuer:
-    """An issuer for tests, with a key of its own. Making one takes some 50 milliseconds."""
+    """An issuer for tests, with a key of its own. Creating one takes about 50 milliseconds."""
 
-    absent = _ABSENT  # as the value of a claim: leave it out
+    absent = _ABSENT  # the value of a claim to leave out
 
     def __init__(self, url: str = "https://issuer.test", audience: str | None = None) -> None:
         self.url = url
-        self.audience = (
-            audience  # of the tokens; that of the application which trusts this issuer unless given
-        )
+        self.audience = audience  # `aud` of the tokens; by default, the URL of the application under test
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._kid = thumbprint(self._key.public_key())
 
     @contextmanager
     def trusted_by(self, app: Flask) -> Iterator["TokenIssuer"]:
-        """Let `app` accept this issuer's tokens, and no others, inside the block."""
+        """Make `app` accept this issuer's tokens, and no others, inside the block."""
         server: ResourceServer = app.extensions["flask_resource_server"]
         verifier, audience = server.verifier, self.audience
         self.audience = audience or server.resource
@@ -63,8 +61,9 @@ class TokenIssuer:
     ) -> str:
         """Return a signed access token (RFC 9068).
 
-        `expires_in` is in seconds, negative for a token that has expired. Other `claims` are added, or
-        replace those that every token has (`iss`, `aud`, `client_id`, `iat`, `jti`); `absent` leaves one out.
+        `expires_in` is in seconds; a negative one gives an expired token. Other `claims` are added, or
+        replace those that every token has (`iss`, `aud`, `client_id`, `iat`, `jti`); the value `absent`
+        removes one.
         """
         if isinstance(scopes, str):
             raise TypeError(f"scopes must be a list of strings, such as {scopes.split()}")
@@ -86,7 +85,7 @@ class TokenIssuer:
         return f"{signed}.{_encode(signature)}"
 
     def headers(self, **token: Any) -> dict[str, str]:
-        """Return the request headers that carry a token; the arguments are those of `issue`."""
+        """Return request headers with a new token; the arguments are those of `issue`."""
         return {"Authorization": f"Bearer {self.issue(**token)}"}
 
 

@@ -1,4 +1,4 @@
-# What the scripts share, sourced by them: a Python that is new enough, and a virtual environment.
+# Functions for the other scripts, which source this file: find Python 3.11 or later, and install requirements.
 # shellcheck shell=bash
 
 fail() {
@@ -6,7 +6,7 @@ fail() {
   exit 1
 }
 
-# Set $python to an interpreter of 3.11 or later that can make virtual environments; PYTHON names another one.
+# Set $python to an interpreter of Python 3.11 or later that can create virtual environments. PYTHON overrides the choice.
 find_python() {
   for python in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
     if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -15,10 +15,10 @@ find_python() {
       return
     fi
   done
-  fail "Python 3.11 or later is needed and was not found: install it, or name it with PYTHON=/path/to/python3."
+  fail "Python 3.11 or later is needed and was not found: install it, or set PYTHON=/path/to/python3."
 }
 
-# Install a file of pinned requirements into .venv, unless it is there already.
+# Install a file of pinned requirements into .venv, unless it has already been installed.
 install() {
   cmp --silent "$1" ".venv/$1" && return
   echo "Installing $1 into .venv; this takes a minute the first time." >&2

@@ -1,1 +1,1 @@
-"""What our two services have in common beyond the kit."""
+"""Code that both services share, on top of the kit."""

@@ -1,4 +1,4 @@
-"""Read each request's body once, whole and under a cap, and decode it strictly."""
+"""Read request bodies: once, in full, up to a maximum size; and decode forms and JSON strictly."""
 
 from collections.abc import Set
 from typing import Any
@@ -16,32 +16,33 @@ _REPEATED = "A parameter is repeated."
 
 
 def init_app(app: Flask) -> None:
-    """Read the body of every request before its view runs; one over `MAXIMUM_BYTES` is answered 413."""
+    """Read the body of every request before its view runs; a body over `MAXIMUM_BYTES` gets a 413."""
     app.config["MAX_CONTENT_LENGTH"] = MAXIMUM_BYTES
     app.before_request(_read)
 
 
 def _read() -> None:
     if "CONTENT_LENGTH" not in request.environ and "HTTP_TRANSFER_ENCODING" not in request.environ:
-        return  # there is none (RFC 9112 section 6.3)
+        return  # the request has no body (RFC 9112 section 6.3)
     try:
         data = request.get_data()
     except HTTPException:
         raise
-    except Exception:  # a server raises errors of its own kinds when the framing of a body is broken
+    except Exception:  # each WSGI server raises its own errors when the framing of a body is broken
         raise InvalidRequest("The request body could not be read.") from None
-    # Werkzeug cuts a body in chunks at the cap and says nothing.
+    # Werkzeug silently truncates a chunked body at the maximum.
     if request.content_length is None and len(data) >= MAXIMUM_BYTES:
         raise RequestEntityTooLarge
-    # gunicorn hands on what came before the connection ended as if it were all.
+    # If the connection ends early, gunicorn passes on the part it received as if it were the whole body.
     if request.content_length is not None and len(data) != request.content_length:
         raise InvalidRequest("The request body is shorter than its Content-Length.")
 
 
 def decode_form(lists: Set[str]) -> dict[str, str | list[str]]:
-    """Decode the body as a form; a parameter without a value counts as omitted (RFC 6749 section 3.2).
+    """Decode the body as a form. Parameters without a value count as omitted (RFC 6749 section 3.2).
 
-    Those named in `lists` become lists. Raises `InvalidRequest`, for any other that is repeated too.
+    Parameters in `lists` may be repeated and become lists. Raises `InvalidRequest`, also if another parameter
+    is repeated.
     """
     try:
         pairs = parse_qsl(
@@ -58,7 +59,7 @@ def decode_form(lists: Set[str]) -> dict[str, str | list[str]]:
 
 
 def decode_json() -> Any:
-    """Decode the body as JSON, strictly. Raises `InvalidRequest`."""
+    """Decode the body as strict JSON. Raises `InvalidRequest`."""
     try:
         return parse_json(request.get_data())
     except RepeatedMember:

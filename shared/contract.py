@@ -1,4 +1,4 @@
-"""Hold a service to its openapi.yml: what a client sends must be what the document says."""
+"""Validate request bodies and query parameters against the schemas in the service's openapi.yml."""
 
 import re
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ from shared.bodies import decode_form, decode_json
 from shared.errors import InvalidRequest
 
 try:
-    from yaml import CSafeLoader as SafeLoader  # ten times as fast, where libyaml came along
+    from yaml import CSafeLoader as SafeLoader  # ten times as fast; needs libyaml
 except ImportError:
     from yaml import SafeLoader  # type: ignore[assignment]
 
-# A sentence for a keyword of JSON Schema; the name in it is the document's own.
+# The sentence for each keyword of JSON Schema. `{}` is a parameter name of the document, never the client's.
 _SENTENCES = {
     "required": "The parameter {} is missing.",
     "type": "The parameter {} has the wrong type.",
@@ -33,25 +33,27 @@ _SENTENCES = {
 
 
 class Schema:
-    """A schema of the document, without references."""
+    """A schema of the document, with its references resolved. Thread-safe."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self._schema = schema
         self._validator = Draft202012Validator(schema)
         members = schema.get("properties", {}).items()
-        # The members that are lists: a form repeats them.
+        # Members that are lists, which a form sends as repeated parameters.
         self.lists = {name for name, member in members if member.get("type") == "array"}
 
     def find_fault(self, value: object) -> ValidationError | None:
-        """Return the first thing in `value` that is refused, None if there is none."""
+        """Return the first error in `value`, or None if it is valid."""
         try:
-            self._validator.validate(value)  # not `iter_errors`, which makes an exception of each fault first
+            self._validator.validate(
+                value
+            )  # not `iter_errors`, which first creates an exception for each error
         except ValidationError as error:
             return error
         return None
 
     def check(self, value: object, name: str = "") -> None:
-        """Raise `InvalidRequest` if a body is refused, or a parameter called `name`."""
+        """Raise `InvalidRequest` if `value` is not valid: a body, or the parameter called `name`."""
         if error := self.find_fault(value):
             raise InvalidRequest(self._describe(error, name))
 
@@ -73,21 +75,21 @@ class Contract:
 
     def __init__(self, path: Path) -> None:
         self.document: dict[str, Any] = yaml.load(path.read_text(), SafeLoader)
-        # Both are called with few different arguments: pointers into the document, and Flask's rules.
+        # The caches stay small: the arguments are pointers into the document and Flask's URL rules.
         self.schema = cache(self._read_schema)
         self.operation = cache(self._find_operation)
 
     def _read_schema(self, *pointer: str) -> Schema:
-        """Return the schema at the reference tokens of a JSON pointer (RFC 6901)."""
+        """Return the schema at a JSON pointer (RFC 6901), given as its reference tokens."""
         return Schema(self._resolve(_find(self.document, pointer)))
 
     def _find_operation(self, rule: str, method: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Return the operation of a rule and a method, and the pointer to it."""
+        """Return the operation for a Flask rule and an HTTP method, and the pointer to it."""
         pointer = ("paths", path_of(rule), method.lower().replace("head", "get"))
         return _find(self.document, pointer), pointer
 
     def _resolve(self, node: Any) -> Any:
-        """Put what they stand for in the place of references: no validator then has to look them up."""
+        """Return `node` with every `$ref` replaced by its target, so that no validator has to resolve it."""
         if isinstance(node, dict):
             if "$ref" in node:
                 return self._resolve(_find(self.document, node["$ref"].removeprefix("#/").split("/")))
@@ -115,14 +117,14 @@ def get_contract() -> Contract:
 
 
 def path_of(rule: str) -> str:
-    """Spell a Flask rule as a path of OpenAPI: `/things/<int:thing_id>` is `/things/{thing_id}`."""
+    """Return a Flask rule as an OpenAPI path: `/things/<int:thing_id>` becomes `/things/{thing_id}`."""
     return re.sub(r"<(?:[^:<>]+:)?(\w+)>", r"{\1}", rule)
 
 
 def read_body() -> dict[str, Any]:
-    """Decode the request's body and check it against the schema of its operation.
+    """Decode the request's body and validate it against the schema of its operation.
 
-    Raises `InvalidRequest`, or `UnsupportedMediaType` for a Content-Type that the operation does not name.
+    Raises `InvalidRequest`, or `UnsupportedMediaType` for a Content-Type that the operation does not accept.
     """
     operation, pointer = _operation()
     media_type = request.mimetype
@@ -135,9 +137,9 @@ def read_body() -> dict[str, Any]:
 
 
 def read_query() -> dict[str, Any]:
-    """Read the query parameters of the operation: whole numbers as `int`, and the default of what is absent.
+    """Return the query parameters of the operation: integers as `int`, and absent ones as their default.
 
-    Raises `InvalidRequest`, for a repeated parameter too; what the document does not name is ignored.
+    Parameters that the operation does not have are ignored. Raises `InvalidRequest`, also for a repeated one.
     """
     operation, pointer = _operation()
     if not request.query_string:
@@ -157,7 +159,7 @@ def read_query() -> dict[str, Any]:
 
 
 def _operation() -> tuple[dict[str, Any], tuple[str, ...]]:
-    assert request.url_rule, "only a view has an operation"
+    assert request.url_rule, "only requests that match a rule have an operation"
     return get_contract().operation(request.url_rule.rule, request.method)
 
 

@@ -1,4 +1,4 @@
-"""Let scripts of other origins read answers: the public documents everybody's, the API those of a setting."""
+"""CORS: public documents are open to scripts of every origin, the API to the origins in CORS_ORIGINS."""
 
 import re
 from collections.abc import Sequence
@@ -7,27 +7,27 @@ from typing import Any
 from flask import Flask, Response, request
 from flask_cors import CORS
 
-# The same header whether or not there is an Origin: caches keep one answer for all.
+# The response is the same with and without an Origin, so that caches keep one for everybody.
 _PUBLIC: dict[str, Any] = {
     "origins": "*",
     "methods": ["GET", "HEAD"],
     "send_wildcard": True,
     "vary_header": False,
 }
-# What is neither here nor named by the application stays closed, as pages must where people sign in.
+# Every other path stays closed unless the application lists it: sign-in pages must be.
 _PUBLIC_PATHS = (r"/\.well-known/.*", r"/openapi\.json")
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 _REQUEST_HEADERS = ["Authorization", "Content-Type", "If-Match", "If-None-Match"]
 _RESPONSE_HEADERS = ["ETag", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
-_MAXIMUM_AGE = 600  # seconds for which a browser remembers what it may send
+_MAXIMUM_AGE = 600  # seconds for which browsers cache the result of a preflight request
 
 
 def init_app(app: Flask, origins: Sequence[str], paths: Sequence[str]) -> None:
-    """Open the public documents to every origin, and `paths` to `origins`, errors included.
+    """Open the public documents to every origin, and `paths` to `origins`; error responses too.
 
-    `paths` are regular expressions that match whole paths without the prefix of a proxy. No response allows
-    credentials: tokens travel in a header, which a script sets itself, and never in cookies.
+    `paths` are regular expressions for whole paths, without the prefix of a proxy. No response allows
+    credentials: a script sends its token in a header, never in a cookie.
     """
     resources: dict[str | re.Pattern[str], dict[str, Any]] = {_compile(_PUBLIC_PATHS): _PUBLIC}
     if origins:
@@ -43,8 +43,8 @@ def _compile(paths: Sequence[str]) -> re.Pattern[str]:
 
 def _allow(origins: Sequence[str]) -> dict[str, Any]:
     return {
-        # Flask-CORS takes text with `[`, `*` or `?` for a regular expression, ignores case, and matches
-        # beginnings: `http://[::1]` would allow `http://1.example.com`, and not itself.
+        # Flask-CORS treats a string with `[`, `*` or `?` as a regular expression, which it matches at the
+        # start and without regard to case: `http://[::1]` would allow `http://1.example.com`, and not itself.
         "origins": [re.compile(re.escape(origin) + r"\Z") for origin in origins],
         "methods": _METHODS,
         "allow_headers": _REQUEST_HEADERS,
@@ -58,8 +58,8 @@ def _allow(origins: Sequence[str]) -> dict[str, Any]:
 def _vary_by_origin(app: Flask, paths: re.Pattern[str]) -> None:
     """Add `Vary: Origin` to every response at `paths`.
 
-    Flask-CORS adds it only where it allows an origin. A cache could then hand a response without the CORS
-    headers, made for another origin or none, to a script that may read it.
+    Flask-CORS adds it only if it allows the origin. A cache could then serve a response without CORS headers,
+    stored for another origin or none, to a script that may read it.
     """
 
     def add_vary(response: Response) -> Response:

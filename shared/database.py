@@ -1,4 +1,4 @@
-"""Connect a service to its own database: SQLite, or PostgreSQL by its URL."""
+"""Connect a service to its database, SQLite or PostgreSQL, with timeouts; a failing database gets a 503."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from flask_resource_server.exceptions import ConfigurationError
 from shared.errors import Unavailable, respond
 
-# Names for constraints, so that a migration can change them.
+# Every constraint has a name, so that a migration can change it.
 NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -30,13 +30,13 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_name)s",
 }
 
-# How long a request waits for the database at each step, unless its URL says otherwise.
+# How long a request waits for the database at each step. Parameters in the database URL override these.
 _TIMEOUTS: dict[str, dict[str, Any]] = {
     "sqlite": {"timeout": 5},
     "postgresql": {
         "connect_timeout": 5,
         "options": "-c statement_timeout=5s -c lock_timeout=5s",
-        # A host that was cut off sends nothing, not even that it is gone.
+        # Notice a host that has been cut off: it cannot even close its connections.
         "tcp_user_timeout": 5000,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
@@ -46,9 +46,9 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
 
 
 def init_app(app: Flask, db: SQLAlchemy, migrate: Migrate, *, url: str, setting: str) -> None:
-    """Connect `app`; a relative SQLite file lies in its instance folder.
+    """Connect `app` to the database at `url`; a relative SQLite path is relative to its instance folder.
 
-    `setting` names the setting that holds the URL. Raises `ConfigurationError`.
+    Error messages name `setting`. Raises `ConfigurationError`.
     """
     try:
         parsed = make_url(url)
@@ -62,7 +62,7 @@ def init_app(app: Flask, db: SQLAlchemy, migrate: Migrate, *, url: str, setting:
     timeouts = _TIMEOUTS.get(backend, {})
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
-        "pool_pre_ping": backend != "sqlite",  # a file does not close connections
+        "pool_pre_ping": backend != "sqlite",  # a file cannot close connections
         "hide_parameters": True,
         "connect_args": {name: value for name, value in timeouts.items() if name not in parsed.query},
     }
@@ -70,11 +70,11 @@ def init_app(app: Flask, db: SQLAlchemy, migrate: Migrate, *, url: str, setting:
     migrate.init_app(app)
 
     def respond_to_failure(error: SQLAlchemyError) -> Response:
-        db.session().invalidate()  # the next request connects anew, perhaps to the standby that took over
+        db.session().invalidate()  # the next request reconnects, perhaps to a standby that has taken over
         current_app.logger.error("the database does not answer: %s", error)
         return respond(Unavailable())
 
-    # It is gone, locked, full, slow or a standby: nothing was promised, and a later request may succeed.
+    # The database is down, locked, full, slow or a standby. Nothing was committed, so a retry may succeed.
     for failure in (OperationalError, InternalError, PoolTimeout):
         app.register_error_handler(failure, respond_to_failure)
     with app.app_context():
@@ -83,7 +83,7 @@ def init_app(app: Flask, db: SQLAlchemy, migrate: Migrate, *, url: str, setting:
 
 
 def lift_statement_timeout(engine: Engine) -> None:
-    """Let statements take as long as they need: a command works on as many rows as there are."""
+    """Let statements take as long as they need: a command may have to process all rows."""
     if engine.dialect.name == "postgresql":
         event.listen(engine, "begin", _set_no_timeout)
 
@@ -93,9 +93,9 @@ def _set_no_timeout(connection: Connection) -> None:
 
 
 def _create_private_file(dialect: Dialect, _record: object, arguments: list[Any], _options: object) -> None:
-    """Create the file of an SQLite database so that only its owner can read it, its log included."""
+    """Create an SQLite file that only its owner can read; SQLite gives its journal the same mode."""
     if dialect.name == "sqlite" and arguments and arguments[0] != ":memory:":
-        with contextlib.suppress(OSError):  # SQLite says better what is wrong
+        with contextlib.suppress(OSError):  # SQLite's own error explains the problem better
             os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL, 0o600))
 
 

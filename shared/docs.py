@@ -1,4 +1,4 @@
-"""Serve the docs page: flasgger's document in Swagger UI 5, from files of this host alone."""
+"""Serve the docs page, Swagger UI 5 without files from other hosts, and the contract at /openapi.json."""
 
 from pathlib import Path
 
@@ -27,12 +27,12 @@ blueprint = Blueprint(
 
 @blueprint.get("/")
 def show_home() -> AnyResponse:
-    """Lead to the docs page."""
+    """Redirect to the docs page."""
     return redirect(url_for("flasgger.apidocs"))
 
 
 def init_app(app: Flask, sign_in: SignIn | None = None) -> None:
-    """Serve `/docs`, where people can sign in if `sign_in` says how, and the contract at `/openapi.json`."""
+    """Serve `/docs` and `/openapi.json`; with `sign_in`, users can sign in on the docs page."""
     document = app.extensions["contract"].document
     if sign_in:
         document = add_sign_in(document, sign_in)
@@ -47,16 +47,16 @@ def init_app(app: Flask, sign_in: SignIn | None = None) -> None:
             "headers": [],
             "specs": [{"endpoint": "openapi", "route": "/openapi.json", "rule_filter": lambda _rule: False}],
             "specs_route": "/docs",
-            # flasgger adds a page for OAuth redirects that nothing here uses; the docs page hides it.
+            # flasgger adds a page for OAuth redirects that nothing uses; the docs page's route hides it.
             "oauth_redirect": "/docs",
-            # flasgger brings Swagger UI 3 of 2020, which loads whatever `?url=` names.
+            # flasgger bundles Swagger UI 3 of 2020, which loads any document that `?url=` names.
             "static_folder": str(Path(flask_swagger_ui.__file__).parent / "dist"),
             "static_url_path": "/docs/swagger-ui",
         },
     )
 
     def show_page() -> Response:
-        """Return the docs page."""
+        """Render the docs page."""
         html = render_template("docs/index.html", title=document["info"]["title"], sign_in=sign_in)
         response = make_response(html)
         if sign_in:
@@ -64,7 +64,7 @@ def init_app(app: Flask, sign_in: SignIn | None = None) -> None:
         return response
 
     def show_document() -> Response:
-        """Return the contract, with the path prefix under which a proxy serves it."""
+        """Return the contract, with the path prefix of a proxy as its server URL."""
         servers = [{"url": request.script_root or "/"}]
         return jsonify(swagger.get_apispecs("openapi") | {"servers": servers})
 

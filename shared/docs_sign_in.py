@@ -1,6 +1,6 @@
-"""Let people sign in from the docs page, by the authorization code flow with PKCE, as a public client.
+"""Let users sign in on the docs page: it is a public client and uses the authorization code flow with PKCE.
 
-The sign-in opens in a window of its own and comes back to a page of ours, which hands the code over.
+The sign-in page opens in a new window. It redirects to a page of ours that passes the code to the docs page.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from flask import Blueprint, Flask, Response, make_response, render_template
 
 from shared.headers import CONTENT_SECURITY_POLICY
 
-SCHEME = "sign-in"  # its name in the document
+SCHEME = "sign-in"  # the name of the security scheme in the OpenAPI document
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class SignIn:
-    """Where people sign in, which client the docs page is there, and what each scope lets it do."""
+    """The issuer where users sign in, the docs page's client ID there, and descriptions of its scopes."""
 
     issuer: str
     client_id: str
@@ -27,13 +27,13 @@ class SignIn:
 
 
 def init_app(app: Flask, sign_in: SignIn) -> None:
-    """Serve the page to which a sign-in comes back: the client's redirect URI."""
+    """Serve the page at the client's redirect URI."""
     blueprint = Blueprint("docs_sign_in", __name__, template_folder="templates")
 
     @blueprint.get("/docs/oauth2-redirect")
     def show_redirect() -> Response:
         response = make_response(render_template("docs/oauth2_redirect.html", issuer=sign_in.issuer))
-        # Any other value would part this window from the docs page that has opened it.
+        # With any other value, this window would lose its reference to the docs page that opened it.
         response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"
         return response
 
@@ -41,7 +41,7 @@ def init_app(app: Flask, sign_in: SignIn) -> None:
 
 
 def allow_sign_in(response: Response, sign_in: SignIn) -> None:
-    """Let the docs page open a window for the sign-in, and ask the issuer for the token."""
+    """Relax the headers of the docs page, so that it can open the sign-in page and request the token."""
     parts = urlsplit(sign_in.issuer)
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin-allow-popups"
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.replace(
@@ -50,7 +50,7 @@ def allow_sign_in(response: Response, sign_in: SignIn) -> None:
 
 
 def add_sign_in(document: Document, sign_in: SignIn) -> Document:
-    """Return a document in which whatever takes a bearer token can be used after a sign-in, too."""
+    """Return a copy of an OpenAPI document whose operations with a bearer token also offer sign-in."""
     flow = {
         "authorizationUrl": f"{sign_in.issuer}/authorize",
         "tokenUrl": f"{sign_in.issuer}/token",
@@ -58,7 +58,7 @@ def add_sign_in(document: Document, sign_in: SignIn) -> Document:
     }
     scheme = {
         "type": "oauth2",
-        "description": "Or sign in, and have the docs page fetch the token.",
+        "description": "Or sign in, and let the docs page fetch the token.",
         "flows": {"authorizationCode": flow},
     }
     components = document["components"]

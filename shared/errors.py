@@ -1,4 +1,4 @@
-"""Answer every error in one JSON format, in sentences that quote nothing of the request."""
+"""Turn every error into a JSON response, with fixed sentences that quote nothing from the request."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from flask_resource_server.exceptions import ConfigurationError
 
 
 class ApiError(Exception):
-    """A refusal: an HTTP status, an error code of an RFC, and a sentence for the client's developer."""
+    """A refused request: an HTTP status, an error code, and a sentence for the client's developer."""
 
     status = 400
     error = "invalid_request"
@@ -25,7 +25,7 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the headers that this refusal carries."""
+        """Return additional headers for the response."""
         return {}
 
 
@@ -34,7 +34,7 @@ class InvalidRequest(ApiError):
 
 
 class Unavailable(ApiError):
-    """What the request needs is not there for a moment (RFC 9110 section 15.6.4)."""
+    """Something that the request needs is temporarily unavailable (RFC 9110 section 15.6.4)."""
 
     status = 503
     error = "temporarily_unavailable"
@@ -42,12 +42,12 @@ class Unavailable(ApiError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return how many seconds to wait."""
+        """Return the seconds to wait before a retry."""
         return {"Retry-After": "1"}
 
 
-# The code and the sentence of a status that Flask, Werkzeug or a view's `abort` answers with. For any
-# other status the standard library has a phrase.
+# The error code and the sentence for a status that Flask, Werkzeug or `abort` in a view responds with. For
+# any other status, the phrase in the standard library is used.
 _HTTP_ERRORS = {
     400: (InvalidRequest.error, InvalidRequest.description),
     401: (Unauthorized.error, str(Unauthorized.description)),
@@ -69,48 +69,48 @@ _HTTP_ERRORS = {
     500: ("server_error", "The service failed to answer this request."),
     503: (Unavailable.error, Unavailable.description),
 }
-# Werkzeug's own sentences are meant for people at a browser; any other text was written by the view's author.
+# Werkzeug's own sentences are written for users of a browser; any other text is from the author of the view.
 _OWN_SENTENCES = {kind.description for kind in default_exceptions.values()}
-# Except these, in which Werkzeug quotes what the client sent.
+# Except for these, in which Werkzeug quotes the request.
 _QUOTING_ERRORS = (BadRequestKeyError, SecurityError)
 _QUOTING_SENTENCE = "Failed to decode JSON object"
-# They describe the page that our JSON replaces.
+# These headers describe the page that the JSON replaces.
 _CONTENT_HEADERS = {"content-type", "content-length", "content-encoding"}
 
 
 def init_app(app: Flask) -> None:
-    """Answer every error of `app` in this format."""
+    """Register the error handlers of `app`."""
     app.register_error_handler(ApiError, respond)
     app.register_error_handler(BearerError, lambda error: error.get_response())
     app.register_error_handler(HTTPException, _respond_to_http_error)
-    app.register_error_handler(ConfigurationError, _respond_to_unfit_keys)
+    app.register_error_handler(ConfigurationError, _respond_to_unusable_keys)
 
 
 def respond(error: ApiError) -> Response:
-    """Make the response to a refusal."""
+    """Return the response for an error."""
     return _make_response(error.status, error.error, error.description, error.headers.items())
 
 
-def _respond_to_unfit_keys(error: ConfigurationError) -> Response:
-    """Answer 503: keys are read when they are first needed, and again until they are good."""
+def _respond_to_unusable_keys(error: ConfigurationError) -> Response:
+    """Respond with 503: keys are read when first needed, and again at later requests until they are good."""
     current_app.logger.error("%s", error)
     return respond(Unavailable())
 
 
 def describe_status(status: int) -> tuple[str, str]:
-    """Return the error code and the fixed sentence of an HTTP status from 400 on."""
+    """Return the error code and the fixed sentence for an HTTP status of 400 or more."""
     if status in _HTTP_ERRORS:
         return _HTTP_ERRORS[status]
     try:
         phrase = HTTPStatus(status).phrase
-    except ValueError:  # a status of somebody's own counts as the first of its class (RFC 9110 section 15)
+    except ValueError:  # a non-standard status counts as the first of its class (RFC 9110 section 15)
         return _HTTP_ERRORS[400 if status < 500 else 500]
     return re.sub(r"\W+", "_", phrase.lower()), f"{phrase}."
 
 
 def _respond_to_http_error(error: HTTPException) -> AnyResponse | HTTPException:
     if error.response is not None:
-        return error  # its author has written the whole response
+        return error  # its author has provided the whole response
     original = error.get_response()
     status = original.status_code
     code, sentence = describe_status(status)

@@ -1,4 +1,4 @@
-"""Write gunicorn's own log lines as JSON, and never what its parser quotes of a request."""
+"""Write gunicorn's own log lines as JSON, without the parts of requests that its errors quote."""
 
 import logging
 from typing import Any
@@ -8,24 +8,24 @@ from gunicorn.http.errors import NoMoreData, ParseException
 
 from shared.logs import JsonFormatter
 
-# Their texts quote the bytes that the parser was given: a request line, a header, a body.
+# The messages of these quote bytes of the request: the request line, a header or the body.
 _QUOTING = (ParseException, NoMoreData)
 
 
 class Logger(_GunicornLogger):
-    """gunicorn's logger with our format; levels and destinations are set by gunicorn's own options."""
+    """gunicorn's logger with our format. gunicorn's own options set levels and destinations."""
 
     def setup(self, cfg: Any) -> None:
-        """Set up the loggers, at the start and at each reload."""
+        """Set up the loggers; called at the start and at each reload."""
         super().setup(cfg)
         for log in (self.error_log, self.access_log):
-            log.addFilter(_name_exceptions)  # one that is there already is not added again
+            log.addFilter(_name_exceptions)  # adding it a second time has no effect
             for handler in log.handlers:
                 handler.setFormatter(JsonFormatter())
 
 
 def _name_exceptions(record: logging.LogRecord) -> bool:
-    """Put the type in the place of each exception that quotes a request."""
+    """Replace each exception that quotes a request by the name of its type."""
     if isinstance(record.args, tuple):
         record.args = tuple(type(arg).__name__ if isinstance(arg, _QUOTING) else arg for arg in record.args)
     if record.exc_info and isinstance(record.exc_info[1], _QUOTING):

@@ -1,4 +1,4 @@
-"""Answer requests that gunicorn's parser refuses, in our JSON error format."""
+"""A gunicorn worker that responds in our JSON error format to requests that gunicorn's parser refuses."""
 
 import json
 from contextlib import suppress
@@ -19,7 +19,7 @@ _STATUSES = {
     errors.LimitRequestHeaders: 431,
     errors.UnsupportedTransferCoding: 501,
     errors.ForbiddenProxyRequest: 403,
-    # What the application tried to send is its own fault.
+    # These are about the response, so the application is at fault.
     errors.InvalidResponseHeader: 500,
     errors.InvalidResponseHeaderName: 500,
     errors.ConfigurationProblem: 500,
@@ -30,14 +30,14 @@ class Worker(ThreadWorker):
     """A gthread worker whose own error responses look like those of the application."""
 
     def handle_error(self, _req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer with an error, and log its type: the text of a parser's error quotes the request."""
+        """Send an error response, and log only the error's type: its message may quote the request."""
         status = _status_of(exc)
         if status == 500:
-            self.log.error("Failed to answer a request: %s", type(exc).__name__, exc_info=exc)
+            self.log.error("Failed to respond to a request: %s", type(exc).__name__, exc_info=exc)
         else:
-            address = addr[0] if addr else None  # a socket of the file system has none
+            address = addr[0] if addr else None  # a client of a Unix socket has no address
             self.log.warning("Refused a request from %s: %s", address, type(exc).__name__)
-        with suppress(OSError):  # the client may be gone
+        with suppress(OSError):  # the client may have disconnected
             util.write_nonblock(client, _make_response(status))
 
 

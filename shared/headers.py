@@ -1,16 +1,16 @@
-"""Put the security headers on every answer."""
+"""Add security headers, such as the Content-Security-Policy, to every response."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Flask
 
-# The docs page runs under this policy too: scripts and styles are files of ours, and no other host is asked.
+# Also the policy of the docs page: its scripts and styles are files of ours, and it contacts no other host.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# On JSON: the headers that browsers act on there. The others are about pages.
+# Responses in JSON get only the headers that matter for them; the others are about pages.
 DATA_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -26,16 +26,16 @@ PAGE_HEADERS = DATA_HEADERS | {
 
 
 def init_app(app: Flask) -> None:
-    """Add the headers to what `app` answers; a view that sets one of them itself keeps its own.
+    """Add the headers to every response of `app`; a view may override them.
 
-    Below Flask, where a header costs next to nothing: in Werkzeug's list it is compared with all others.
+    This is WSGI middleware because that is cheaper: Werkzeug compares each header it adds with all others.
     """
     inner = app.wsgi_app
 
     def add_headers(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             given = dict(headers)
-            # Without a body there is no type: a 304 must not change the headers of what it confirms.
+            # A 304 has no Content-Type, and must have the same headers as the response it confirms.
             is_data = given.get("Content-Type", "application/json") == "application/json"
             ours = DATA_HEADERS if is_data else PAGE_HEADERS
             headers += [(name, value) for name, value in ours.items() if name not in given]

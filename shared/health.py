@@ -1,4 +1,4 @@
-"""Tell the machines around a service whether it is alive and whether it can serve."""
+"""Serve the health check `/healthz` and the readiness check `/readyz`."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,15 +8,15 @@ from werkzeug.exceptions import ServiceUnavailable
 from flask_resource_server.exceptions import ConfigurationError, Degraded, Undetermined
 from shared.errors import ApiError
 
-# By name; a check raises when what it looks at is not fit to serve, and `Degraded` when it is for now. A
-# dictionary that it returns is shown.
+# Readiness checks by name. A check raises if the service cannot serve, and `Degraded` if it can but needs its
+# operator. If it returns a dictionary, the response includes it.
 Checks = Mapping[str, Callable[[], object]]
 
-_EXPECTED = (ApiError, ConfigurationError, Undetermined)  # whose messages say what to do
+_EXPECTED = (ApiError, ConfigurationError, Undetermined)  # their messages are enough; others get a traceback
 
 
 def init_app(app: Flask, checks: Checks) -> None:
-    """Serve `/healthz`, which answers while the process does, and `/readyz`, which runs `checks`."""
+    """Serve `/healthz`, which responds while the process works, and `/readyz`, which runs `checks`."""
 
     def show_health() -> dict[str, str]:
         return {"status": "ok"}

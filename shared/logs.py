@@ -1,4 +1,4 @@
-"""Write the log as lines of JSON on standard error, each with the ID of the request that it is about."""
+"""Write log records as JSON lines to standard error, each with the ID of its request."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ from shared.request_id import current_request_id
 
 
 def init_logs() -> None:
-    """Write what no handler takes care of yet: whoever has set up logging keeps what they have."""
+    """Add a JSON handler to the root logger, unless logging has already been configured."""
     root = logging.getLogger()
     if not root.handlers:
         handler = logging.StreamHandler(cast("TextIO", wsgi_errors_stream))
@@ -20,15 +20,15 @@ def init_logs() -> None:
 
 
 def format_time(seconds: float) -> str:
-    """Spell a time as RFC 3339 does, in UTC."""
+    """Format seconds since the epoch as RFC 3339 does, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON; one that is JSON already (`is_json`) stays as it is."""
+    """Formats a record as one line of JSON. The message of a record with `is_json` is such a line already."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the line, without a line break."""
         if getattr(record, "is_json", False):
             return record.getMessage()
         line = {

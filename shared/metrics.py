@@ -1,6 +1,7 @@
-"""Count what happens, for Prometheus to fetch at `/metrics`, alike from whichever worker answers.
+"""Serve metrics for Prometheus at `/metrics`; every worker of gunicorn reports the totals of all workers.
 
-Under gunicorn the workers' counts meet in files (gunicorn.conf.py); elsewhere one process counts for itself.
+The workers share their counts through files (gunicorn.conf.py). Under other servers each process reports its
+own counts.
 """
 
 import time
@@ -25,20 +26,22 @@ from werkzeug.exceptions import NotFound
 from flask_resource_server.signals import token_refused
 from shared.settings import Settings
 
-# By name and meaning; None where there is nothing to tell.
+# Functions that return an age in seconds, or None if it is not known, by the metric's name and description.
 Ages = Mapping[tuple[str, str], Callable[[], float | None]]
 
 _REQUESTS = Histogram(
-    "http_request_duration_seconds", "Requests, by how long they took.", ["method", "route", "status"]
+    "http_request_duration_seconds", "Durations of requests.", ["method", "route", "status"]
 )
-_REFUSALS = Counter("token_refusals_total", "Requests without a token that is accepted.", ["reason"])
-_UNKNOWN_KIDS = Counter("unknown_kids_total", "Tokens that named a key that is not known.")
+_REFUSALS = Counter(
+    "token_refusals_total", "Requests refused because of their token, or for lack of one.", ["reason"]
+)
+_UNKNOWN_KIDS = Counter("unknown_kids_total", "Tokens whose kid is not known.")
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class _AgeCollector(Collector):
-    """Looks at ages when it is asked: they are the same in every worker."""
+    """Reports ages at the time of the request. They need no sharing: they are the same in every worker."""
 
     def __init__(self, ages: Ages) -> None:
         self._ages = ages
@@ -52,7 +55,7 @@ class _AgeCollector(Collector):
 def init_app(app: Flask, settings: Settings, ages: Ages) -> None:
     """Count the requests of `app` and serve `/metrics`, unless the settings turn that off.
 
-    With `metrics_port` it is served at that port only, which gunicorn must listen to as well.
+    With `metrics_port`, `/metrics` is served only on that port, on which gunicorn must listen as well.
     """
     if settings.metrics == "off":
         return
@@ -74,7 +77,7 @@ def _registry_of_all_workers() -> CollectorRegistry:
     registry = CollectorRegistry()
     try:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    except ValueError:  # there is one process
+    except ValueError:  # PROMETHEUS_MULTIPROC_DIR is not set: this process counts for itself
         return REGISTRY
     return registry
 
@@ -86,7 +89,7 @@ def _count_refusal(_app: Flask, reason: str) -> None:
 
 
 def _count_requests(app: Flask) -> None:
-    """Count below Flask, where it costs less, and what the application's own functions take is included."""
+    """Count in WSGI middleware: that costs less, and the time includes `before_request` functions."""
     inner = app.wsgi_app
 
     def count(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -94,7 +97,7 @@ def _count_requests(app: Flask) -> None:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             rule = environ["werkzeug.request"].url_rule
-            # What a client makes up is not told apart, or it could fill the memory.
+            # Labels have few values: a client that could make up new ones could fill the memory.
             route = rule.rule if rule else "none"
             method = environ["REQUEST_METHOD"] if environ["REQUEST_METHOD"] in _METHODS else "other"
             _histogram(method, route, status[:3]).observe(time.perf_counter() - started)

@@ -13,9 +13,9 @@ _WELL_FORMED = re.compile(rf"{_PATH}( *, *{_PATH})*")
 
 
 def init_app(app: Flask, trusted_proxies: int) -> None:
-    """Let `app` see the address and the prefix that the nearest `trusted_proxies` proxies report.
+    """Use the client address and path prefix that the nearest `trusted_proxies` proxies report.
 
-    Scheme and host are not taken: nothing that we answer depends on them.
+    The scheme and host that they report are ignored: no response depends on them.
     """
     if not trusted_proxies:
         return

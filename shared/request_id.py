@@ -1,6 +1,6 @@
-"""Give each request an ID, by which what several services logged about it is found together.
+"""Give each request an ID, for log lines and the response, which correlates the logs of several services.
 
-It is that of `X-Request-ID`, or the trace of `traceparent` (W3C Trace Context section 3.2), or a new one.
+It is taken from `X-Request-ID`, or from `traceparent` (W3C Trace Context section 3.2), or is a new one.
 """
 
 import re
@@ -17,7 +17,7 @@ _TRACE = re.compile(r"00-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def init_app(app: Flask) -> None:
-    """Take the ID that a request brings, or make one, and send it back with the answer."""
+    """Take the ID from the request or create one, and add it to the response."""
     inner = app.wsgi_app
 
     def add_id(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -40,5 +40,5 @@ def _read_id(environ: dict[str, Any]) -> str | None:
 
 
 def current_request_id() -> str | None:
-    """Return the ID of the current request; None outside of requests, and in applications that give none."""
+    """Return the ID of the current request; None outside a request or without this module's `init_app`."""
     return request.environ.get(_ID_IN_WSGI) if has_request_context() else None

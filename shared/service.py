@@ -1,4 +1,4 @@
-"""Give a service what both of ours have: metrics, request IDs, errors, headers, docs, health."""
+"""Set up what both services share: metrics, request IDs, errors, headers, docs, health, proxies, CORS."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +20,13 @@ def install_defaults(
     api_paths: Sequence[str] = (),
     docs_sign_in: SignIn | None = None,
 ) -> None:
-    """Install them in `app`; with an openapi.yml, the docs page too.
+    """Set up `app`. If its package has an openapi.yml, add validation and the docs page too.
 
-    `api_paths` are regular expressions for whole paths: what scripts of CORS_ORIGINS may use. With
-    `docs_sign_in` people can sign in from the docs page.
+    `api_paths` are regular expressions for the whole paths that scripts of CORS_ORIGINS may use. With
+    `docs_sign_in`, users can sign in on the docs page.
     """
     assert isinstance(app.json, DefaultJSONProvider)
-    app.json.sort_keys = False  # members keep the order in which the documents show them
+    app.json.sort_keys = False  # members keep the order in which openapi.yml shows them
     metrics.init_app(app, settings, ages)
     request_id.init_app(app)
     errors.init_app(app)

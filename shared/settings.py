@@ -1,4 +1,4 @@
-"""Read the settings of a service that accepts tokens from its environment."""
+"""The settings that both services have, and how settings are read from the environment and checked."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ def _check_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("give an absolute URL, such as https://service.example.com")
-    if parts.port == 0:  # which is also where a port that is no number is refused, by an error of Python's
+    if parts.port == 0:  # reading `port` raises `ValueError` if it is not a number
         raise ValueError("give a port from 1 to 65535")
     if parts.query or parts.fragment or parts.username or url.endswith("/"):
         raise ValueError("give the URL without credentials, query, fragment and closing slash")
@@ -29,7 +29,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def _check_origin(origin: str) -> str:
-    """Refuse what no browser sends as an Origin: it would allow nothing, and nobody would see why."""
+    """Raise `ValueError` for text that no browser sends as an Origin, and that would never match one."""
     if not _ORIGIN.fullmatch(origin):
         raise ValueError(
             "give each origin in full and in lower case, without path, wildcard and closing slash, "
@@ -42,7 +42,7 @@ def _check_origin(origin: str) -> str:
 
 
 def split_words(value: object) -> object:
-    """Split text at commas and spaces, for settings that are lists."""
+    """Split text at commas and spaces, for settings that are lists; return other values unchanged."""
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
@@ -55,7 +55,7 @@ class Unit(NamedTuple):
 Seconds = Annotated[int, Unit("seconds")]
 # An issuer or a resource server. Compared character by character (RFC 8414 section 3.3, RFC 8707 section 2).
 Url = Annotated[str, AfterValidator(_check_url)]
-# Scheme, host and port of a web page, as in the header Origin (RFC 6454 section 6.1).
+# The scheme, host and port of a web page, as in the Origin header (RFC 6454 section 6.1).
 Origin = Annotated[str, AfterValidator(_check_origin)]
 
 
@@ -120,9 +120,9 @@ S = TypeVar("S", bound=Settings)
 
 
 def load_settings(kind: type[S]) -> S:
-    """Read settings of a kind from the environment and from `.env`.
+    """Read the settings of class `kind` from the environment and from `.env`.
 
-    Raises `ConfigurationError` that names every problem at once, and no value: a value may be a secret.
+    Raises a `ConfigurationError` that lists all problems, but no values, because a value may be a secret.
     """
     try:
         return kind()

@@ -1,4 +1,4 @@
-"""Refuse to start, in one line that says what is wrong and how to mend it."""
+"""Exit at startup if settings or keys cannot be used, with one line that says how to fix it."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,8 +8,8 @@ from flask import Flask
 
 from flask_resource_server.exceptions import ConfigurationError
 
-# gunicorn gives up when a worker exits with this status while it boots; after any other it starts the worker
-# again, for ever.
+# If a worker exits with this status while it boots, gunicorn gives up. After any other status it restarts the
+# worker, forever.
 EXIT_STATUS = 3
 
 
@@ -24,15 +24,15 @@ def refusal(service: str) -> Iterator[None]:
 
 
 def add_check(app: Flask, check: Callable[[], None]) -> None:
-    """Let `check_startup` call `check`, which raises `ConfigurationError` if the service must not start."""
+    """Register a function for `check_startup`. It raises `ConfigurationError` if `app` must not start."""
     app.extensions.setdefault("startup_checks", []).append(check)
 
 
 def check_startup(app: object) -> None:
-    """Exit with one line on standard error if what `app` reads when first needed is unfit, such as its keys.
+    """Run the registered checks; exit with one line on standard error if one fails, as for unusable keys.
 
-    For a server that can refuse to start (gunicorn.conf.py). Under any other, requests are answered 503 until
-    it is mended. A WSGI application that is not Flask's has no checks.
+    For a server that can refuse to start (gunicorn.conf.py). Under any other server, keys are read when first
+    needed, and requests get 503 until they are good. A WSGI application that is not Flask's has no checks.
     """
     if isinstance(app, Flask):
         with refusal(app.import_name):

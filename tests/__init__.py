@@ -1,1 +1,1 @@
-"""Tests, one file for each behaviour."""
+"""Tests in layers: unit, processes, integrations, examples, clients, browser, fuzz, hosts."""

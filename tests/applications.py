@@ -1,4 +1,4 @@
-"""Serve the examples that people sign in to, beside a running pair of services."""
+"""Serve the example applications that users sign in to, next to a running pair of services."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from tests.servers import Pair, find_port, run_flask, serve_pair
 
 @dataclass(frozen=True)
 class Applications:
-    """Two applications of different kinds, and the services that they use."""
+    """The URLs of two applications of different kinds and of the services that they use."""
 
     pair: Pair
     web: str
@@ -23,7 +23,7 @@ class Applications:
 
 
 def register_client(pair: Pair, client_id: str, *options: str) -> str | None:
-    """Register a client, whose options have no spaces in them, and return its secret."""
+    """Register a client with options that contain no spaces, and return its secret."""
     command = " ".join(["clients add", client_id, "--json", *options])
     printed = run_flask("wsgi_auth", command, pair.auth.environment, pair.auth.log.parent)
     (answer,) = (json.loads(line) for line in printed.splitlines() if '"client_secret":' in line)
@@ -33,7 +33,7 @@ def register_client(pair: Pair, client_id: str, *options: str) -> str | None:
 
 
 def register_application(pair: Pair, client_id: str, callback: str, home: str, *options: str) -> str | None:
-    """Register a client that people sign in to, as the pages of the examples say, and return its secret."""
+    """Register a client for sign-in with the command of the examples' READMEs, and return its secret."""
     uris = ("--redirect-uri", callback, "--post-logout-redirect-uri", home)
     return register_client(pair, client_id, *uris, "--scope", "courses:read", *options)
 
@@ -70,7 +70,7 @@ def serve_web_app(pair: Pair, url: str, log: Path) -> Iterator[None]:
 
 @contextmanager
 def serve_spa(pair: Pair, url: str, folder: Path) -> Iterator[None]:
-    """Serve a copy of examples/spa that names this pair of services."""
+    """Serve a copy of examples/spa that is configured for this pair of services."""
     home = install_packages(EXAMPLES / "spa", folder)
     for name in ("settings.js", "index.html"):
         text = (home / name).read_text()

@@ -1,4 +1,4 @@
-"""Sign client assertions (`private_key_jwt`), good ones unless told otherwise."""
+"""Sign client assertions (`private_key_jwt`): good ones by default, bad ones by changing a claim."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from tests.forger import ISSUER, Forger
 
 
 def add_signing_client(auth: FlaskClient, forger: Forger, folder: Path, *options: str) -> None:
-    """Register the client `signer`, whose key is the forger's."""
+    """Register the client `signer` with the public key of the forger."""
     file = folder / "jwks.json"
     file.write_text(json.dumps(jwks_of(forger)))
     result = run_command(auth, "clients", "add", "signer", "--jwks", str(file), *options)

@@ -1,4 +1,4 @@
-"""Make certificates for servers that speak TLS."""
+"""Create TLS certificates for test servers."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(folder: Path, *names: x509.GeneralName) -> None:
-    """Write `certificate.pem`, good for some names and signed by itself, and `key.pem`."""
+    """Write a self-signed `certificate.pem` for some host names, and `key.pem`."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime.now(UTC)

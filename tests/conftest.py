@@ -1,4 +1,4 @@
-"""Real keys, real databases, and clients that hold every answer to the contract."""
+"""Fixtures: real keys, real databases, and test clients that check every response against the contract."""
 
 import gc
 import json
@@ -43,7 +43,7 @@ both_databases = pytest.mark.parametrize("backend", ["sqlite", "postgresql"], in
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what opens a database, directly or through an application: `scripts/test fast` leaves it out.
+    """Mark tests that open a database, directly or through an application: `scripts/test fast` skips them.
 
     Put the unit tests last: their files are short, so that all processors are busy until the end.
     """
@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave thousands of tests and modules out of garbage collections, each of which took 0.1 s with them."""
+    """Exclude thousands of tests and modules from garbage collections, which took 0.1 s each with them."""
     gc.collect()
     gc.freeze()
 
@@ -66,7 +66,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass(frozen=True)
 class KeyPair:
-    """Two PEM files, and what is in the private one."""
+    """Two PEM files, and the private key."""
 
     private_file: Path
     public_file: Path
@@ -89,7 +89,7 @@ def _parse_private_key(pem: bytes) -> RSAPrivateKey:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the settings of whoever runs the tests, and the files that lie about, out of them."""
+    """Keep the environment and the files of the developer who runs the tests out of them."""
     for name in os.environ:
         if name.startswith("JWT_") or name in SETTINGS:
             monkeypatch.delenv(name)
@@ -129,7 +129,7 @@ def make_key_pair(folder: Path) -> KeyPair:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[sa.URL]:
-    """A PostgreSQL server: the one that TEST_DATABASE_URL names, or one of our own on a socket."""
+    """A PostgreSQL server: that of TEST_DATABASE_URL, or one that is started on a socket."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield sa.make_url(url)
         drop_filled_databases(sa.make_url(url))
@@ -153,7 +153,7 @@ def new_database(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -
 
 
 class CheckingClient(FlaskClient):
-    """Holds every answer to the openapi.yml of its application."""
+    """A test client that checks every response against the openapi.yml of its application."""
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
         remember(kwargs.get("data"))
@@ -212,7 +212,7 @@ def course(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[Flask
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Pair]:
-    """Both services under gunicorn: on free ports, or for pictures on those of the README."""
+    """Both services under gunicorn, on free ports; for screenshots, on the ports of the README."""
     ports = (8081, 8082) if request.config.getoption("--screenshots") else (0, 0)
     listeners = (listen(ports[0]), listen(ports[1]))
     with serve_pair(tmp_path_factory.mktemp("pair"), listeners) as running:
@@ -234,7 +234,7 @@ def forger(key_pair: KeyPair) -> Forger:
 
 @pytest.fixture(scope="session")
 def attacker(key_pair: KeyPair, other_key_pair: KeyPair) -> Forger:
-    """Signs with a key of its own, under the name of the issuer's."""
+    """Signs with a key of its own, under the key ID of the issuer's."""
     return Forger(other_key_pair.private_key, key_pair.kid)
 
 
@@ -286,7 +286,7 @@ def bearer(token: str) -> dict[str, str]:
 def change_user(
     client: FlaskClient, username: str, headers: dict[str, str], method: str = "PATCH", **changes: Any
 ) -> TestResponse:
-    """Change a user as an administrator does who has just read the user."""
+    """Change a user as an administrator who has just read the user."""
     path = f"/users/{find_user(client, username).id}"
     tag = client.get(path, headers=headers).headers["ETag"]
     body = changes or None
@@ -297,7 +297,7 @@ PASSWORDS = {"student1": "password123", "teacher1": "password456", "admin1": "pa
 
 
 def log_in(client: FlaskClient, username: str = "student1", **changes: Any) -> dict[str, Any]:
-    """Return the answer to a password grant that must succeed."""
+    """Return the response to a password grant, which must succeed."""
     form = {"username": username, "password": PASSWORDS.get(username)} | changes
     response = client.post("/token", data=form)
     assert response.status_code == 200, response.text
@@ -311,7 +311,7 @@ def get_token(client: FlaskClient, username: str = "student1", **changes: Any) -
 
 
 def read_claims(token: str) -> dict[str, Any]:
-    """Return what a token says, unverified."""
+    """Return the claims of a token, unverified."""
     claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
     return claims
 
@@ -332,7 +332,7 @@ def add_client(client: FlaskClient, client_id: str = "reports", *options: str) -
 
 
 def change_row(client: FlaskClient, statement: sa.Update | sa.Delete) -> None:
-    """Change the database of the application behind its back."""
+    """Change the application's database directly."""
     with client.application.app_context():
         session = client.application.extensions["sqlalchemy"].session
         session.execute(statement)
@@ -340,5 +340,5 @@ def change_row(client: FlaskClient, statement: sa.Update | sa.Delete) -> None:
 
 
 def find_browser() -> str | None:
-    """Return the Chromium of the system, None for the one that Playwright has installed."""
+    """Return the path of the system's Chromium, or None to use the one that Playwright has installed."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -1,4 +1,4 @@
-"""Make databases for tests, SQLite files or databases of a PostgreSQL server, and fill them fast."""
+"""Create databases for tests, SQLite files or databases of a PostgreSQL server, and fill them fast."""
 
 import tempfile
 import uuid
@@ -40,14 +40,14 @@ def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -
 
 
 def create_database(url: str) -> str:
-    """Make the empty database of a URL, unless it is SQLite's, which makes it at the first connection."""
+    """Create the empty database of a URL. SQLite creates it itself at the first connection."""
     if not url.startswith("sqlite"):
         manage(sa.make_url(url), f"CREATE DATABASE {sa.make_url(url).database}")
     return url
 
 
 def manage(server: sa.URL, statement: str) -> None:
-    """Run a statement about a database, from another one."""
+    """Run a statement about a database over a connection to another one."""
     with maintain(server.set(database="postgres")).connect() as connection:
         connection.exec_driver_sql(statement)
 
@@ -62,7 +62,7 @@ _FILLED: dict[tuple[str, str], bytes | str] = {}
 
 
 def fill_database(app: Flask, engine: sa.Engine) -> None:
-    """Make tables and demo data by the application's commands; the next time, copy what they made."""
+    """Create tables and demo data with the application's commands, once; after that, copy the result."""
     key, name = (app.name, engine.dialect.name), str(engine.url.database)
     filled = _FILLED.get(key)
     if isinstance(filled, bytes):

@@ -1,4 +1,4 @@
-"""Draw a dashboard as Grafana would, from its panels and the answers of Prometheus."""
+"""Draw a dashboard as Grafana would, from its panels and Prometheus' results."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ COLOURS = ["#73bf69", "#f2cc0c", "#5794f2", "#ff780a", "#f2495c", "#b877d9", "#8
 
 
 def draw_dashboard(panels: list[dict[str, Any]], history: History) -> str:
-    """Return an SVG with each panel in its place."""
+    """Return an SVG of the dashboard."""
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels) * ROW
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {24 * COLUMN} {height}" '

@@ -1,4 +1,4 @@
-"""Make tokens of every kind, good and bad: the one place where tests sign."""
+"""Sign tokens of every kind, good and forged: the only module in which tests sign."""
 
 import hashlib
 import hmac
@@ -45,7 +45,7 @@ SHA384_DIGEST, SHA512_DIGEST = SHA384(), SHA512()
 
 @dataclass(frozen=True)
 class Forger:
-    """Signs with the real key of a real user unless told otherwise."""
+    """Signs tokens, by default good ones: with the issuer's key, for an existing user."""
 
     key: rsa.RSAPrivateKey
     kid: str
@@ -57,7 +57,7 @@ class Forger:
     def sign(
         self, header: dict[str, Any] | None = None, signer: Signer | None = None, /, **changes: Any
     ) -> str:
-        """Return a token that is good but for `header` (JOSE members), `signer` and `changes` (claims)."""
+        """Return a token that is good except for `header` (JOSE members), `signer` and `changes` (claims)."""
         now = int(time.time())
         claims = {
             "iss": self.issuer,
@@ -76,7 +76,7 @@ class Forger:
     def sign_payload(
         self, payload: bytes, header: dict[str, Any] | None = None, signer: Signer | None = None
     ) -> str:
-        """Return a token around a payload that may be anything."""
+        """Return a signed token with any payload."""
         members = {"alg": "RS256", "typ": "at+jwt", "kid": self.kid} | (header or {})
         kept = {name: value for name, value in members.items() if value is not ABSENT}
         signed = f"{encode(json.dumps(kept).encode())}.{encode(payload)}"

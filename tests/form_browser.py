@@ -1,4 +1,4 @@
-"""A browser without scripts: it keeps cookies, follows redirects and sends forms."""
+"""A browser without JavaScript: it keeps cookies, follows redirects and submits forms."""
 
 import html
 import re
@@ -12,18 +12,18 @@ Page = requests.Response
 
 
 class FormBrowser:
-    """What a person needs to use applications that work without scripts."""
+    """A browser for applications that work without JavaScript."""
 
     def __init__(self) -> None:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy stands between a test and its servers
 
     def open(self, url: str) -> Page:
-        """Return the page to which a URL leads in the end."""
+        """Return the page at a URL, after all redirects."""
         return self._session.get(url, timeout=PATIENCE)
 
     def submit(self, page: Page, **fields: str) -> Page:
-        """Fill in the first form of a page, send it, and return the page to which that leads."""
+        """Fill in the first form of a page, submit it, and return the resulting page."""
         found = re.search(r"(?s)<form([^>]*)>(.*?)</form>", page.text)
         assert found, page.text
         attributes = dict(re.findall(r'(\w+)="([^"]*)"', found[1]))
@@ -34,7 +34,7 @@ class FormBrowser:
         return self._session.post(action, form, timeout=PATIENCE)
 
     def sign_in(self, url: str, username: str = "student1", password: str = "password123") -> Page:
-        """Open what leads to the sign-in page, sign in there, and return the page to which that leads."""
+        """Open a URL that redirects to the sign-in page, sign in there, and return the resulting page."""
         page = self.open(url)
         assert 'type="password"' in page.text, page.text
         return self.submit(page, username=username, password=password)

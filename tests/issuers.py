@@ -1,4 +1,4 @@
-"""An issuer that does whatever a test wants it to."""
+"""A scripted issuer: it responds as a test tells it to."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ _RESERVED: list[socket.socket] = []
 
 @dataclass
 class Issuer:
-    """Serves whatever a test puts there, and counts."""
+    """An HTTP server that returns the documents that a test sets, and counts requests."""
 
     status: int = 200
     missing: int | None = None  # the status of addresses without a page, where it is another one
@@ -46,7 +46,7 @@ class Issuer:
 
 @contextmanager
 def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
-    """Serve an issuer until the block ends, by TLS where a folder with a certificate is given."""
+    """Serve an issuer until the block ends; with TLS if a folder with a certificate is given."""
     issuer = Issuer()
     issuer.answers.set()
 
@@ -92,7 +92,7 @@ def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
 
 
 def reserve_port(port: int = 0) -> int:
-    """Keep a port unused, and return it: services that a test leaves behind go on fetching from it."""
+    """Reserve an unused port, and return it: threads of earlier tests may still fetch from it."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind(("127.0.0.1", port))  # and does not listen: connections are refused
@@ -102,7 +102,7 @@ def reserve_port(port: int = 0) -> int:
 
 
 def copy_path(folder: Path, document: str, issuer: str = ISSUER, setting: str | None = None) -> Path:
-    """Return where a service keeps its copy of one of the issuer's documents.
+    """Return the path of a service's copy of one of the issuer's documents.
 
     `setting` is JWKS_URL or STATUS_LISTS_URL, where the document is fetched by that.
     """
@@ -112,6 +112,6 @@ def copy_path(folder: Path, document: str, issuer: str = ISSUER, setting: str | 
 
 
 def write_key_copy(folder: Path, jwks_url: str, *keys: RSAPublicKey) -> None:
-    """Write the copy that a service which had fetched these keys would have."""
+    """Write the copy that a service would have after fetching these keys."""
     jwks = [{"kid": thumbprint(key), **public_jwk(key)} for key in keys]
     copy_path(folder, "keys", setting=jwks_url).write_text(json.dumps({"keys": jwks}))

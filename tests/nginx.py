@@ -1,4 +1,4 @@
-"""Run nginx with a configuration of `deploy/` in front of both services."""
+"""Run nginx with a configuration from `deploy/` in front of both services."""
 
 import contextlib
 import http.client
@@ -26,7 +26,7 @@ LOGIN = "username=student1&password=password123"
 
 @dataclass
 class Proxy:
-    """An nginx in front of a pair of services, and what a client needs to trust it."""
+    """An nginx in front of a pair of services, with the certificate that a client needs to trust it."""
 
     port: int
     pair: Pair
@@ -44,7 +44,7 @@ class Proxy:
     def ask(
         self, name: str, method: str, path: str, body: str | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """Send a request by TLS to a service or a host name, and return status, headers and body."""
+        """Send a request over TLS to a service or a host name, and return status, headers and body."""
         connection = http.client.HTTPConnection(NAMES.get(name, name), timeout=60)
         connection.sock = self.trust.wrap_socket(self.open(), server_hostname=NAMES.get(name, name))
         with contextlib.closing(connection):
@@ -54,7 +54,7 @@ class Proxy:
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 
     def send(self, request: bytes) -> bytes:
-        """Send bytes by TLS to auth_app, and return what comes back."""
+        """Send bytes over TLS to auth_app, and return the bytes of the response."""
         with self.open() as raw, self.trust.wrap_socket(raw, server_hostname=NAMES["auth"]) as connection:
             connection.sendall(request)
             return connection.recv(10_000)

@@ -1,4 +1,4 @@
-"""Install what a folder's package-lock.json names, in a copy of the folder."""
+"""Install the packages of a folder's package-lock.json, in a copy of the folder."""
 
 import os
 import shutil

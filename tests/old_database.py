@@ -1,4 +1,4 @@
-"""Write a database as the version before sign-in in the browser did, of revision 0004 of the migrations."""
+"""Create a database of the version before browser sign-in (migration 0004), with data in it."""
 
 import hashlib
 import secrets
@@ -83,7 +83,7 @@ STATUS_LISTS = table(
 
 
 class OldDatabase:
-    """Writes what the version before has written."""
+    """Writes rows as the previous version did."""
 
     def __init__(self, connection: sa.Connection, user_row: User) -> None:
         self.connection, self.now = connection, int(time.time())
@@ -153,7 +153,7 @@ class OldDatabase:
 
 @contextmanager
 def upgrading(auth: FlaskClient) -> Iterator[OldDatabase]:
-    """Let a database of revision 0004 be filled, and upgrade it."""
+    """Yield a database of revision 0004 to be filled, and upgrade it afterwards."""
     user = find_user(auth, "student1")
     with auth.application.app_context():
         engine = auth.application.extensions["sqlalchemy"].engine

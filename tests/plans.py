@@ -1,4 +1,4 @@
-"""Ask the database how it runs the statements of a request, and find those that read a whole table."""
+"""Ask the database for its query plans, and find statements that read a whole table."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ Statements = list[tuple[str, Any]]
 
 @contextmanager
 def recorded(engine: sa.Engine) -> Iterator[Statements]:
-    """Yield a list that fills with the statements that are run, and their parameters."""
+    """Yield a list to which every executed statement is added, with its parameters."""
     statements: Statements = []
 
     def record(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""An HTTP proxy that does whatever a test wants it to."""
+"""A scripted HTTP proxy: it responds as a test tells it to."""
 
 import contextlib
 import select
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Proxy:
-    """Counts what it is asked for, and forwards it, or answers with `status`."""
+    """An HTTP proxy that counts requests, and forwards them or responds with `status`."""
 
     status: int = 200
     answers: threading.Event = field(default_factory=threading.Event)  # while it is clear, requests hang
@@ -32,7 +32,7 @@ def serve_proxy() -> Iterator[Proxy]:
 
     class Handler(BaseHTTPRequestHandler):
         def note(self) -> bool:
-            """Note the request, and return whether to forward it."""
+            """Record the request, and return whether to forward it."""
             proxy.requests.append(f"{self.command} {self.path}")
             proxy.authorizations.append(self.headers["Proxy-Authorization"])
             proxy.answers.wait(60)
@@ -79,7 +79,7 @@ def serve_proxy() -> Iterator[Proxy]:
 
 
 def relay(proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
-    """Pass on what either side sends, until one of them has nothing more to send."""
+    """Forward bytes in both directions until one side closes."""
     while True:
         ready, _, _ = select.select([client, server], [], [], 20)
         for source in ready:

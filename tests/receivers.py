@@ -1,4 +1,4 @@
-"""A client's own server, to which logouts are sent."""
+"""A client's server, which receives log-out notices."""
 
 import contextlib
 import ssl
@@ -16,7 +16,7 @@ from tests.issuers import reserve_port
 
 @dataclass
 class Receiver:
-    """Keeps what is posted to it, by path, and answers as a test wants it to."""
+    """An HTTP server that stores what is posted to it, by path, and responds as a test tells it to."""
 
     url: str = ""
     status: int = 200
@@ -34,7 +34,7 @@ class Receiver:
 
 @contextmanager
 def serve_receiver(certificate: Path | None = None) -> Iterator[Receiver]:
-    """Serve until the block ends, by TLS where a folder with a certificate is given."""
+    """Serve until the block ends; with TLS if a folder with a certificate is given."""
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -65,7 +65,7 @@ def serve_receiver(certificate: Path | None = None) -> Iterator[Receiver]:
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """A handshake that was given up is no error of the test's."""
+            """Ignore aborted handshakes."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
         if certificate:

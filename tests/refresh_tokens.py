@@ -1,4 +1,4 @@
-"""Refresh sessions in a test, and let time pass between."""
+"""Refresh sessions in a test, and move the clock between refreshes."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def sessions(client: FlaskClient) -> list[Session]:
 
 
 def let_pass(client: FlaskClient, seconds: float) -> None:
-    """Make every rotation so much older, or with a negative number younger."""
+    """Make every rotation older by some seconds, or younger with a negative number."""
     change_row(client, sa.update(Session).values(rotated_at=Session.rotated_at - seconds))
 
 

@@ -1,4 +1,4 @@
-"""Watch that no secret is logged, by whatever test and whatever process."""
+"""Check that no test and no process logs a secret."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ _SECRET_FORMS = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+|\$argon2|PRIVATE KEY|(?:s
 
 
 def remember(members: Any) -> None:
-    """Note the secrets among the members of a request or an answer."""
+    """Record the secrets among the members of a request or a response."""
     if isinstance(members, dict):
         values = {
             value for name, value in members.items() if name in _SECRET_MEMBERS and isinstance(value, str)
@@ -32,7 +32,7 @@ def find_secrets(text: str) -> list[str]:
 
 
 class LogWatch(logging.Handler):
-    """Keeps all that is logged while a test runs, tracebacks too."""
+    """Collects everything that is logged while a test runs, including tracebacks."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)

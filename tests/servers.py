@@ -98,7 +98,7 @@ def serve(
 
 @contextmanager
 def serve_again(server: Server) -> Iterator[Server]:
-    """Serve what was killed at the same address, with what it left."""
+    """Serve a killed application again, at the same address and with the files it left."""
     server.process.wait(timeout=PATIENCE)
     port = int(server.url.rpartition(":")[2])
     wait_for(lambda: not is_listening(port))  # workers that were killed hold it a moment longer
@@ -108,7 +108,7 @@ def serve_again(server: Server) -> Iterator[Server]:
 
 
 def environment_for(settings: dict[str, str]) -> dict[str, str]:
-    """Return an environment that holds nothing but what a process needs, and `settings`."""
+    """Return an environment with only the variables that a process needs, and `settings`."""
     return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | settings
 
 
@@ -130,7 +130,7 @@ def run_flask(application: str, command: str, environment: dict[str, str], folde
 
 @dataclass(frozen=True)
 class Pair:
-    """Both services, with nothing in common but a public key."""
+    """Both services, which share only a public key."""
 
     auth: Server
     course: Server
@@ -183,7 +183,7 @@ def copy_home(service: str, folder: Path) -> None:
 
 @cache
 def make_homes() -> dict[str, tuple[bytes, int]]:
-    """Make a pair of keys, databases and demo data by command, and return all files, with their modes."""
+    """Create a key pair, databases and demo data with the commands, and return all files with their modes."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         auth, course = folder / "auth", folder / "course"
@@ -227,7 +227,7 @@ def serve_replicas(
 def call(
     url: str, token: str | None = None, form: dict[str, str] | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """Send a GET, or a POST of a form, and return status and JSON of the answer."""
+    """Send a GET, or a POST of a form, and return the status and the JSON of the response."""
     request = urllib.request.Request(url, urllib.parse.urlencode(form).encode() if form else None)
     if token:
         request.add_header("Authorization", f"Bearer {token}")

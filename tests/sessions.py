@@ -1,4 +1,4 @@
-"""Insert very many sessions by one statement, as if somebody had logged in as often."""
+"""Insert very many sessions with one statement."""
 
 import sqlalchemy as sa
 
@@ -20,7 +20,7 @@ _INSERT = (
 
 
 def insert_sessions(engine: sa.Engine, username: str, indexes: range) -> None:
-    """Give a user a live session at each index of the first list that is free."""
+    """Give a user a live session at each free index of the first list."""
     statement = _INSERT.format(values=_VALUES[engine.dialect.name], numbers=_NUMBERS)
     parameters = {"first": indexes.start, "last": indexes.stop - 1, "username": username}
     with engine.begin() as connection:

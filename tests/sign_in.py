@@ -1,4 +1,4 @@
-"""Sign in as people do, with the test client for a browser; and be the application that asks for it."""
+"""Sign in with the test client as the browser, and act as the application that requests it."""
 
 import hashlib
 import html
@@ -23,7 +23,7 @@ def challenge_of(verifier: str) -> str:
 
 @dataclass(frozen=True)
 class Application:
-    """A client that is registered, and its secret if it has one."""
+    """A registered client, and its secret if it has one."""
 
     id: str = "web"
     secret: str | None = None
@@ -35,7 +35,7 @@ class Application:
         return (self.id, self.secret) if self.secret else None
 
     def url(self, **changes: Any) -> str:
-        """Return the path that it sends a browser to; None takes a parameter away."""
+        """Return the path to which it redirects a browser; None removes a parameter."""
         parameters: dict[str, Any] = {
             "response_type": "code",
             "client_id": self.id,
@@ -64,7 +64,7 @@ class Application:
 
 
 def add_application(auth: FlaskClient, client_id: str = "web", *options: str, **fields: Any) -> Application:
-    """Register a client that people can sign in to; it may read courses."""
+    """Register a client for sign-in that may read courses."""
     uri = fields.get("redirect_uri", CALLBACK)
     arguments = ("--redirect-uri", uri, "--scope", "courses:read", *options)
     result = run_command(auth, "clients", "add", client_id, *arguments)
@@ -89,14 +89,14 @@ def submit_sign_in(browser: FlaskClient, page: TestResponse, username: str, pass
 
 
 def sign_in(browser: FlaskClient, username: str = "student1", path: str = "/login") -> TestResponse:
-    """Sign in at a page that asks for it, and return the answer to the form, which must be good."""
+    """Sign in on a sign-in page, and return the response to the form, which must succeed."""
     response = submit_sign_in(browser, browser.get(path), username, PASSWORDS[username])
     assert response.status_code == 303, response.text
     return response
 
 
 def answer_of(response: TestResponse) -> dict[str, str]:
-    """Return what a redirect tells an application."""
+    """Return the parameters of a redirect to an application."""
     assert response.status_code == 303, response.text
     query = parse_qs(urlsplit(response.location).query, strict_parsing=True)
     assert all(len(values) == 1 for values in query.values())
@@ -106,12 +106,12 @@ def answer_of(response: TestResponse) -> dict[str, str]:
 
 
 def get_code(browser: FlaskClient, application: Application, **changes: Any) -> str:
-    """Return a code for whoever has signed in."""
+    """Return a code for the signed-in user."""
     return answer_of(browser.get(application.url(**changes)))["code"]
 
 
 def get_tokens(browser: FlaskClient, application: Application, **changes: Any) -> dict[str, Any]:
-    """Return the tokens of whoever has signed in."""
+    """Return the tokens of the signed-in user."""
     response = application.redeem(browser, get_code(browser, application, **changes))
     assert response.status_code == 200, response.text
     assert isinstance(response.json, dict)
@@ -124,6 +124,6 @@ def new_browser(client: FlaskClient) -> FlaskClient:
 
 
 def refreshes(client: FlaskClient, application: Application, tokens: dict[str, Any]) -> bool:
-    """Spend the refresh token of a login, and tell whether it was good."""
+    """Use the refresh token of a login, and return whether it was accepted."""
     form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
     return client.post("/token", data=form, auth=application.credentials).status_code == 200

@@ -1,4 +1,4 @@
-"""Look up the bit of a session in the status list that is published."""
+"""Read the bit of a session from the published status list."""
 
 import zlib
 
@@ -10,7 +10,7 @@ from tests.forger import ISSUER
 
 
 def is_set(auth: FlaskClient, uri: str, index: int) -> bool:
-    """Tell whether verifiers are told that the session at an index of a list was revoked."""
+    """Return whether the published list marks the session at an index as revoked."""
     response = auth.get(uri.removeprefix(ISSUER))
     assert response.status_code == 200
     bits = zlib.decompress(decode_base64url(read_claims(response.text)["status_list"]["lst"]))

@@ -1,4 +1,4 @@
-"""Tokens of every kind, good and bad: every check on a token has a row here."""
+"""The table of good and bad tokens: every check on tokens has at least one row here."""
 
 import json
 import time
@@ -52,7 +52,7 @@ def claims(**changes: Any) -> Make:
 
 
 def times(**offsets: float) -> Make:
-    """Claims as seconds from now."""
+    """Claims whose values are seconds from now."""
     return lambda genuine, _attacker: genuine.sign(**{name: now(value) for name, value in offsets.items()})
 
 
@@ -81,7 +81,7 @@ def genuine_header(genuine: Forger) -> dict[str, Any]:
 
 
 def sign_for_client(genuine: Forger, kind: str, **changes: Any) -> str:
-    """Return a token of a kind that tells the client `web` something, and lets nobody do anything."""
+    """Return a token for the client `web`, an ID token or a log-out token, which gives no access."""
     members = {"aud": "web", "client_id": ABSENT, "scope": ABSENT, "jti": ABSENT, **changes}
     return genuine.sign({"typ": kind}, **members)
 
@@ -96,13 +96,13 @@ def sign_header(genuine: Forger, encoding: str) -> str:
 
 
 def sign_text(genuine: Forger, header: str, encoding: str = "utf-8") -> str:
-    """Return a token with a header that is any text."""
+    """Return a token with any text as its header."""
     signed = f"{encode(header.encode(encoding))}.{genuine.sign().split('.')[1]}"
     return f"{signed}.{encode(rs(genuine.key)(signed.encode()))}"
 
 
 def respell(part: str) -> str:
-    """Spell base64url another way: the last character of a part has bits that mean nothing."""
+    """Re-encode a part of a token: the last base64url character has bits that decoders ignore."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     size = len(part.rpartition(".")[2])
     assert size % 4, "it has no such bits"
@@ -350,7 +350,7 @@ REFUSED: dict[str, Make] = {name: make for rows in REFUSED_BY.values() for name,
 
 
 def pad(genuine: Forger, length: int) -> str:
-    """Return a good token of `length` characters, or one more: base64url skips every fourth length."""
+    """Return a good token of `length` characters, or one more: not every length is possible in base64url."""
     size = length - len(genuine.sign(pad=""))
     return next(
         token for n in range(size * 3 // 4 - 4, size) if len(token := genuine.sign(pad="x" * n)) >= length

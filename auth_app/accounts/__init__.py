@@ -1,1 +1,1 @@
-"""Users, passwords, sessions and clients: what is stored, whoever asks for it."""
+"""Users, passwords, roles, sessions and clients: the rules and the storage, independent of any endpoint."""

@@ -1,8 +1,8 @@
-"""Keep browser sessions: in which browser which user has signed in, and until when.
+"""Manage browser sessions: start, find and list them, and let them expire (single sign-on).
 
-The cookie is 256 random bits, of which only a hash is stored. A browser session ends when it was not used for
-`BROWSER_SESSION_IDLE` seconds, `BROWSER_SESSION_LIFETIME` seconds after the sign-in, and when all sessions of
-its user end.
+The cookie is 256 random bits, of which only a hash is stored. A browser session ends after
+`BROWSER_SESSION_IDLE` seconds without use, `BROWSER_SESSION_LIFETIME` seconds after the sign-in, or when all
+sessions of its user are ended.
 """
 
 import secrets
@@ -18,9 +18,9 @@ from auth_app.current import current_settings
 from auth_app.database import db, delete_expired
 from auth_app.models import BrowserSession, User
 
-_TOUCHED_EVERY = 60  # seconds: a use sooner after the last one is not written down
+_TOUCH_INTERVAL = 60  # seconds: within this time after the last recorded use, another one is not recorded
 
-# What every use of a browser session asks for, in one place.
+# The conditions that every use of a browser session checks, in one place.
 _LIVE = and_(
     BrowserSession.expires_at > bindparam("now"),
     BrowserSession.last_used_at > bindparam("idle_since"),
@@ -48,19 +48,20 @@ _LOCK = (
 
 
 def start_browser_session(user: User, previous: BrowserSession | None) -> tuple[BrowserSession, str]:
-    """Record that a user whose row is locked has signed in, and return the session and its new cookie.
+    """Record the sign-in of a user whose row is locked, and return the browser session and its new cookie.
 
-    `previous` is the session of the same browser, live or not: the same user's goes on under another cookie,
-    so that signing out ends all that ever came of it, and another user's ends. The caller commits.
+    `previous` is the browser's last session, live or not. If it belongs to the same user, it continues under
+    a new cookie, so that signing out later ends every login that was started from it. If it belongs to
+    another user, it ends. The caller commits.
     """
     now, token = int(time.time()), secrets.token_urlsafe(32)
-    # What came of one that has expired may be live: signing out has to find it.
+    # Logins started from an expired browser session may still be live, and signing out has to find them.
     kept_for = current_settings().refresh_token_lifetime
     delete_expired(BrowserSession, BrowserSession.expires_at, now - kept_for)
     if previous and previous.user_id != user.id:
         end_browser_session(previous.id, previous.user_id)
         previous = None
-    if previous:  # unless it has ended meanwhile
+    if previous:  # None if it has ended in the meantime
         previous = db.session.scalar(_LOCK, {"browser": previous.id, "now": now})
     if previous is None:
         _make_room(user)
@@ -76,20 +77,20 @@ def start_browser_session(user: User, previous: BrowserSession | None) -> tuple[
 
 
 def find_browser_session(token: str) -> BrowserSession | None:
-    """Return the live session that a cookie stands for, or None, also for what is no cookie of ours."""
+    """Return the live session that belongs to a cookie, or None, also if the cookie is not one of ours."""
     return db.session.scalar(_BY_COOKIE, {"token": hash_secret(token), **_times()})
 
 
 def find_any_browser_session(token: str) -> BrowserSession | None:
-    """Return the session of a cookie, also one that has expired: what came of it may be live."""
+    """Return the session that belongs to a cookie, even if expired: logins started from it may be live."""
     return db.session.scalar(
         select(BrowserSession).where(BrowserSession.token_hash == hash_secret(token)),
     )
 
 
 def touch_browser_session(browser_session: BrowserSession) -> bool:
-    """Note that a session is used, and return whether it is still live. The caller commits."""
-    if time.time() - browser_session.last_used_at < _TOUCHED_EVERY:
+    """Record that a session is used, and return whether it is still live. The caller commits."""
+    if time.time() - browser_session.last_used_at < _TOUCH_INTERVAL:
         return True
     return db.session.scalar(_USE, {"browser": browser_session.id, **_times()}) is not None
 
@@ -99,12 +100,12 @@ def lock_browser_session(session_id: uuid.UUID) -> BrowserSession | None:
     session = db.session.get(BrowserSession, session_id)
     if session is None:
         return None
-    lock_user(session.user_id)  # first, as everything does that locks both
+    lock_user(session.user_id)  # the user first: the same order everywhere prevents deadlocks
     return db.session.scalar(_USE, {"browser": session_id, **_times()})
 
 
 def list_browser_sessions(user: User) -> list[BrowserSession]:
-    """Return the live sessions of a user, the latest first."""
+    """Return the live browser sessions of a user, the most recently used first."""
     of_user = select(BrowserSession).where(BrowserSession.user_id == user.id, _LIVE)
     return list(db.session.scalars(of_user.order_by(BrowserSession.last_used_at.desc()), _times()))
 

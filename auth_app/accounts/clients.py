@@ -1,4 +1,4 @@
-"""Manage clients: register, change and remove them, and keep their secrets as hashes."""
+"""Manage clients: register, change and remove them, and check their secrets."""
 
 import hmac
 import json
@@ -26,7 +26,7 @@ from shared.errors import InvalidRequest
 
 CLIENT_ID = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 
-# How a client proves who it is (RFC 7591 section 2, `token_endpoint_auth_method`).
+# How a client authenticates (RFC 7591 section 2, `token_endpoint_auth_method`).
 SECRET, ASSERTION, NONE = "client_secret", "private_key_jwt", "none"
 
 GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials", "password")
@@ -43,43 +43,48 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def find_client(client_id: str) -> Client | None:
-    """Return the client of an ID, None if there is none or it was removed."""
-    if not CLIENT_ID.fullmatch(client_id):  # PostgreSQL takes no NUL
+    """Return the client with an ID, or None if there is none or it was removed."""
+    if not CLIENT_ID.fullmatch(client_id):  # PostgreSQL rejects a NUL
         return None
     return db.session.scalar(_CLIENT, {"client": client_id})
 
 
 def scopes_of_client(client: Client) -> frozenset[str]:
-    """Return the scopes of the API that tokens of a client may have."""
+    """Return the API scopes that a client's tokens may have."""
     return SCOPES if client.scopes is None else frozenset(client.scopes)
 
 
 def audience_of_client(client: Client) -> list[str]:
-    """Return the servers that tokens of a client may be for, in the order of the settings."""
+    """Return the resource servers that a client's tokens may be for, in the order of the settings."""
     audience = current_settings().audience
     return [server for server in audience if client.resources is None or server in client.resources]
 
 
 def matches_secret(client: Client | None, secret: str) -> bool:
-    """Tell whether a secret is a client's, or the one before while both are accepted, in constant time."""
+    """Return whether a secret is the client's, in constant time.
+
+    The previous secret also matches until it expires. Without a client nothing matches.
+    """
     current = previous = _NO_DIGEST
     if client and client.secret_hash:
         current = client.secret_hash
         if client.previous_secret_hash and (client.previous_secret_expires_at or 0) > time.time():
             previous = client.previous_secret_hash
     digest = hash_secret(secret)
-    # Both are compared always, so that the time does not tell which one it was.
+    # Always compare both, so that the time does not reveal which one matched.
     return hmac.compare_digest(digest, current) | hmac.compare_digest(digest, previous)
 
 
 def add_client(client_id: str, auth_method: str = SECRET, **metadata: Any) -> str | None:
-    """Register a client and return its secret, which is kept nowhere; None if it has none.
+    """Register a client and return its secret, or None for a client without one.
 
-    `metadata` are columns of `Client`. Raises `InvalidRequest`.
+    Only a hash of the secret is stored. `metadata` are columns of `Client`. The caller commits. Raises
+    `InvalidRequest`.
     """
     if not CLIENT_ID.fullmatch(client_id):
         raise InvalidRequest("A client ID is a small letter and up to 63 of a-z 0-9 . _ - after it.")
-    # An ID is the `sub` of the client's tokens, and must not be taken for a user's (RFC 9068 section 5).
+    # The ID is the `sub` of the client's own tokens. User IDs are UUIDs, so a client ID must not be one
+    # (RFC 9068 section 5).
     if _is_uuid(client_id):
         raise InvalidRequest("This client ID is reserved.")
     secret = secrets.token_urlsafe(32) if auth_method == SECRET else None
@@ -93,7 +98,7 @@ def add_client(client_id: str, auth_method: str = SECRET, **metadata: Any) -> st
     db.session.add(client)
     try:
         db.session.flush()
-    except IntegrityError:  # the database decides, because two may come at the same time
+    except IntegrityError:  # checked by the database, because two requests may add the same ID at once
         db.session.rollback()
         if find_client(client_id):
             raise InvalidRequest("There is a client of this ID already.") from None
@@ -107,8 +112,8 @@ def add_client(client_id: str, auth_method: str = SECRET, **metadata: Any) -> st
 def change_client(client: Client, changes: Mapping[str, Any]) -> None:
     """Set columns of a client. The caller commits.
 
-    Taking scopes or resources away ends the client's own session, and with it the tokens that have them
-    still. Raises `InvalidRequest`, and `InvalidClient` when the client was removed meanwhile.
+    Removing scopes or resources ends the client's own session, which revokes the tokens that still carry
+    them. Raises `InvalidRequest`, and `InvalidClient` if the client was removed in the meantime.
     """
     lock_client(client)
     before = _permissions(client)
@@ -122,10 +127,10 @@ def change_client(client: Client, changes: Mapping[str, Any]) -> None:
 
 
 def replace_secret(client: Client, overlap: int) -> str:
-    """Give a client another secret and return it. The one before is accepted for `overlap` seconds more.
+    """Give a client a new secret and return it. The previous one is accepted for another `overlap` seconds.
 
-    The caller commits. Raises `InvalidRequest` for a client that has no secret, and `InvalidClient` when it
-    was removed meanwhile.
+    The caller commits. Raises `InvalidRequest` for a client that has no secret, and `InvalidClient` if it was
+    removed in the meantime.
     """
     lock_client(client)
     if client.auth_method != SECRET:
@@ -140,9 +145,10 @@ def replace_secret(client: Client, overlap: int) -> str:
 
 
 def remove_client(client: Client) -> None:
-    """Remove a client, and end the sessions that it holds. Its ID is never given to another client.
+    """Remove a client and end its sessions. The ID cannot be registered again.
 
-    The caller commits. Raises `InvalidClient` when it was removed meanwhile.
+    The caller commits, and then calls `set_pending_bits`. Raises `InvalidClient` if the client was removed
+    in the meantime.
     """
     lock_client(client)
     client.removed_at = int(time.time())
@@ -152,7 +158,7 @@ def remove_client(client: Client) -> None:
 
 
 def _check(client: Client) -> None:
-    """Refuse metadata that cannot be used, or not safely. Raises `InvalidRequest`."""
+    """Raise `InvalidRequest` for metadata that is inconsistent or unsafe."""
     for uri in [*client.redirect_uris, *client.post_logout_redirect_uris]:
         check_redirect_uri(uri)
     if client.backchannel_logout_uri:

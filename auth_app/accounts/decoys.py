@@ -1,8 +1,8 @@
-"""Make every failed login cost the same: say which hashes it computes beside the user's own.
+"""Choose the dummy hashes that make every failed login take the same time, whether or not the user exists.
 
-Users may have hashes of different costs, after the settings were changed or users were imported. The time of
-a failed login would tell which kind of hash a user has, and whether there is such a user at all. So each of
-them computes every kind that is in use.
+Password hashes may differ in cost, because ARGON2_* settings changed or users were imported. The duration of
+a failed login would then reveal which kind of hash a user has, and whether the user exists at all. So each
+failed login computes one hash of every kind in use.
 """
 
 import math
@@ -14,13 +14,13 @@ from sqlalchemy import func, select
 from auth_app.database import db
 from auth_app.models import User
 
-# A failed login computes at most so many hashes. Only imports bring more kinds; the cheapest are left out.
+# The most hashes that a failed login computes. Only imports lead to more kinds; the cheapest are left out.
 MAXIMUM_KINDS = 8
 
 _ARGON2 = re.compile(r"\$argon2(?:id|i|d)(?:\$v=\d+)?\$m=\d+,t=\d+,p=\d+")
 _WERKZEUG = re.compile(r"(?:scrypt|pbkdf2)(?::[\w-]+)*")
 
-# The distinct values of an indexed column: each is one look into the index, however many users there are.
+# The distinct values of an indexed column: one index lookup for each value, however many users there are.
 _LEAST = select(func.min(User.password_parameters).label("parameters")).cte("kinds", recursive=True)
 _NEXT = (
     select(func.min(User.password_parameters))
@@ -33,9 +33,9 @@ IN_USE = select(_KINDS.c.parameters).where(_KINDS.c.parameters.is_not(None)).lim
 
 
 def find_decoys(current: str) -> dict[str, str]:
-    """Return a hash that no password has, for the `current` parameters and for all others in use.
+    """Return a hash that no password matches for each set of parameters in use, by the parameters.
 
-    The current ones come first, then the most expensive.
+    The `current` parameters come first, then the others, the most expensive first.
     """
     others = {parameters for parameters in db.session.scalars(IN_USE) if _is_known(parameters)} - {current}
     kinds = [current, *sorted(others, key=_estimate_cost, reverse=True)][:MAXIMUM_KINDS]
@@ -43,7 +43,7 @@ def find_decoys(current: str) -> dict[str, str]:
 
 
 def make_decoy(parameters: str) -> str:
-    """Return a well-formed hash of these parameters, without the work of hashing anything."""
+    """Return a well-formed hash with these parameters, without computing one."""
     # Salt and digest of argon2 are base64 of 16 and 32 bytes.
     return f"{parameters}${'A' * 22}${'A' * 43 if parameters.startswith('$') else '0' * 128}"
 
@@ -53,7 +53,7 @@ def _is_known(parameters: str) -> bool:
 
 
 def _estimate_cost(parameters: str) -> int:
-    """Return a number that grows with the time that a hash takes, and compares algorithms roughly."""
+    """Return a number that grows with the time that a hash takes, comparable across algorithms roughly."""
     if parameters.startswith("$"):
         costs = extract_parameters(make_decoy(parameters))
         return costs.memory_cost * costs.time_cost

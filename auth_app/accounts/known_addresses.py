@@ -1,4 +1,4 @@
-"""Remember where users log in, by address and browser: there strangers' failures do not hold them up."""
+"""Remember the addresses and browsers that users log in from, where the throttle ignores others' failures."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ from auth_app.database import db, delete_expired
 from auth_app.models import KnownAddress, User
 
 KNOWN_FOR = 30 * 86400  # seconds after the last login from an address
-ADDRESSES_PER_USER = 50  # the one that was used least lately makes room for another
+ADDRESSES_PER_USER = 50  # beyond that, the least recently used one is forgotten
 
 _SEEN_AGAIN = (
     update(KnownAddress)
@@ -28,21 +28,21 @@ _WITH_PORT = re.compile(r"^(?:([0-9.]+)|\[([0-9a-f:.]+)\]):[0-9]+$", re.IGNORECA
 def remember_address(user: User) -> None:
     """Record that a user has logged in from the address of this request.
 
-    The caller has locked the user's row in this transaction, as `claim_user` does, and commits.
+    The caller must hold the lock on the user's row, as after `claim_user`, and commits.
     """
     _remember(user, current_address())
 
 
 def remember_browser(user: User, cookie: str) -> None:
-    """Record that a user has logged in in the browser that has this cookie, as `remember_address` does.
+    """Record that a user has logged in from the browser with this cookie, as `remember_address` does.
 
-    OWASP calls it a device cookie: however many failures there are from elsewhere, its owner can log in.
+    OWASP calls this a device cookie: however many logins fail elsewhere, the user can log in from here.
     """
     _remember(user, key_of_browser(cookie))
 
 
 def is_known(user_id: uuid.UUID | None, key: str) -> bool:
-    """Tell whether a user has logged in lately where `key` stands for."""
+    """Return whether a user has logged in recently from the address or browser that `key` stands for."""
     known = select(KnownAddress.address).where(
         KnownAddress.user_id == (user_id or uuid.UUID(int=0)),
         KnownAddress.address == key,
@@ -61,15 +61,14 @@ def _remember(user: User, key: str) -> None:
 
 
 def current_address() -> str:
-    """Return a digest of the address of this request; of IPv6, of its network of 64 bits.
+    """Return a digest of the client's IPv4 address, or of its IPv6 /64 network.
 
-    Whoever has one address of such a network has the others too. Addresses of IPv4 on a socket of IPv6 count
-    as what they are.
+    One host usually has a whole /64 to choose addresses from. IPv4-mapped IPv6 addresses count as IPv4.
     """
-    text = _WITH_PORT.sub(r"\1\2", request.remote_addr or "")  # as some proxies write it
+    text = _WITH_PORT.sub(r"\1\2", request.remote_addr or "")  # some proxies add the port
     try:
         address = ip_address(text)
-    except ValueError:  # a socket of the file system has none
+    except ValueError:  # requests on a Unix socket have no address
         return hash_key(f"address {text}")
     if isinstance(address, IPv6Address):
         return hash_key(f"address {address.ipv4_mapped or ip_network((address, 64), strict=False)}")
@@ -77,12 +76,12 @@ def current_address() -> str:
 
 
 def key_of_browser(cookie: str) -> str:
-    """Return a digest of the cookie by which a browser is known again."""
+    """Return a digest of a browser's long-lived cookie."""
     return hash_key(f"browser {cookie}")
 
 
 def shorten_address() -> str:
-    """Return the address of this request as its user sees it: the network that it is of."""
+    """Return the network of the client's address, as the account page shows it: IPv4 /24 or IPv6 /48."""
     try:
         address = ip_address(_WITH_PORT.sub(r"\1\2", request.remote_addr or ""))
     except ValueError:
@@ -94,7 +93,7 @@ def shorten_address() -> str:
 
 
 def hash_key(text: str) -> str:
-    """Return a text as a key of fixed length, which does not show what somebody typed."""
+    """Return the SHA-256 of a text, as a key of fixed length that does not show what the user typed."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

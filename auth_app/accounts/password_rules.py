@@ -1,4 +1,4 @@
-"""Say which passwords may be chosen: every rule stands here (NIST SP 800-63B section 3.1.1.2)."""
+"""Check new passwords: the rules for length and common passwords (NIST SP 800-63B section 3.1.1.2)."""
 
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ MINIMUM_LENGTH, MAXIMUM_LENGTH = 8, 128  # characters, after NFKC
 
 
 def check_new_password(username: str, password: str) -> None:
-    """Raise `InvalidPassword` that says which rule a new password breaks."""
+    """Raise `InvalidPassword`, with the rule that it breaks, for a password that may not be chosen."""
     password = normalise(password)
     if len(password) < MINIMUM_LENGTH:
         raise InvalidPassword(
@@ -31,6 +31,6 @@ def check_new_password(username: str, password: str) -> None:
 
 @cache
 def _common_passwords() -> frozenset[str]:
-    """Return the 3,000 commonest passwords of eight characters or more in the list that Django ships."""
+    """Return the 3,000 most common passwords of eight or more characters from the list in Django."""
     path = Path(__file__).with_name("common_passwords.txt")
     return frozenset(path.read_text().casefold().split())

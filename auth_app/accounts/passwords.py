@@ -1,4 +1,4 @@
-"""Hash passwords with argon2id, and verify them at the same cost for every failure."""
+"""Hash passwords with argon2id, and verify them so that every failure takes the same time."""
 
 import re
 import unicodedata
@@ -17,17 +17,17 @@ from auth_app.metrics import HASHES_IN_FLIGHT, PASSWORD_HASHES
 from auth_app.settings import AuthSettings
 from shared.errors import Unavailable
 
-# What `werkzeug.security.generate_password_hash` makes, and many a Flask application holds.
+# The format of `werkzeug.security.generate_password_hash`, which many Flask applications store.
 _WERKZEUG = re.compile(r"(?:scrypt|pbkdf2)(?::[\w-]+)*\$[^$\s]+\$[0-9a-f]+")
-_WAIT = 0.5  # seconds for which a login may wait for the semaphore
+_WAIT = 0.5  # seconds that a login may wait for the semaphore
 
-# What the libraries raise when they cannot compute a hash: no memory, a damaged hash, impossible costs.
+# What the libraries raise when they cannot compute a hash: not enough memory, a damaged hash, invalid costs.
 _ERRORS = (Argon2Error, ValueError, TypeError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Hashing:
-    """How new hashes are made, and how many requests of this process may compute hashes at once."""
+    """The hasher for new passwords, and the semaphore that limits concurrent hashing in this process."""
 
     hasher: PasswordHasher
     semaphore: Semaphore
@@ -40,13 +40,13 @@ class Hashing:
 
 
 def init_app(app: Flask, settings: AuthSettings) -> None:
-    """Hash with the parameters that the settings say."""
+    """Use the ARGON2_* parameters and the PASSWORD_HASHES_AT_ONCE limit from the settings."""
     hasher = PasswordHasher(settings.argon2_passes, settings.argon2_memory, parallelism=1)
     app.extensions["hashing"] = Hashing(hasher, Semaphore(settings.password_hashes_at_once))
 
 
 def hash_password(password: str) -> str:
-    """Return the argon2id hash of a password, with its salt and parameters in one text.
+    """Return the argon2id hash of a password, with its salt and parameters, in the PHC string format.
 
     Raises `Unavailable`.
     """
@@ -58,48 +58,48 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(password_hash: str | None, password: str) -> bool:
-    """Tell whether a password is the one that was hashed; `password_hash` is None where nobody can log in.
+    """Return whether a password matches a hash. `password_hash` is None if there is nobody to log in.
 
-    Takes hashes of argon2 and of werkzeug. The answer False costs the same whatever the hash, or without one.
-    Raises `Unavailable` when a hash could not be computed, for want of memory or because it is damaged.
+    Accepts argon2 and werkzeug hashes. False takes the same time for every hash, and for None. Raises
+    `Unavailable` if the hash cannot be computed, because memory is short or the hash is damaged.
     """
     hashing = _hashing()
-    # An unknown user is treated like most users are, errors included.
+    # Treat an unknown user like a user with a current hash, errors included.
     first = password_hash or make_decoy(hashing.parameters)
     with _acquire_semaphore(hashing):
         if _matches(first, password) and password_hash:
             return True
         for parameters, decoy in find_decoys(hashing.parameters).items():
             if parameters != parameters_of(first):
-                # The password is known to be wrong, and counts as such even if a decoy cannot be computed.
+                # The password is known to be wrong by now, even if a decoy cannot be computed.
                 with suppress(Unavailable):
                     _matches(decoy, password)
     return False
 
 
 def needs_rehash(password_hash: str) -> bool:
-    """Tell whether a hash is not what `hash_password` would make today."""
+    """Return whether the algorithm or costs of a hash differ from those of `hash_password`."""
     return bool(_WERKZEUG.fullmatch(password_hash)) or _hashing().hasher.check_needs_rehash(password_hash)
 
 
 def parameters_of(password_hash: str) -> str:
-    """Return the algorithm and costs of a hash: what stands before its salt and digest."""
+    """Return the algorithm and costs of a hash: the part before its salt and digest."""
     return password_hash.rsplit("$", 2)[0][:64]
 
 
 def is_password_hash(text: str) -> bool:
-    """Tell whether a text is a hash that `verify_password` can work with, and the database can hold."""
+    """Return whether a text is a hash that `verify_password` can check and that fits the database column."""
     try:
         is_hash = len(text) <= 255 and bool(_WERKZEUG.fullmatch(text) or extract_parameters(text))
         if is_hash:
-            _compare(text, "")  # costs that cannot be had here are refused too
+            _compare(text, "")  # fails if this machine cannot afford the costs
     except _ERRORS:
         return False
     return is_hash
 
 
 def normalise(password: str) -> str:
-    """Spell a password one way: keyboards differ for the same character (NIST SP 800-63B section 3.1.1.2)."""
+    """Return a password in NFKC, because keyboards encode characters differently (SP 800-63B 3.1.1.2)."""
     return unicodedata.normalize("NFKC", password)
 
 
@@ -111,9 +111,9 @@ def _matches(password_hash: str, password: str) -> bool:
 
 
 def _compare(password_hash: str, password: str) -> bool:
-    """Tell whether a password has a hash. Raises `_ERRORS`; a mismatch is none."""
+    """Return whether a password matches a hash. Raises one of `_ERRORS` if the hash cannot be computed."""
     if _WERKZEUG.fullmatch(password_hash):
-        return check_password_hash(password_hash, password)  # as it was typed: werkzeug normalises nothing
+        return check_password_hash(password_hash, password)  # not normalised, because werkzeug does not
     try:
         return _hashing().hasher.verify(password_hash, normalise(password))
     except VerifyMismatchError:
@@ -122,11 +122,11 @@ def _compare(password_hash: str, password: str) -> bool:
 
 @contextmanager
 def _report_errors() -> Iterator[None]:
-    """Turn what the libraries raise into `Unavailable`: nobody is to blame for it, least of all a user."""
+    """Log an error of the libraries and raise `Unavailable`: the client has done nothing wrong."""
     try:
         yield
     except _ERRORS as error:
-        # A damaged hash may be a password, and is not quoted.
+        # Do not log a damaged hash: it may be a password that was stored by mistake.
         reason = "the hash is damaged" if isinstance(error, InvalidHashError) else str(error)
         name = type(error).__name__
         current_app.logger.error("cannot compute a password hash: %s: %s", name, reason)  # noqa: TRY400
@@ -135,7 +135,7 @@ def _report_errors() -> Iterator[None]:
 
 @contextmanager
 def _acquire_semaphore(hashing: Hashing) -> Iterator[None]:
-    # Each hash takes memory of its own: a flood of logins must not take all that there is.
+    # Each hash allocates ARGON2_MEMORY: a flood of logins must not exhaust the machine.
     if not hashing.semaphore.acquire(timeout=_WAIT):
         raise Unavailable("Too many logins are under way. Try again in a moment.")
     try:

@@ -1,4 +1,4 @@
-"""Tell which scopes the user and the client of a token have by now, whatever the token says."""
+"""Compute which scopes of a token its user and client still have, whatever the token itself says."""
 
 import uuid
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from auth_app.models import User
 
 
 def remaining_scopes(claims: Mapping[str, Any]) -> frozenset[str]:
-    """Return those scopes of a verified token that its user and its client still have.
+    """Return the scopes of a verified token that its user and its client still have.
 
-    A user who must choose another password has none until then.
+    A user who must choose a new password has none until then.
     """
     scopes = frozenset(claims.get("scope", "").split())
-    if "sid" in claims:  # a user's; a client's own token has none
+    if "sid" in claims:  # a user's token; a client's own token has no `sid`
         user = db.session.get(User, uuid.UUID(claims["sub"]))
         is_ready = user and not user.must_change_password
         scopes &= scopes_of(user.roles) | IDENTITY_SCOPES if user and is_ready else frozenset()

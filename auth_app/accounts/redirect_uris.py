@@ -1,4 +1,4 @@
-"""Say which redirect URIs may be registered, and whether one that a request names is registered."""
+"""Validate redirect URIs: which may be registered, and whether a request names a registered one."""
 
 import re
 from urllib.parse import SplitResult, urlsplit
@@ -7,21 +7,20 @@ from shared.errors import InvalidRequest
 
 MAXIMUM_LENGTH = 2048
 
-# RFC 3986 section 2, without what no URI holds unencoded, and without a fragment.
+# The characters of RFC 3986 section 2, except `#`: no fragment is allowed.
 _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?@!$&'()*+,;=%\[\]-]+")
-# The port of an application on its user's machine is whichever was free (RFC 8252 section 7.3).
+# A native application listens on whichever loopback port is free (RFC 8252 section 7.3).
 _LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::[0-9]{1,5})?([/?].*)?")
-# A name, or an address of IPv6: what else Python takes for a host could end a word of a policy.
+# A host name or an IP address. Python accepts other hosts, which could inject into a Content-Security-Policy.
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|[0-9a-f:.]*:[0-9a-f:.]*")
 _LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 def check_redirect_uri(uri: str) -> None:
-    """Refuse a redirect URI at which a code would not be safe (RFC 6749 section 3.1.2, RFC 8252 section 7).
+    """Raise `InvalidRequest` unless a redirect URI is safe for codes (RFC 6749 3.1.2, RFC 8252 section 7).
 
-    It is https, or http on the user's own machine, or of a scheme that an application has for itself.
-    Raises `InvalidRequest`.
+    Allowed are https, http on the loopback interface, and private-use schemes.
     """
     if not _CHARACTERS.fullmatch(uri) or len(uri) > MAXIMUM_LENGTH:
         raise InvalidRequest(f"{uri!a} has a fragment, or characters that no URI has.")
@@ -38,7 +37,7 @@ def check_redirect_uri(uri: str) -> None:
         raise InvalidRequest(f"{uri!a} would send codes unencrypted: use https.")
     if parts.scheme == "https":
         raise InvalidRequest(f"{uri!a} names no host.")
-    # A private-use scheme is a domain name in reverse order (RFC 8252 section 7.1); `javascript` is none.
+    # A private-use scheme is a reversed domain name (RFC 8252 section 7.1), which `javascript` is not.
     if "." not in parts.scheme:
         raise InvalidRequest(
             f"{uri!a} is of a scheme that others use too: use https, http://127.0.0.1, or a domain of yours "
@@ -47,7 +46,7 @@ def check_redirect_uri(uri: str) -> None:
 
 
 def check_web_uri(uri: str) -> None:
-    """Refuse a URI that this server could not send a request to. Raises `InvalidRequest`."""
+    """Raise `InvalidRequest` for a URI that this server could not send a request to."""
     parts = _split(uri)
     is_web = parts and parts.scheme in {"http", "https"} and _has_host(parts) and "@" not in parts.netloc
     if not is_web or not _CHARACTERS.fullmatch(uri) or len(uri) > 512:
@@ -57,7 +56,7 @@ def check_web_uri(uri: str) -> None:
 
 
 def check_key_set_uri(uri: str) -> None:
-    """Refuse a URI at which somebody on the way could put other keys. Raises `InvalidRequest`."""
+    """Raise `InvalidRequest` for a URI whose keys could be replaced on the network."""
     check_web_uri(uri)
     parts = urlsplit(uri)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK_HOSTS:
@@ -65,23 +64,23 @@ def check_key_set_uri(uri: str) -> None:
 
 
 def is_registered(uri: str, registered: list[str]) -> bool:
-    """Tell whether a URI is one of those that are registered: the same text, but for a loopback's port."""
+    """Return whether a URI is registered: the same string, except for the port of a loopback address."""
     if len(uri) > MAXIMUM_LENGTH:
         return False
     given = _LOOPBACK.fullmatch(uri) if _CHARACTERS.fullmatch(uri) else None
     return uri in registered or bool(given and any(_is_same(given, known) for known in registered))
 
 
-def targets_after(uri: str) -> list[str]:
-    """Return where a browser may be led after a redirect URI, as sources of a Content-Security-Policy.
+def form_action_sources(uri: str) -> list[str]:
+    """Return the `form-action` sources that allow a redirect to a URI, for a Content-Security-Policy.
 
-    Browsers apply `form-action` to every redirect after a form, and an application may lead on to another
-    host of its own: so the scheme is all that is held.
+    Browsers apply `form-action` to every redirect that follows a form, and an application may redirect on to
+    another of its hosts. So only the scheme is restricted.
     """
     parts = urlsplit(uri)
     if parts.scheme == "https":
         return ["https:"]
-    if parts.scheme == "http":  # on the user's machine; the policy's grammar has no IPv6
+    if parts.scheme == "http":  # on the loopback interface; CSP sources cannot be IPv6 addresses
         own = ["http:"] if "[" in parts.netloc else ["http://127.0.0.1:*", "http://localhost:*"]
         return ["https:", *own]
     return ["https:", f"{parts.scheme}:"]

@@ -1,9 +1,9 @@
-"""Rotate refresh tokens, let a client retry, and revoke the session when a token is reused.
+"""Rotate refresh tokens: retries within the grace period succeed, reuse revokes the session.
 
-A refresh token is 43 characters that name its family, which is the session, and 43 that are new with each
-rotation. A client that lost a response, or that has two tabs, presents a token that it has already spent: for
-`REFRESH_TOKEN_GRACE` seconds, and until the successor is used, it gets the same successor again. Any other
-second use is reuse: one of the token's two holders is an attacker (RFC 9700 section 4.14.2).
+A refresh token is 43 characters that identify its family, which is the session, and 43 that change with each
+rotation. A client that lost a response, or that runs in two tabs, presents a token that it has already spent.
+For `REFRESH_TOKEN_GRACE` seconds, and until the successor is used, it gets the same successor again. Any
+other second use is reuse: one of the token's two holders is an attacker (RFC 9700 section 4.14.2).
 """
 
 import hmac
@@ -23,7 +23,7 @@ from auth_app.errors import InvalidGrant
 from auth_app.models import Session
 from flask_resource_server.tokens.checks import LEEWAY
 
-# One statement decides who spends a token: of several requests at the same time, one finds the row unchanged.
+# One statement spends a token: of several concurrent requests, only one finds the row unchanged.
 _SPEND = (
     update(Session)
     .where(Session.family_hash == bindparam("family"), Session.refresh_token_hash == bindparam("spent"))
@@ -40,7 +40,7 @@ _LIVE_SESSION = select(Session).where(Session.family_hash == bindparam("family")
 
 
 class Rotation(NamedTuple):
-    """What a refresh token is exchanged for; `is_retry` if the successor had been returned before."""
+    """The result of spending a refresh token; `is_retry` if the successor had been returned before."""
 
     session: Session
     successor: str
@@ -50,8 +50,8 @@ class Rotation(NamedTuple):
 def rotate_refresh_token(refresh_token: str, client_id: str) -> Rotation:
     """Spend a refresh token, or repeat the rotation if the client retries.
 
-    The caller commits; a token whose rotation is not committed is not spent. Reuse ends the session, which is
-    committed here. Raises `InvalidGrant`.
+    The caller commits; until then the token is not spent. Reuse ends the session, which is committed here.
+    Raises `InvalidGrant`.
     """
     if rotation := _spend(refresh_token, client_id):
         return rotation
@@ -80,15 +80,15 @@ def _spend(refresh_token: str, client_id: str) -> Rotation | None:
 
 
 def _repeat_successor(refresh_token: str, session: Session) -> str | None:
-    """Return the successor of the token that was spent last, None if it is too late or another token."""
+    """Return the successor of the last spent token, or None after the grace period or for an older token."""
     if session.rotation_nonce is None or session.rotated_at is None:
         return None
     grace = current_settings().refresh_token_grace
-    # The replica that rotated may have a clock that is ahead of this one's.
+    # The clock of the replica that rotated may be ahead of this one's.
     if grace == 0 or not -LEEWAY <= time.time() - session.rotated_at <= grace:
         return None
     successor = _derive_successor(refresh_token, session.rotation_nonce)
-    # Only the token that was spent last leads to the newest one, and no longer when that has been used.
+    # Only the last spent token derives the newest one, and only until the newest one is used.
     return successor if is_newest(successor, session) else None
 
 
@@ -96,39 +96,39 @@ def _end_reused(session: Session) -> None:
     owner = {"client": session.client_id, "session": session.id}
     audit.record_on_commit("refresh_token_reused", actor=session.user_id, **owner)
     end_session(session.id, user=session.user_id, client=session.client_id)
-    db.session.commit()  # although the request is refused
+    db.session.commit()  # here, because the refused request rolls back
 
 
 def find_session_of_token(refresh_token: str) -> Session | None:
-    """Return the live session that a refresh token belongs to, spent or not, None if it is malformed."""
+    """Return the live session that a refresh token belongs to, spent or not. None if it is malformed."""
     if not _is_well_formed(refresh_token):
         return None
     return db.session.scalar(_LIVE_SESSION, {"family": _hash_family(refresh_token), "now": int(time.time())})
 
 
 def is_newest(refresh_token: str, session: Session) -> bool:
-    """Tell whether a refresh token of a session is the one that can be spent next."""
+    """Return whether a refresh token is the session's current one, which has not been spent."""
     return secrets.compare_digest(session.refresh_token_hash, hash_secret(refresh_token))
 
 
 def _derive_successor(refresh_token: str, nonce: str) -> str:
     """Return the next token of the family, which can be computed only from this one and the nonce.
 
-    The key is the second half alone: HMAC replaces a key of more than 64 bytes by its SHA-256, which for the
-    whole token was stored until it was spent.
+    The key is only the second half. HMAC replaces a key of more than 64 bytes by its SHA-256, and the SHA-256
+    of the whole token is in the database until the token is spent.
     """
     family, secret = refresh_token[:FAMILY_LENGTH], refresh_token[FAMILY_LENGTH:]
     return family + _encode(hmac.digest(secret.encode(), nonce.encode(), "sha256"))
 
 
 def _is_well_formed(refresh_token: str) -> bool:
-    """Tell whether a text can be a refresh token: one that was truncated on its way is not reuse."""
+    """Return whether a text can be a refresh token. A truncated one must not count as reuse."""
     halves = refresh_token[:FAMILY_LENGTH], refresh_token[FAMILY_LENGTH:]
     return all(map(_is_encoded, halves))
 
 
 def _is_encoded(half: str) -> bool:
-    """Tell whether a text is base64url of 32 bytes in the one spelling that has all unused bits zero."""
+    """Return whether a text is the canonical base64url encoding of 32 bytes, with the unused bits zero."""
     try:
         secret = urlsafe_b64decode(half + "=")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Say which scopes a role has: the one table from which every user's scopes come."""
+"""Define the roles and the scopes of each: the only source of a user's scopes."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,13 @@ ROLES = {
 }
 SCOPES = frozenset().union(*ROLES.values())
 
-# What an application may learn about who signs in (OpenID Connect Core sections 3.1.2.1, 5.4 and 11).
+# The scopes of OpenID Connect, which need no role (Core sections 3.1.2.1, 5.4 and 11).
 IDENTITY_SCOPES = frozenset({"openid", "profile", "email", "roles", "offline_access"})
 
-# What somebody is who registers without anybody's help.
+# The role of users who register themselves.
 DEFAULT_ROLE = "student"
 
 
 def scopes_of(roles: Iterable[str]) -> frozenset[str]:
-    """Return the scopes of all `roles` together; a role that the table does not know has none."""
+    """Return the scopes of all `roles` together. An unknown role has none."""
     return frozenset().union(*(ROLES.get(role, frozenset()) for role in roles))

@@ -1,7 +1,8 @@
-"""End sessions: one, or all of an owner or of everybody by a single small write.
+"""End sessions: one session, all sessions of a user or client, or every session there is.
 
-Whatever ends is refused here at once. What other services see are bits in status lists: those of one session
-are set at once too, and those of many follow in batches.
+This server refuses the tokens of an ended session at once. Other services see the revocation as a bit in a
+status list. For a single session the bit is set in the same transaction. Ending many sessions is one small
+write, and their bits follow in batches (`set_pending_bits`).
 """
 
 import logging
@@ -21,11 +22,11 @@ from flask_resource_server import InvalidToken
 
 _logger = logging.getLogger(__name__)
 
-HAS_NOTICES = "logout_notices"  # marks a transaction in which clients have to be told something
+HAS_NOTICES = "logout_notices"  # marks a transaction that adds back-channel logout notices
 
 _BATCH = 1000  # sessions whose bits are set in one transaction
-_PATIENCE = 1.0  # seconds that a request spends on batches
-_MAXIMUM_COUNT = 10_000  # sessions that are counted for the log
+_TIME_LIMIT = 1.0  # seconds that a request spends on batches
+_MAXIMUM_COUNT = 10_000  # the audit log counts no more sessions than this
 
 _NEXT_GENERATION = (
     update(User)
@@ -34,7 +35,7 @@ _NEXT_GENERATION = (
     .returning(User.session_generation)
     .execution_options(synchronize_session=False)
 )
-# Only a session of the generation that ends now is kept: one of an older generation has ended before.
+# Keep a session only if it belongs to the generation that ends now. An older one has ended already.
 _KEEP = (
     update(Session)
     .where(Session.id == bindparam("session"), Session.generation == bindparam("next") - 1)
@@ -50,7 +51,7 @@ _KEEP_BROWSER = (
     .returning(BrowserSession.id)
     .execution_options(synchronize_session=False)
 )
-# And the logins that came of the browser.
+# Keep the logins that were started from a browser session, too.
 _KEEP_LOGINS = (
     update(Session)
     .where(Session.browser_session_id == bindparam("session"), Session.generation == bindparam("next") - 1)
@@ -61,7 +62,7 @@ _KEEP_LOGINS = (
 
 
 def end_session(session_id: uuid.UUID, **details: object) -> bool:
-    """End a session and return whether it had not been revoked before; the caller commits."""
+    """End a session, and return False if it had been revoked before. The caller commits."""
     ended = bool(_revoke(Session.id == session_id))
     if ended:
         record_on_commit("session_revoked", session=session_id, **details)
@@ -69,10 +70,10 @@ def end_session(session_id: uuid.UUID, **details: object) -> bool:
 
 
 def end_user_sessions(user: User, *, keep: Session | BrowserSession | None = None) -> None:
-    """End all sessions of a user, except a live one to `keep`, by one small write; those of browsers too.
+    """End all sessions and browser sessions of a user, except a live one to `keep`.
 
-    The caller commits, and then calls `set_pending_bits`. Raises `InvalidToken` when the session to keep
-    has ended meanwhile.
+    The cost does not grow with the number of sessions. The caller commits, and then calls `set_pending_bits`.
+    Raises `InvalidToken` if the session to keep has ended in the meantime.
     """
     generation = db.session.scalars(_NEXT_GENERATION, {"user": user.id}).one()
     if keep:
@@ -91,17 +92,17 @@ def end_user_sessions(user: User, *, keep: Session | BrowserSession | None = Non
 
 
 def end_browser_session(browser_id: uuid.UUID, user_id: uuid.UUID, *logins: uuid.UUID) -> None:
-    """Sign out of a browser: end its session, every login that came of it, and other `logins` of the user.
+    """Sign a user out of a browser: end its session, the logins started from it, and the given `logins`.
 
-    The caller commits.
+    `logins` are IDs of sessions; those of another user are ignored. The caller commits.
     """
     db.session.execute(
         delete(BrowserSession)
         .where(BrowserSession.id == browser_id)
         .execution_options(synchronize_session=False)
     )
-    # No login can come of it any more. All of them in one statement: whoever locks sessions after a list that
-    # they are in could wait for one who does it the other way round.
+    # No login can start from it any more. Lock all sessions in one statement, before their status lists:
+    # locking a session after a list could deadlock with a transaction that locks them in the other order.
     of_browser = select(Session.id).where(
         Session.browser_session_id == browser_id, Session.revoked_at.is_(None)
     )
@@ -112,7 +113,7 @@ def end_browser_session(browser_id: uuid.UUID, user_id: uuid.UUID, *logins: uuid
 
 
 def end_client_sessions(client_id: str) -> None:
-    """Have the bits set of all sessions that a removed client holds.
+    """Queue the status bits of all sessions of a removed client: they ended with its removal.
 
     The caller commits, and then calls `set_pending_bits`.
     """
@@ -121,14 +122,14 @@ def end_client_sessions(client_id: str) -> None:
 
 
 def end_all_sessions() -> None:
-    """End the sessions of everybody; the caller commits.
+    """End every session of every user and client. The caller commits.
 
-    All bits of the lists count as set, and no session begins in them any more.
+    All bits of the existing status lists count as set, and new sessions get their indexes in other lists.
     """
-    # Before the lists, as everything does that locks both.
+    # Browser sessions before status lists: the same order everywhere prevents deadlocks.
     db.session.execute(delete(BrowserSession).execution_options(synchronize_session=False))
-    # A login may be starting another list. It has locked the newest one, so that once all are locked here,
-    # any list that it started can be seen.
+    # A concurrent login may be starting another list. It holds the lock on the newest one, so once all lists
+    # are locked here, the list that it started is visible.
     while lists := db.session.scalars(select(StatusList.id).where(StatusList.is_revoked.is_(False))).all():
         mark_changed(lists)
         db.session.execute(update(StatusList).where(StatusList.id.in_(lists)).values(is_revoked=True))
@@ -146,18 +147,18 @@ _SURPLUS = (
 
 
 def end_oldest_sessions(user: User, keep: int) -> None:
-    """End the oldest sessions of a user until `keep` are left, a batch at the most; the caller commits."""
+    """End the oldest sessions of a user until `keep` are left, at most one batch. The caller commits."""
     which = {"user": user.id, "generation": user.session_generation, "keep": keep}
     ids = db.session.scalars(_SURPLUS, which).all()
     if ids and (count := len(_revoke(Session.id.in_(ids)))):
         record_on_commit("sessions_revoked", user=user.id, count=count)
 
 
-def set_pending_bits(seconds: float = _PATIENCE) -> None:
-    """Set the bits of sessions that have ended, in a transaction for each batch, for some time at the most.
+def set_pending_bits(seconds: float = _TIME_LIMIT) -> None:
+    """Set the status bits of ended sessions in batches, until none are pending or `seconds` have passed.
 
-    Whoever calls this next does what is left. A failure of the database is logged and not raised, because
-    the sessions have ended, and this server refuses them, whether their bits are set or not.
+    Commits each batch. The next call, in any process, continues with the rest. A database error is logged
+    and not raised: the sessions have ended, and this server refuses them with or without their bits.
     """
     deadline = time.monotonic() + seconds
     try:
@@ -165,19 +166,20 @@ def set_pending_bits(seconds: float = _PATIENCE) -> None:
             pass
     except SQLAlchemyError as error:
         db.session().invalidate()
-        _logger.warning("cannot set status bits yet: %s: %s", type(error).__name__, error)
+        name = type(error).__name__
+        _logger.warning("cannot set the status bits of ended sessions: %s: %s; retrying later", name, error)
 
 
 def _run_batch() -> bool:
-    """Set the bits of one batch, commit, and return whether there may be more to do."""
+    """Set the bits of one batch, commit, and return whether there may be more."""
     oldest = select(RevocationJob).order_by(RevocationJob.id).limit(1)
     job = db.session.scalar(oldest.with_for_update(skip_locked=True))
     if job is None:
         return False
     candidates = _find_unrevoked(*_condition(job))
     _revoke_rows(candidates)
-    # SQLite locks no rows, so that others may have revoked some of these. The job is done when none are left
-    # to be found, not when few of those that were found had to be revoked.
+    # SQLite has no row locks, so another process may have revoked some of these. Whether the job is done
+    # therefore depends on how many were found, not on how many were revoked here.
     if len(candidates) < _BATCH:
         db.session.execute(delete(RevocationJob).where(RevocationJob.id == job.id))
     db.session.commit()
@@ -192,12 +194,12 @@ def _condition(job: RevocationJob) -> tuple[ColumnElement[bool], ...]:
 
 
 def _revoke(*which: ColumnElement[bool]) -> list[uuid.UUID]:
-    """Revoke a batch of the sessions that fulfil every condition, and return the IDs of those."""
+    """Revoke a batch of the sessions that meet every condition, and return their IDs."""
     return _revoke_rows(_find_unrevoked(*which))
 
 
 def _find_unrevoked(*which: ColumnElement[bool], limit: int = _BATCH) -> Sequence[Row[uuid.UUID, int]]:
-    # Always in the order of the index, so that two who lock the same rows do not wait for each other.
+    # Lock the rows in the order of the index, so that two transactions cannot deadlock.
     rows = (
         select(Session.id, Session.status_list_id)
         .where(Session.revoked_at.is_(None), *which)
@@ -229,7 +231,7 @@ def _revoke_rows(rows: Iterable[Row[uuid.UUID, int]]) -> list[uuid.UUID]:
 
 
 def _add_notices(session_ids: list[uuid.UUID]) -> None:
-    """Have the clients told that want to know (OpenID Connect Back-Channel Logout 1.0)."""
+    """Queue a notice for each client that has a back-channel logout URI (Back-Channel Logout 1.0)."""
     columns = (Session.id, Session.user_id, Session.client_id, literal(0), literal(time.time()))
     concerned = (
         select(*columns)
@@ -244,7 +246,7 @@ def _add_notices(session_ids: list[uuid.UUID]) -> None:
 
 
 def _record_count(*which: ColumnElement[bool], **owner: object) -> None:
-    """Have it recorded how many sessions ended, counting to `_MAXIMUM_COUNT` and no further."""
+    """Record on commit how many sessions ended, up to `_MAXIMUM_COUNT`."""
     some = select(Session.id).where(Session.revoked_at.is_(None), *which).limit(_MAXIMUM_COUNT)
     count = db.session.scalar(select(func.count()).select_from(some.subquery()))
     if count:

@@ -1,4 +1,4 @@
-"""Keep sessions: begin one at a login, and say which are live."""
+"""Start sessions at a login, and find the live ones: a session is a login, with all tokens issued for it."""
 
 import hashlib
 import re
@@ -22,8 +22,8 @@ from flask_resource_server.tokens.status_list import MAXIMUM_BYTES, PATH, read_r
 
 FAMILY_LENGTH = 43  # characters of 256 bits in base64url
 
-# What every use of a session asks for, in one place: not revoked, not expired, and neither its user, its
-# client nor its list has ended it. `now` is a parameter, in seconds.
+# The conditions that every use of a session checks, in one place: it is neither revoked nor expired, and has
+# not ended with its user's generation, its client or its status list. `now` is a parameter, in seconds.
 LIVE = and_(
     Session.revoked_at.is_(None),
     Session.expires_at > bindparam("now"),
@@ -39,7 +39,7 @@ LIVE = and_(
     exists().where(Client.id == Session.client_id, Client.removed_at.is_(None)),
 )
 
-# Statements that every login and request needs are built once: SQLAlchemy then finds what it has compiled.
+# Statements that every login and request needs are built once, so that SQLAlchemy finds the compiled SQL.
 _CLAIM = (
     update(User)
     .where(User.id == bindparam("user"), User.password_hash == bindparam("verified"))
@@ -55,7 +55,7 @@ _CLAIM = (
 _LOCK_CLIENT = (
     update(Client)
     .where(Client.id == bindparam("client"), Client.removed_at.is_(None))
-    .values(secret_hash=Client.secret_hash)  # as it was: SQLite has no other way to lock
+    .values(secret_hash=Client.secret_hash)  # unchanged: on SQLite, only a write takes the lock
     .returning(Client)
     .execution_options(synchronize_session=False, populate_existing=True)
 )
@@ -73,10 +73,10 @@ _LIVE_BY_INDEX = select(Session).where(
 
 
 def claim_user(user: User, password: str) -> None:
-    """Note the login of a user whose password was verified, read the user anew, and lock the row.
+    """Lock and refresh the row of a user whose password was verified, and record the login.
 
-    Until the commit nobody changes what the session is decided by, such as the roles. A weaker hash of the
-    password is replaced. Raises `InvalidGrant` when the user was disabled, or the password changed, while it
+    Until the commit, nothing that the session depends on can change, such as the roles. A hash with outdated
+    parameters is replaced. Raises `InvalidGrant` if the user was disabled, or the password changed, while it
     was being verified.
     """
     verified_hash = user.password_hash
@@ -93,13 +93,13 @@ def claim_user(user: User, password: str) -> None:
 
 
 def start_session(user: User, **details: Any) -> tuple[Session, str]:
-    """Begin a session of a user whose row is locked, and return it and its first refresh token.
+    """Start a session for a user whose row is locked, and return it with its first refresh token.
 
-    `details` are columns of `Session`: `client_id`, `scope`, `resources` at least. The oldest sessions end
-    when there are too many. The caller commits.
+    `details` are columns of `Session`: at least `client_id`, `scope` and `resources`. Beyond
+    `SESSIONS_PER_USER` the oldest sessions end. The caller commits.
     """
     now = int(time.time())
-    # A revoked token is still known as such for as long as a verifier's clock may be behind.
+    # Keep the revocation of a token for as long as a verifier with a slow clock may accept the token.
     delete_expired(Session, Session.expires_at, now - LEEWAY)
     end_oldest_sessions(user, keep=current_settings().sessions_per_user - 1)
     refresh_token = secrets.token_urlsafe(32) + secrets.token_urlsafe(32)
@@ -116,17 +116,17 @@ def start_session(user: User, **details: Any) -> tuple[Session, str]:
 def start_client_session(client: Client) -> Session:
     """Return the session that a client's own tokens belong to, a new one if the last has ended.
 
-    What is known of the client is then as new as the session: narrowing it ends the session. The caller
-    commits. Raises `InvalidClient` when the client was removed meanwhile.
+    The loaded permissions of the client are as current as the session, because reducing them ends it. The
+    caller commits. Raises `InvalidClient` if the client was removed in the meantime.
     """
     if session := _find_usable(client.session_id):
         return session
-    lock_client(client)  # of several first requests at once one begins the session, and the others take it
+    lock_client(client)  # of several concurrent first requests, one starts the session and the others use it
     if session := _find_usable(client.session_id):
         return session
     now = int(time.time())
     delete_expired(Session, Session.expires_at, now - LEEWAY)
-    unused = secrets.token_urlsafe(32)  # there is no refresh token (RFC 6749 section 4.4.3)
+    unused = secrets.token_urlsafe(32)  # this grant has no refresh token (RFC 6749 section 4.4.3)
     session = _add_session(now, unused, user_id=None, client_id=client.id, scope="", resources=[])
     client.session_id = session.id
     db.session.flush()
@@ -134,18 +134,18 @@ def start_client_session(client: Client) -> Session:
 
 
 def lock_client(client: Client) -> None:
-    """Lock a client's row until the commit, and read it anew. Raises `InvalidClient` for a removed one."""
+    """Lock a client's row until the commit, and refresh it. Raises `InvalidClient` if it was removed."""
     if db.session.scalar(_LOCK_CLIENT, {"client": client.id}) is None:
         raise InvalidClient
 
 
 def lock_user(user_id: uuid.UUID) -> None:
-    """Lock a user's row until the commit, and read it anew."""
+    """Lock a user's row until the commit, and refresh it."""
     db.session.scalar(_LOCK_USER, {"user": user_id})
 
 
 def lock_holder(claims: Mapping[str, Any]) -> None:
-    """Lock whoever holds an access token, by its verified claims, until the commit, and read them anew."""
+    """Lock the user or client of a verified access token until the commit, and refresh the row."""
     if "sid" in claims:
         lock_user(uuid.UUID(claims["sub"]))
     else:
@@ -154,7 +154,7 @@ def lock_holder(claims: Mapping[str, Any]) -> None:
 
 def _find_usable(session_id: uuid.UUID | None) -> Session | None:
     session = find_live_session(session_id)
-    # No token outlives its session, so the session must last for as long as a token does.
+    # A token expires with its session at the latest, so the session must outlast a full token lifetime.
     settings = current_settings()
     needed = min(settings.access_token_lifetime, settings.refresh_token_lifetime // 2)
     return session if session and session.expires_at - time.time() >= needed else None
@@ -177,7 +177,7 @@ def _add_session(now: int, refresh_token: str, **owner: Any) -> Session:
 
 
 def find_live_session(session_id: object) -> Session | None:
-    """Return the session of an ID if it is live, None also for what is no ID."""
+    """Return the live session with an ID, or None, also if the ID is not a UUID."""
     try:
         key = uuid.UUID(str(session_id))
     except ValueError:
@@ -186,13 +186,13 @@ def find_live_session(session_id: object) -> Session | None:
 
 
 def list_sessions(user: User) -> list[Session]:
-    """Return the live sessions of a user, the latest login first."""
+    """Return the live sessions of a user, at most 1000, the latest login first."""
     of_user = select(Session).where(Session.user_id == user.id, LIVE).order_by(Session.created_at.desc())
     return list(db.session.scalars(of_user.limit(1000), {"now": int(time.time())}))
 
 
 def find_session_of(claims: Mapping[str, Any]) -> Session | None:
-    """Return the live session that an access token belongs to, by its verified claims."""
+    """Return the live session of an access token with these verified claims, or None."""
     session = find_live_session(claims["sid"]) if "sid" in claims else _find_client_session(claims)
     if session is None:
         return None
@@ -201,7 +201,7 @@ def find_session_of(claims: Mapping[str, Any]) -> Session | None:
 
 
 def _find_client_session(claims: Mapping[str, Any]) -> Session | None:
-    """Return the live session of a client's own token, which has no `sid`: by its index in a status list."""
+    """Return the live session of a client's own token, which has no `sid`, by its status list index."""
     try:
         uri, index = read_reference(claims)
     except ValueError:
@@ -214,10 +214,10 @@ def _find_client_session(claims: Mapping[str, Any]) -> Session | None:
 
 
 def is_revoked(claims: Mapping[str, Any]) -> bool:
-    """Tell whether the session that an access token belongs to has ended."""
+    """Return whether the session of an access token with these verified claims has ended."""
     return find_session_of(claims) is None
 
 
 def hash_secret(secret: str) -> str:
-    """Return the SHA-256 of a secret of 256 random bits, which nobody can guess however fast a hash is."""
+    """Return the SHA-256 of a secret of 256 random bits, which nobody can guess however fast the hash is."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Give each session an index in a Token Status List, where verifiers see whether it was revoked."""
+"""Reserve an index in a Token Status List for each session, and version the lists when sessions end."""
 
 import secrets
 import time
@@ -12,10 +12,10 @@ from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.models import Session, StatusList
 
-_CANDIDATES = 32  # indexes that are tried: when all are taken, a list is so full that the next one is begun
-_RETENTION = 3600  # seconds for which a closed list stays though it is empty: a login may just be under way
-_EPOCH = 1_700_000_000  # list IDs begin at this time, so that they have nine digits
-_TICK = 0.001  # seconds between two changes of a list at the least, so that each has a time of its own
+_CANDIDATES = 32  # random indexes to try; if all are taken, the list is nearly full and the next one begins
+_RETENTION = 3600  # seconds to keep a closed, empty list: a login that is in progress may still use it
+_EPOCH = 1_700_000_000  # list IDs count seconds from here, so that they have at most nine digits
+_TICK = 0.001  # the least seconds between two changes of a list, so that each change has a time of its own
 
 _NEWEST = (
     select(StatusList)
@@ -34,7 +34,7 @@ _MARK = (
     .where(StatusList.id == bindparam("list"))
     .values(
         version=bindparam("new_version"),
-        # Later than the last change, even if the clock of the replica that made it is ahead of ours.
+        # Later than the last change, even if the replica that made it has a clock ahead of ours.
         changed_at=case(
             (StatusList.changed_at >= bindparam("now"), StatusList.changed_at + _TICK),
             else_=bindparam("now"),
@@ -46,9 +46,9 @@ _MARK = (
 
 
 def reserve_index(now: int) -> tuple[int, int]:
-    """Return a list and an index in it that no session has, and none ever had; the caller commits.
+    """Return the ID of a list, and an index in it that no session has or ever had. The caller commits.
 
-    Indexes are random, so that they do not tell who logged in after whom.
+    Indexes are random, so that they do not reveal the order of logins.
     """
     newest = _lock_newest()
     if newest and now < newest.closes_at and not newest.is_revoked:
@@ -61,9 +61,9 @@ def reserve_index(now: int) -> tuple[int, int]:
 
 
 def list_ids(now: int) -> list[int]:
-    """Return the lists that exist: at least one, so that it is known before a token refers to it.
+    """Return the IDs of all lists: at least one, so that verifiers know it before a token refers to it.
 
-    Commits when it had to begin the first list.
+    Commits if it creates the first list.
     """
     ids = select(StatusList.id).order_by(StatusList.id)
     if not (found := db.session.scalars(ids).all()):
@@ -74,10 +74,10 @@ def list_ids(now: int) -> list[int]:
 
 
 def mark_changed(lists: Iterable[int]) -> dict[int, float]:
-    """Give lists in which sessions are being revoked a new version, and return the time of each change.
+    """Give a new version to lists in which sessions are being revoked, and return the time of each change.
 
     The rows stay locked until the commit, so that the changes of a list become visible in the order of their
-    times: whoever has seen one has seen all before it.
+    times: a reader that sees one change sees all earlier ones.
     """
     parameters = {"new_version": uuid.uuid4().hex, "now": time.time()}
     return {
@@ -90,13 +90,13 @@ def _lock_newest() -> StatusList | None:
     """Return the newest list, locked until the commit: one login at a time reserves an index."""
     while True:
         newest = db.session.scalar(_NEWEST)
-        # Who has waited for the lock is given the list that was the newest before the wait.
+        # If this waited for the lock, the row is the one that was the newest before the wait.
         if newest is None or newest.id == db.session.scalar(_NEWEST_ID):
             return newest
 
 
 def _begin_list(now: int, newest: StatusList | None) -> StatusList:
-    """Begin the list after `newest`, which is locked, or the very first one."""
+    """Create the list after `newest`, which is locked, or the very first one."""
     settings = current_settings()
     db.session.execute(
         delete(StatusList)
@@ -105,17 +105,17 @@ def _begin_list(now: int, newest: StatusList | None) -> StatusList:
         .execution_options(synchronize_session=False)
     )
     begun = StatusList(
-        # From the clock: a number that was lost with a database is not given to another list later.
+        # From the clock, so that an ID that was lost with a database is not reused for another list.
         id=max(now - _EPOCH, newest.id + 1) if newest else 1,
         size=settings.status_list_size,
-        # It closes before the first of its sessions can be deleted: so no index is ever given out twice.
+        # Closed before the first of its sessions can be deleted, so that no index is ever used twice.
         closes_at=now + settings.refresh_token_lifetime,
     )
     try:
         with db.session.begin_nested():
             db.session.add(begun)
-    except IntegrityError:  # there was no list to lock, and another login has begun the first one
+    except IntegrityError:  # there was no list to lock, and another login has created the first one
         first = _lock_newest()
-        assert first, "it is there"
+        assert first, "the other login has created it"
         return first
     return begun

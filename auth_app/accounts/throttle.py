@@ -1,8 +1,8 @@
-"""Slow down who guesses passwords: all workers and replicas count failed logins in one database.
+"""Throttle password guessing: limit failed logins by account and address, counted in the database.
 
-There are three limits. Failures of one account from one address count for everybody. Those of one account
-from all addresses, and those of all accounts from one address, do not hold up a user at an address where they
-have logged in lately: otherwise anybody could lock out anybody else.
+There are three limits: for one account from one address, for one account from all addresses, and for all
+accounts from one address. The last two do not apply to users at an address, or in a browser, from which they
+have logged in recently: otherwise anybody could lock out anybody else.
 """
 
 import math
@@ -27,19 +27,19 @@ from auth_app.errors import TooManyAttempts
 from auth_app.metrics import LOGINS
 from auth_app.models import KnownAddress, LoginFailure
 
-# How many failures cost no time: of an account from one address, of an account, and from an address.
+# Failures without a delay: for an account from one address, for an account, and for an address.
 PAIR_ALLOWANCE, ACCOUNT_ALLOWANCE, ADDRESS_ALLOWANCE = 5, 20, 50
-# Many people may share an address: the more users log in from it in a day, the more may mistype.
+# Many users may share an address: the more of them log in from it in a day, the more typing errors to allow.
 ADDRESS_ALLOWANCE_PER_USER, MAXIMUM_ADDRESS_ALLOWANCE = 10, 1000
 MAXIMUM_DELAY = 300  # seconds
-MEMORY = 3600  # seconds after which a failure no longer counts
-SKEW = 60  # seconds: a failure later than that is of a replica with a wrong clock, and would lock people out
+MEMORY = 3600  # seconds for which a failure counts
+SKEW = 60  # seconds: ignore failures further in the future, from a replica whose clock is wrong
 
-_FULL_DELAY = MAXIMUM_DELAY.bit_length()  # failures above an allowance that make the delay the longest
+_FULL_DELAY = MAXIMUM_DELAY.bit_length()  # failures above an allowance that lead to the maximum delay
 
 
 def _count(name: str, rows: Select[Any], limit: int) -> Select[str, int, Any]:
-    """Count rows and find the latest; no more than `limit` are read, as more would change nothing."""
+    """Select the number of rows, up to `limit`, and the latest time: more rows would change nothing."""
     read = rows.order_by(desc("at")).limit(limit).subquery()
     return select(literal(name), func.count(), func.max(read.c.at)).select_from(read)
 
@@ -64,20 +64,21 @@ COUNTS = union_all(
 
 
 def begin_attempt(username: str, user_id: uuid.UUID | None, browser: str | None = None) -> "Attempt":
-    """Return a login that may go on, by a name and from the address of this request.
+    """Check the limits for a login from the address of this request, and return the attempt.
 
-    `user_id` is None if no user has the name, and `browser` is the cookie of a browser. One in which the user
-    has logged in before is counted by itself, whatever comes from its address. Raises `TooManyAttempts` if it
-    comes too soon after others that failed. The caller ends the attempt by one of its methods.
+    `user_id` is None if no user has the name. `browser` is the long-lived cookie of a browser. A browser in
+    which the user has logged in before has a limit of its own, apart from its address. Raises
+    `TooManyAttempts` if a delay has not passed. May commit. The caller must finish the attempt with `record`,
+    `withdraw` or `forget_failures`.
     """
     address = current_address()
     if browser and is_known(user_id, key_of_browser(browser)):
         address = key_of_browser(browser)
     attempt = Attempt(hash_key(f"account {normalise_username(username)}"), address, user_id)
     if attempt.check():
-        # Several requests could pass together when a delay is over. So each is recorded as a failure before
-        # its password is verified, and then looks again: of those that find each other none goes on. While
-        # all allowances last, this is not worth a write, and would refuse a user's own parallel logins.
+        # Several requests could pass at the same time when a delay is over. So record each as a failure
+        # before its password is verified, and check again: of those that see each other, none continues.
+        # While all allowances last, this is not worth a write, and would refuse a user's parallel logins.
         attempt.record()
         try:
             attempt.check()
@@ -88,27 +89,27 @@ def begin_attempt(username: str, user_id: uuid.UUID | None, browser: str | None 
 
 
 def delay_after(excess: int) -> int:
-    """Return how many seconds to wait after the last failure, with `excess` failures above the allowance."""
+    """Return the seconds to wait after the last failure, with `excess` failures above the allowance."""
     return 0 if excess < 0 else min(2 ** min(excess, _FULL_DELAY), MAXIMUM_DELAY)
 
 
 def address_allowance(users: int) -> int:
-    """Return how many failures an address has free from which so many users have logged in within a day."""
+    """Return the failures without a delay for an address from which `users` have logged in within a day."""
     return min(ADDRESS_ALLOWANCE + ADDRESS_ALLOWANCE_PER_USER * users, MAXIMUM_ADDRESS_ALLOWANCE)
 
 
 @dataclass
 class Attempt:
-    """A login that is under way: of an account, from an address, or in a browser that is known."""
+    """A login in progress. `account` and `address` are digests; `address` may stand for a known browser."""
 
     account: str
     address: str
     user_id: uuid.UUID | None
     has_failures: bool = False  # of this account from this address
-    row: int = 0  # the ID of its own failure, if one was recorded
+    row: int = 0  # the ID of the failure recorded for this attempt, if any
 
     def check(self) -> bool:
-        """Return whether an allowance is used up. Raises `TooManyAttempts` if a delay is not over."""
+        """Return whether an allowance is used up. Raises `TooManyAttempts` if a delay has not passed."""
         now = time.time()
         counts = self._count(now)
         self.has_failures = counts["pair"][0] > 0
@@ -129,7 +130,7 @@ class Attempt:
         return bool(used_up)
 
     def record(self) -> None:
-        """Count the attempt as failed. Commits by itself: what the request does besides is rolled back."""
+        """Count the attempt as failed. Commits, because a refused request rolls back."""
         if not self.row:
             now = time.time()
             delete_expired(LoginFailure, LoginFailure.failed_at, now - MEMORY)
@@ -138,16 +139,16 @@ class Attempt:
             db.session.commit()
 
     def withdraw(self) -> None:
-        """Stop counting the attempt, which has not failed. Commits by itself, as `record` does."""
+        """Stop counting the attempt, which has not failed. Commits if it was recorded."""
         if self.row:
             db.session.execute(delete(LoginFailure).where(LoginFailure.id == self.row))
             db.session.commit()
 
     def forget_failures(self) -> None:
-        """Forget the failures of this account from this address, now that the password was right.
+        """Delete the failures of this account from this address, after the right password.
 
-        Others stay: those of the account are of strangers, and those of the address may be attacks on other
-        accounts. The caller commits.
+        Other failures still count: those of the account came from elsewhere, and those of the address may be
+        attacks on other accounts. The caller commits.
         """
         self.withdraw()
         if self.has_failures:
@@ -155,7 +156,7 @@ class Attempt:
             db.session.execute(delete(LoginFailure).where(*pair))
 
     def _count(self, now: float) -> dict[str, tuple[int, float]]:
-        """Return how many rows of each kind there are, as far as it matters, and the time of the latest."""
+        """Return the number of rows behind each limit, up to its cap, and the time of the latest row."""
         parameters = {
             "account": self.account,
             "address": self.address,

@@ -1,4 +1,4 @@
-"""Check what applications are told of a user besides the user name: a name and an email address."""
+"""Validate the profile of a user: the full name and email address that `/userinfo` returns."""
 
 import re
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from typing import Any, TypedDict
 
 from shared.errors import InvalidRequest
 
-# Whether an address exists only its mail server knows: this refuses what cannot be one.
+# Only the mail server knows whether an address exists. This refuses what cannot be one.
 _EMAIL = re.compile(r"[^@ ]+@[^@ ]+")
 
 
 class Profile(TypedDict, total=False):
-    """Columns of `User` that are given or changed; None takes a value away."""
+    """Columns of `User` to set. None removes a value."""
 
     name: str | None
     email: str | None
@@ -19,10 +19,9 @@ class Profile(TypedDict, total=False):
 
 
 def complete_profile(given: Mapping[str, Any], email_before: str | None = None) -> dict[str, Any]:
-    """Return the columns that are given, with `email_verified` where it follows from them.
+    """Return the given columns, with `email_verified` added if the email address changes.
 
-    What was verified is the address before: a new one is unverified unless `email_verified` comes with it.
-    Raises `InvalidRequest`.
+    A new address is unverified, unless `email_verified` is given too. Raises `InvalidRequest`.
     """
     profile = {name: given[name] for name in Profile.__annotations__ if name in given}
     _check_name(profile.get("name"))

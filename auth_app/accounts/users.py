@@ -1,4 +1,4 @@
-"""Manage users: what the users API and the commands have in common."""
+"""Manage users: authenticate them by password, and create, change and delete them."""
 
 import re
 import time
@@ -23,18 +23,18 @@ from auth_app.models import BrowserSession, KnownAddress, Session, User
 from flask_resource_server import InvalidToken
 from shared.errors import InvalidRequest, Unavailable
 
-# ASCII only: a letter of another alphabet that looks the same would let one user pass for another.
+# ASCII only: look-alike letters of other alphabets would let one user impersonate another.
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 
-# What applications are told of a user: `updated_at` is when one of these last changed.
-_TOLD = ("roles", "name", "email", "email_verified")
+# What `/userinfo` returns about a user. `updated_at` is when one of these last changed.
+_PUBLISHED = ("roles", "name", "email", "email_verified")
 
-# Only what administrators decide has versions: a user must not be able to make their changes fail.
+# Only administrators' changes increase the version, so that users cannot make those changes fail.
 _NEXT_VERSION = User.version + 1
 
 
 class UserChanges(Profile, total=False):
-    """Columns of `User` that administrators change."""
+    """Columns of `User` that administrators can change."""
 
     roles: list[str]
     is_disabled: bool
@@ -44,19 +44,19 @@ _USER = select(User).where(User.username == bindparam("name"), User.deleted_at.i
 
 
 def find_user(username: str) -> User | None:
-    """Return the user of a name in any spelling, None if there is none or the user was deleted."""
+    """Return the user with a name, in any spelling. None if there is none or the user was deleted."""
     return db.session.scalar(_USER, {"name": normalise_username(username)})
 
 
 def authenticate_user(username: str, password: str, browser: str | None = None) -> User | None:
-    """Return the user of a name and password, None if one of them is wrong or the user is disabled.
+    """Return the user with this name and password, or None if either is wrong or the user is disabled.
 
-    `browser` is the cookie by which a browser is known again. Commits what the throttle has to remember of a
-    refused login. Raises `TooManyAttempts`, and `Unavailable` if the password could not be verified.
+    None always takes the same time. `browser` is the long-lived cookie of a browser. Commits a failed login,
+    for the throttle. Raises `TooManyAttempts`, and `Unavailable` if the password could not be verified.
     """
     user = find_user(username)
     attempt = begin_attempt(username, user.id if user else None, browser)
-    # A disabled user with the right password costs what a wrong password does.
+    # Logging in as a disabled user must take as long as a wrong password, even with the right one.
     password_hash = user.password_hash if user and not user.is_disabled else None
     try:
         matches = verify_password(password_hash, password)
@@ -64,7 +64,7 @@ def authenticate_user(username: str, password: str, browser: str | None = None) 
         attempt.withdraw()
         raise
     if not matches:
-        # The name that was typed is not recorded where there is no such user: it may be a password.
+        # If there is no such user, do not record what was typed as the name: it may be a password.
         LOGINS.labels("failed").inc()
         audit.record("login_failed", actor=user and user.id)
         attempt.record()
@@ -74,17 +74,20 @@ def authenticate_user(username: str, password: str, browser: str | None = None) 
 
 
 def create_user(username: str, password: str, roles: list[str], **profile: Unpack[Profile]) -> User:
-    """Add a user.
+    """Add a user with a password. The caller commits.
 
     Raises `InvalidPassword`, `UsernameTaken`, and `InvalidRequest` for a bad user name, role or profile.
     """
     check_new_password(username, password)
-    complete_profile(profile)  # what is refused costs no hash
+    complete_profile(profile)  # validate before the expensive hash
     return add_user(username, hash_password(password), roles, **profile)
 
 
 def add_user(username: str, password_hash: str, roles: list[str], **profile: Unpack[Profile]) -> User:
-    """Add a user by a hash that is known already. Raises `InvalidRequest` and `UsernameTaken`."""
+    """Add a user with an existing password hash. The caller commits.
+
+    Raises `InvalidRequest` and `UsernameTaken`.
+    """
     username = normalise_username(username)
     if not _USERNAME.fullmatch(username):
         raise InvalidRequest(
@@ -102,7 +105,7 @@ def add_user(username: str, password_hash: str, roles: list[str], **profile: Unp
     db.session.add(user)
     try:
         db.session.flush()
-    except IntegrityError:  # the database decides, for two may come at the same time
+    except IntegrityError:  # checked by the database, because two requests may add the same name at once
         db.session.rollback()
         raise UsernameTaken from None
     audit.record_on_commit("user_created", user=user.id, roles=roles)
@@ -110,10 +113,10 @@ def add_user(username: str, password_hash: str, roles: list[str], **profile: Unp
 
 
 def reset_password(user: User, password: str, *, must_change: bool) -> None:
-    """Give a user a new password, whatever the old one is by now, and end all sessions.
+    """Set a user's password without checking the old one, and end all sessions. The caller commits.
 
     With `must_change` the user has to choose another one at the next login. Raises `InvalidPassword`, and
-    `UserChanged` when the user was deleted meanwhile.
+    `UserChanged` if the user was deleted in the meantime.
     """
     check_new_password(user.username, password)
     if not _write(user, **_hashed(password), must_change_password=must_change, version=_NEXT_VERSION):
@@ -125,10 +128,10 @@ def reset_password(user: User, password: str, *, must_change: bool) -> None:
 def change_password(
     user: User, current: Session | BrowserSession, old: str, new: str, browser: str | None = None
 ) -> None:
-    """Give a user another password, and end every session but the `current` one.
+    """Change a user's own password after checking the old one, and end every session but the `current` one.
 
-    Raises `InvalidPassword`, also when the password was changed while `old` was being verified, and
-    `InvalidToken` when the current session has ended meanwhile.
+    The caller commits. Raises `InvalidPassword`, also if the password was changed while `old` was being
+    verified, what `authenticate_user` raises, and `InvalidToken` if the current session has ended.
     """
     user_id, username, verified_hash = user.id, user.username, user.password_hash
     if authenticate_user(username, old, browser) is None:
@@ -137,7 +140,7 @@ def change_password(
         raise InvalidPassword("The new password must not be the current one.", "password_is_current")
     check_new_password(username, new)
     if not _write(user, User.password_hash == verified_hash, **_hashed(new), must_change_password=False):
-        # What was verified is the password no longer: a wrong one, as if it had come a moment later.
+        # The password was changed meanwhile: `old` now counts as wrong, as if it had arrived later.
         db.session.rollback()
         begin_attempt(username, user_id, browser).record()
         raise InvalidPassword
@@ -148,17 +151,17 @@ def change_password(
 
 
 def change_user(user: User, **changes: Unpack[UserChanges]) -> None:
-    """Set columns of a user; what is not given stays as it is.
+    """Set the given columns of a user. The caller commits, and then calls `set_pending_bits`.
 
-    Losing a role ends all sessions, and so does being disabled. An email address that changes is verified
-    only if `email_verified` is given too. Raises `InvalidRequest`, and `UserChanged` when the user is not as
-    it was read.
+    Losing a role or being disabled ends all sessions. A new email address is unverified unless
+    `email_verified` is given too. Raises `InvalidRequest`, and `UserChanged` if the user has changed since it
+    was read.
     """
     roles = changes.get("roles", user.roles)
     _check_roles(roles)
     has_lost = not set(user.roles) <= set(roles)
     values = {**changes, **complete_profile(changes, user.email)}
-    changed = [name for name in _TOLD if name in values and values[name] != getattr(user, name)]
+    changed = [name for name in _PUBLISHED if name in values and values[name] != getattr(user, name)]
     if changed:
         values["updated_at"] = int(time.time())
     if not _write(user, User.version == user.version, **values, version=_NEXT_VERSION):
@@ -169,15 +172,15 @@ def change_user(user: User, **changes: Unpack[UserChanges]) -> None:
 
 
 def delete_user(user: User) -> None:
-    """Delete a user and end all sessions. Raises `UserChanged` when the user is not as it was read.
+    """Delete a user and end all sessions. Raises `UserChanged` if the user has changed since it was read.
 
-    The row stays, without anything personal, because its ID is the `sub` of tokens and must never be another
-    user's. The name is free again.
+    The row stays without personal data, because its ID is the `sub` of tokens and must never be reused. The
+    name can be used again. The caller commits, and then calls `set_pending_bits`.
     """
     is_deleted = _write(
         user,
         User.version == user.version,
-        username=f"deleted:{user.id}",  # which no name can be
+        username=f"deleted:{user.id}",  # not a valid user name, so it cannot clash with one
         password_hash="",
         password_parameters="",
         must_change_password=False,
@@ -202,7 +205,7 @@ def _record_changes(user: User, changes: UserChanges, changed: list[str]) -> Non
     if "roles" in changes:
         audit.record_on_commit("roles_changed", user=user.id, roles=changes["roles"])
     if members := [name for name in changed if name in Profile.__annotations__]:
-        # Without the values, which are personal and would outlive the user in the log.
+        # Not the values: they are personal data, and would stay in the log after the user is deleted.
         audit.record_on_commit("profile_changed", user=user.id, members=members)
     if (is_disabled := changes.get("is_disabled")) is not None:
         audit.record_on_commit("user_disabled" if is_disabled else "user_enabled", user=user.id)
@@ -219,7 +222,7 @@ def _hashed(password: str) -> dict[str, str]:
 
 
 def _write(user: User, *conditions: ColumnElement[bool], **values: object) -> bool:
-    """Change a user's row if it still fulfils the conditions, read it anew, and return whether it did."""
+    """Update and refresh a user's row if it still meets the conditions, and return whether it did."""
     change = (
         update(User)
         .where(User.id == user.id, User.deleted_at.is_(None), *conditions)

@@ -1,4 +1,4 @@
-"""Read what the commands `clients add` and `clients set` say about a client (RFC 7591 section 2)."""
+"""Define and parse the options that `clients add` and `clients set` share (RFC 7591 section 2)."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -11,12 +11,12 @@ from auth_app.cli.console import EachChoice
 from auth_app.current import current_settings
 from auth_app.models import Client
 
-# When a sign-in gives a refresh token: by grant types and `always_refresh`.
+# When a sign-in gets a refresh token. Stored as grant types and `always_refresh`.
 _REFRESH = ("never", "on-request", "always")
 
 
 def metadata_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that both `add` and `set` have."""
+    """Add the shared options to a command, as a decorator."""
     once = "Repeatable."
     options = (
         click.option("--name", help="Name that the sign-in page shows instead of the client's ID."),
@@ -65,7 +65,7 @@ def metadata_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def read_metadata(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of `Client` that the options set."""
+    """Return the columns of `Client` that the options set. Raises `click.ClickException`."""
     lists = ("redirect_uris", "post_logout_redirect_uris", "scopes", "resources")
     metadata: dict[str, Any] = {name: list(options[name]) for name in lists if options[name]}
     for name in ("name", "backchannel_logout_uri", "jwks_uri"):
@@ -83,7 +83,10 @@ def read_metadata(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def choose_grants(metadata: dict[str, Any], grants: Iterable[str], refresh: str | None) -> list[str]:
-    """Return the grant types of a client: those that it is given, and what its redirect URIs and mode add."""
+    """Return a client's grant types: the chosen ones, and those that follow from its other options.
+
+    `refresh` is a value of `--refresh-token`.
+    """
     chosen = set(grants) or (set() if metadata.get("redirect_uris") else {"client_credentials"})
     if metadata.get("redirect_uris"):
         chosen.add("authorization_code")
@@ -93,7 +96,7 @@ def choose_grants(metadata: dict[str, Any], grants: Iterable[str], refresh: str 
 
 
 def refresh_of(client: Client) -> str:
-    """Return whether sign-ins to a client give refresh tokens, as a mode of `--refresh-token`."""
+    """Return a client's current value of `--refresh-token`; "always" counts as "on-request"."""
     return "on-request" if "refresh_token" in client.grant_types or not client.redirect_uris else "never"
 
 
@@ -104,7 +107,7 @@ def _read_jwks(file: IO[bytes]) -> dict[str, Any]:
         jwks = None
     if not isinstance(jwks, dict):
         raise click.ClickException(
-            f"{file.name} is not a JWK Set: give the public keys as JSON, with `keys`."
+            f"{file.name} is not a JWK Set: it must be a JSON object with the public keys in `keys`."
         )
     return jwks
 
@@ -113,6 +116,6 @@ def _check_resources(resources: list[str]) -> None:
     audience = current_settings().audience
     if unknown := set(resources) - set(audience):
         raise click.ClickException(
-            f"{min(unknown)} is not one of {', '.join(audience)}: add it to RESOURCES first, and give "
-            "--resource once for each URL"
+            f"{min(unknown)} is not one of {', '.join(audience)}: add it to RESOURCES first, and repeat "
+            "--resource for each URL"
         )

@@ -75,7 +75,7 @@ def add(client_id: str, public: bool, grants: tuple[str, ...], as_json: bool, **
     metadata["grant_types"] = choose_grants(metadata, grants, options["refresh_token"])
     has_keys = metadata.get("jwks") or metadata.get("jwks_uri")
     if public and has_keys:
-        raise click.UsageError("A public client has no keys: leave out --public.")
+        raise click.UsageError("A public client has no keys: omit --public, or --jwks and --jwks-uri.")
     auth_method = NONE if public else ASSERTION if has_keys else SECRET
     secret = add_client(client_id, auth_method, **metadata)
     db.session.commit()
@@ -107,10 +107,11 @@ def set_(
     }
     for name, (is_removed, nothing) in removed.items():
         if is_removed and name in changes:
-            raise click.UsageError(f"Give --{name.replace('_', '-').rstrip('s')} or the same with --no-.")
+            option = name.replace("_", "-").rstrip("s")
+            raise click.UsageError(f"Give either --{option} or --no-{option}.")
         changes |= {name: nothing} if is_removed else {}
     if not changes:
-        raise click.UsageError("Say what to change: see --help.")
+        raise click.UsageError("Nothing to change: give at least one option (see --help).")
     client = _find(client_id)
     if options["refresh_token"] or "redirect_uris" in changes:
         grants = [grant for grant in client.grant_types if grant in {"client_credentials", "password"}]

@@ -1,6 +1,6 @@
-"""Talk to whoever runs a command: tables for people, JSON for programs, and one line for what went wrong.
+"""Read the input and print the output of commands: tables for users, JSON for programs, one-line errors.
 
-Exit codes: 0 done, 1 refused, 2 called wrongly.
+Exit codes: 0 for success, 1 for a refused command, 2 for wrong usage.
 """
 
 import json
@@ -29,10 +29,10 @@ def examples(*arguments: str) -> str:
 
 
 class Group(AppGroup):
-    """Commands that end with one line where they are refused."""
+    """A group of commands, which turns expected exceptions into one-line errors."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was named."""
+        """Run the command."""
         try:
             with ctx.ensure_object(ScriptInfo).load_app().app_context():
                 lift_statement_timeout(db.engine)
@@ -43,33 +43,33 @@ class Group(AppGroup):
             raise click.ClickException(str(error)) from None
         except SQLAlchemyError as error:
             raise click.ClickException(
-                f"the database failed ({type(error).__name__}): look at AUTH_DATABASE_URL, and run "
+                f"the database failed ({type(error).__name__}): check AUTH_DATABASE_URL, and run "
                 "`flask --app wsgi_auth db upgrade`"
             ) from None
 
 
 def require(thing: Any, kind: str, name: object) -> Any:
-    """Return a thing that was looked for by its name; ends the command where there is none.
+    """Return the result of a lookup by `name`, or end the command with an error if it is None.
 
-    `kind` is what the commands of a group manage: "user" for `users`.
+    `kind` is the singular of the command group's name: "user" for `users`.
     """
     if thing is None:
-        raise click.ClickException(f"There is no {kind} {name}: `{kind}s list` shows which there are.")
+        raise click.ClickException(f"There is no {kind} {name}: run `flask --app wsgi_auth {kind}s list`.")
     return thing
 
 
 class EachChoice(click.Choice[str]):
-    """One of some values; an option that is given once for each of them."""
+    """A choice for a repeatable option, with a clear error for several values in one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the value. Raises `click.BadParameter`."""
         if param and isinstance(value, str) and len(value.replace(",", " ").split()) > 1:
-            self.fail(f"give {param.opts[0]} once for each value", param, ctx)
+            self.fail(f"repeat {param.opts[0]} for each value", param, ctx)
         return super().convert(value, param, ctx)
 
 
 def read_secret(prompt: str) -> str:
-    """Ask for a secret without showing it, or read it from standard input: its first line."""
+    """Prompt for a secret without echo, or read the first line of standard input if it is no terminal."""
     if sys.stdin.isatty():
         secret: str = click.prompt(prompt, hide_input=True, confirmation_prompt=True)
         return secret
@@ -82,26 +82,26 @@ def show(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], as_json: boo
     if as_json:
         click.echo(json.dumps(rows, default=str))
         return
-    cells = [list(columns), *([_spell(column, row[column]) for column in columns] for row in rows)]
+    cells = [list(columns), *([_format_value(column, row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
     for line in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def show_one(row: Mapping[str, Any], as_json: bool) -> None:
-    """Print what is known of one thing, a line for each, or as a JSON object."""
+    """Print one row, with a line for each column, or as a JSON object."""
     if as_json:
         click.echo(json.dumps(row, default=str))
         return
     width = max(map(len, row))
     for column, value in row.items():
-        click.echo(f"{column.ljust(width)}  {_spell(column, value)}")
+        click.echo(f"{column.ljust(width)}  {_format_value(column, value)}")
 
 
-def _spell(column: str, value: Any) -> str:
+def _format_value(column: str, value: Any) -> str:
     if value is None:
         return "-"
     if column.endswith("_at"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    spellings: dict[type, Callable[[Any], str]] = {list: " ".join, bool: lambda yes: "yes" if yes else "no"}
-    return spellings.get(type(value), str)(value)
+    formats: dict[type, Callable[[Any], str]] = {list: " ".join, bool: lambda yes: "yes" if yes else "no"}
+    return formats.get(type(value), str)(value)

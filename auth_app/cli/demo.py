@@ -1,4 +1,4 @@
-"""Add the users and the clients of the documentation: `flask --app wsgi_auth demo-data`."""
+"""Add the demo users and clients of the documentation: `flask --app wsgi_auth demo-data`."""
 
 import click
 from flask.cli import with_appcontext
@@ -10,10 +10,11 @@ from auth_app.cli.console import examples
 from auth_app.database import db
 from auth_app.models import FIRST_PARTY
 
-# What scripts/run serves, on whatever ports, as that is on loopback: a web application, and the docs page.
+# The clients of what scripts/run serves: the example web application, and the docs page of course_app. Their
+# redirect URIs match any port, because they are loopback addresses.
 DEMO_WEB_APP, DEMO_DOCS = "demo-web-app", "demo-docs"
 
-# Their passwords break the rules for new ones, so that nobody takes them for more than they are.
+# The passwords break the rules for new ones, so that nobody mistakes these for real accounts.
 DEMO_USERS = {
     "student1": ("password123", "student"),
     "teacher1": ("password456", "teacher"),
@@ -43,7 +44,7 @@ def add_demo_users() -> None:
 
 
 def _add_web_app() -> None:
-    """Add the client of examples/web_app: a public one, since a secret that is printed here were none."""
+    """Add the client of examples/web_app. It is public, because a published secret would protect nothing."""
     add_client(
         DEMO_WEB_APP,
         NONE,
@@ -56,7 +57,7 @@ def _add_web_app() -> None:
 
 
 def _add_docs() -> None:
-    """Add the client as which people sign in from the docs page of course_app."""
+    """Add the client that the docs page of course_app signs in with."""
     add_client(
         DEMO_DOCS,
         NONE,

@@ -1,4 +1,4 @@
-"""Make, rotate and revoke signing keys from the command line: `flask --app wsgi_auth keys ...`."""
+"""Generate, list, rotate and revoke signing keys from the command line: `flask --app wsgi_auth keys ...`."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ COLUMNS = ("kid", "state", "since_at", "until_at")
 
 
 class KeyGroup(Group):
-    """Commands on files."""
+    """A group of commands on files, which also turns `OSError` into a one-line error."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was named."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except OSError as error:
@@ -59,9 +59,9 @@ def rotate() -> None:
     audit.record("key_published" if state == rotation.NEXT else "key_activated", kid=kid)
     if state == rotation.NEXT:
         wait = settings.jwks_max_age + rotation.PROPAGATION
-        click.echo(f"published {kid}: in {wait} seconds every service knows it, run this again then")
+        click.echo(f"published {kid}: run this again in {wait} seconds, when every service knows the key")
     else:
-        click.echo(f"{kid} signs now; what the old key signed is good until it expires")
+        click.echo(f"{kid} signs now; tokens that the old key signed stay valid until they expire")
 
 
 @group.command(
@@ -81,13 +81,13 @@ def revoke(kid: str) -> None:
     audit.record("key_revoked", kid=kid)
     click.echo(f"revoked {kid}")
     click.echo(
-        f"auth_app refuses it now, and services once they have fetched the key set, which they may keep for "
-        f"{settings.jwks_max_age} seconds; restart those that have their keys from a variable"
+        f"auth_app refuses it now, and services refuse it when they next fetch the key set, within "
+        f"{settings.jwks_max_age} seconds; services with a JWT_PUBLIC_KEY need a new value and a restart"
     )
-    if rotation.are_variables(settings):
-        click.echo(f"if a variable holds it: {NEW_VARIABLES}")
+    if rotation.uses_variables(settings):
+        click.echo(f"if a variable holds the key: {NEW_VARIABLES}")
     elif kid not in rotation.drop_revoked_keys(settings):
-        click.echo("no key file holds it; it is refused if it comes back")
+        click.echo("no key file holds it; it stays refused if it reappears, for example from a backup")
 
 
 def _row(key: rotation.Key) -> dict[str, object]:

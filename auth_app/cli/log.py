@@ -1,4 +1,4 @@
-"""Repeat on a restored database what the log says was decided since: `flask --app wsgi_auth log replay`."""
+"""Replay the audit log on a restored database: `flask --app wsgi_auth log replay`."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from auth_app.models import Client, User
 
 Event = dict[str, Any]
 
-# These decide nothing, or nothing that a restored database takes back once `sessions revoke --all` has run.
+# Events to skip: they change nothing that still matters after a restore and `sessions revoke --all`.
 HARMLESS = {
     "all_sessions_revoked",
     "client_refused",
@@ -92,19 +92,19 @@ def replay(since: datetime) -> None:
 
 def _read_events(since: datetime) -> Iterator[Event]:
     for line in sys.stdin.buffer:
-        _, brace, rest = line.partition(b"{")  # what collects logs may put a prefix before each line
+        _, brace, rest = line.partition(b"{")  # log collectors may prefix each line
         try:
             event = json.loads(brace + rest)
             is_due = _parse_time(event["time"]) >= since
-        except (ValueError, KeyError, TypeError):  # not a line of ours
+        except (ValueError, KeyError, TypeError):  # not an audit event
             continue
         if is_due and event.get("event") not in {None, *HARMLESS}:
             yield event
 
 
 def _repeat(events: Iterable[Event]) -> Iterator[str]:
-    """Repeat events, and yield what is left to do by hand; the caller commits."""
-    lost: dict[str, None] = {}  # what was made after the backup, in this order
+    """Replay events, and yield what is left to do by hand. The caller commits."""
+    lost: dict[str, None] = {}  # users and clients that were added after the backup, in order
     unrepeated: defaultdict[User, list[Event]] = defaultdict(list)
     for event in events:
         name, (subject, description) = event["event"], _find_subject(event)
@@ -121,7 +121,7 @@ def _repeat(events: Iterable[Event]) -> Iterator[str]:
         elif isinstance(subject, User):
             unrepeated[subject].append(event)
         else:
-            yield f"{description}: {name} cannot be repeated; repeat it, or remove the client"
+            yield f"{description}: {name} cannot be replayed: repeat the change, or remove the client"
     for user, events_of_user in unrepeated.items():
         yield from _make_safe(user, events_of_user)
     for description in lost:
@@ -142,7 +142,7 @@ def _find_subject(event: Event) -> tuple[User | Client | None, str]:
 
 
 def _make_safe(user: User, events: list[Event]) -> Iterator[str]:
-    """Take from a user what nobody should rely on after these events, and yield what is left to do."""
+    """Revoke what is unreliable about a user after these events, and yield what is left to do by hand."""
     names = {event["event"] for event in events}
     if "profile_changed" in names:
         yield _distrust_profile(user, {member for event in events for member in event.get("members", [])})
@@ -151,18 +151,18 @@ def _make_safe(user: User, events: list[Event]) -> Iterator[str]:
 
 
 def _distrust_profile(user: User, members: set[str]) -> str:
-    """Return a task: the log says which values changed, and has none of them."""
+    """Mark a changed email address as unverified, and return the task to set the profile again."""
     if members & {"email", "email_verified"}:
-        # The address that is back may be one that the user has given up, and that is somebody else's by now.
+        # The restored address may be one that the user gave up, and that belongs to somebody else by now.
         change_user(user, email_verified=False)
     changed = ", ".join(sorted(members))
-    return f"{user.username}: the log does not say what {changed} changed to: run `users set {user.username}`"
+    return f"{user.username}: the log has no new value for {changed}: run `users set {user.username}`"
 
 
 def _disable(user: User, names: set[str]) -> str:
     was_disabled = user.is_disabled
     change_user(user, is_disabled=True)
-    reason = f"{user.username} is disabled, because {', '.join(sorted(names))} cannot be repeated"
+    reason = f"{user.username} is disabled, because {', '.join(sorted(names))} cannot be replayed"
     if was_disabled:
-        return f"{reason}, and was disabled before: run `users set-password` before you enable it again"
+        return f"{reason}, and was disabled before: run `users set-password` before you enable the user again"
     return f"{reason}: run `users set-password {user.username}`, then `users enable {user.username}`"

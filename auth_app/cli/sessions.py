@@ -41,7 +41,7 @@ def list_(username: str | None, as_json: bool) -> None:
 def revoke(session_id: uuid.UUID | None, username: str | None, is_all: bool) -> None:
     """End one session by its ID, or all sessions of a user, or all sessions."""
     if (session_id is not None) + (username is not None) + is_all != 1:
-        raise click.UsageError("Give either a session's ID, --user or --all.")
+        raise click.UsageError("Give exactly one of SESSION_ID, --user and --all.")
     now = {"now": int(time.time())}
     if session_id:
         session = require(
@@ -63,7 +63,7 @@ def revoke(session_id: uuid.UUID | None, username: str | None, is_all: bool) -> 
     click.echo(f"ended {count} session{'' if count == 1 else 's'}")
     if count:
         ttl = current_settings().status_list_ttl
-        click.echo(f"auth_app refuses their tokens now, and every service within {ttl} seconds")
+        click.echo(f"auth_app refuses their tokens now, and other services refuse them within {ttl} seconds")
 
 
 def _count(*which: ColumnElement[bool]) -> int:

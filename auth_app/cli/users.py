@@ -58,7 +58,7 @@ def add(username: str, roles: tuple[str, ...], hashed: bool, **profile: Any) -> 
     secret = read_secret("Hash" if hashed else "Password")
     if hashed and not is_password_hash(secret):
         raise click.ClickException(
-            "this is no hash of argon2, scrypt or pbkdf2 that a login could be checked with"
+            "This is not an argon2, scrypt or pbkdf2 hash that this server can verify."
         )
     user = (add_user if hashed else create_user)(username, secret, list(roles), **profile)
     db.session.commit()
@@ -102,7 +102,7 @@ def set_(username: str, no_name: bool, no_email: bool, **options: Any) -> None:
             raise click.UsageError(f"Give either --{name} or --no-{name}.")
         changes |= {name: None} if is_removed else {}
     if not changes:
-        raise click.UsageError("Say what to change: see --help.")
+        raise click.UsageError("Nothing to change: give at least one option (see --help).")
     change_user(_find(username), **changes)
     _commit()
     click.echo(f"changed {username}")
@@ -132,7 +132,7 @@ def set_roles(username: str, roles: tuple[str, ...]) -> None:
     """Replace a user's roles. Losing a role ends the user's sessions."""
     change_user(_find(username), roles=list(roles))
     _commit()
-    click.echo(f"{username} has {'the roles ' + ' '.join(roles) if roles else 'no role'} now")
+    click.echo(f"{username} now has {'the roles ' + ' '.join(roles) if roles else 'no roles'}")
 
 
 @group.command("disable", epilog=examples("users disable ada"))
@@ -163,7 +163,7 @@ def delete(username: str) -> None:
 
 
 def _commit() -> None:
-    """Commit, and set the status bits of whatever sessions ended."""
+    """Commit, and set the status bits of all sessions that have ended."""
     db.session.commit()
     set_pending_bits(seconds=math.inf)
 

@@ -1,1 +1,1 @@
-"""The keys that sign: load, rotate and revoke them."""
+"""Signing keys: load, use, rotate and revoke them."""

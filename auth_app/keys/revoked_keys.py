@@ -1,7 +1,7 @@
-"""Record which signing keys were revoked, in a file that no backup restores.
+"""Record which signing keys are revoked, in a file that must not be restored from a backup.
 
-The key files and the database may come back from a backup, and a revoked key with them. The record outlives
-that: a key that it names is never published, never verifies and never signs again.
+A backup of the key files or the database can bring back a revoked key. The record survives that: a key in it
+is never published, verifies nothing and signs nothing again.
 """
 
 import contextlib
@@ -20,20 +20,20 @@ from flask_resource_server.tokens.keys import PublishedKey, UnusableKey
 from flask_resource_server.tokens.public_keys import PublicKeys
 from shared.logs import format_time
 
-# The base64url form of 32 bytes: of the last character only four bits are used.
+# The base64url encoding of 32 bytes, whose last character has only four significant bits.
 _KID = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _LINE = re.compile(rf"({_KID.pattern}) (\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 
 
 class UnusableRecord(ConfigurationError):
-    """A record of revoked keys that cannot be read or written, and what to do about it."""
+    """The record of revoked keys cannot be read or written; the message says what to do."""
 
 
 class RevokedKeys:
-    """The revoked keys, by key ID. It follows the record, and never forgets a key while it runs.
+    """The set of revoked key IDs, which is reloaded when the record changes and never loses a key.
 
-    Every use raises `UnusableRecord` while the record was never good: if it is damaged or cannot be read. One
-    that does not exist names no key.
+    Every use raises `UnusableRecord` until the record has been read successfully once. A record that does not
+    exist is empty. Safe to share between threads and across forks.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,14 +44,14 @@ class RevokedKeys:
         return kid in self._file.value
 
     def refuse(self, kid: str, source: str, remedy: str) -> None:
-        """Raise `UnusableKey` if the key that `source` holds was revoked."""
+        """Raise `UnusableKey`, with `source` and `remedy` in its message, if a key is revoked."""
         revoked_at = self._file.value.get(kid)
         if revoked_at is not None:
             raise UnusableKey(describe(kid, revoked_at, source, remedy))
 
     def check(self) -> None:
-        """Raise `Degraded` while the newest state of the record is not known."""
-        _ = self._file.value  # raises if it never was good
+        """Raise `Degraded` while the current record cannot be used, `UnusableRecord` if it never could."""
+        _ = self._file.value  # raises if it was never good
         if problem := self._file.problem:
             raise Degraded(problem)
 
@@ -67,24 +67,24 @@ class RevokedKeys:
 
 
 class UnrevokedKeys(PublicKeys):
-    """The published keys without the revoked ones: all that auth_app publishes or verifies with."""
+    """The published keys without the revoked ones: the only keys that auth_app publishes or verifies with."""
 
     def __init__(self, published: PublicKeys, revoked: RevokedKeys) -> None:
         self._published = published
         self._revoked = revoked
 
     def read(self) -> Mapping[str, PublishedKey]:
-        """Return the published keys that were not revoked. Raises `UnusableKey`, `UnusableRecord`."""
+        """Return the published keys without the revoked ones. Raises `UnusableKey`, `UnusableRecord`."""
         published = self._published.read()
         return {kid: key for kid, key in published.items() if kid not in self._revoked}
 
     def check(self) -> None:
-        """Raise `Degraded` while the newest state of the published keys is not known."""
+        """Raise `Degraded` while the current file of published keys cannot be used."""
         self._published.check()
 
 
 def describe(kid: str, revoked_at: float, source: str, remedy: str) -> str:
-    """Return the line that refuses a revoked key."""
+    """Return the error message for a revoked key."""
     return f"{source} holds the key {kid}, which was revoked at {format_time(revoked_at)}: {remedy}"
 
 
@@ -96,16 +96,17 @@ def read_record(path: Path) -> dict[str, float]:
         return {}
     except OSError as error:
         raise UnusableRecord(
-            f"{path} cannot be read ({error.strerror}): let this service's user read it, or name the record "
-            "of revoked keys in REVOKED_KEYS_FILE"
+            f"{path} cannot be read ({error.strerror}): make it readable for this service's user, or set "
+            "REVOKED_KEYS_FILE to the record of revoked keys"
         ) from None
     return _parse(content, path)
 
 
 def record_revocation(path: Path, kid: str) -> None:
-    """Add a key to the record, unless it is in there, and return once that survives a loss of power.
+    """Add a key to the record, unless it is there already, and return when the record is safely on disk.
 
-    Several processes may do this at once. Raises `UnusableKey` for what is not a key ID, `UnusableRecord`.
+    Safe to call from several processes at once. Raises `UnusableKey` if `kid` is not a key ID, and
+    `UnusableRecord`.
     """
     if not _KID.fullmatch(kid):
         raise UnusableKey(f"{kid} is not a key ID: give the 43 characters that `keys list` shows")
@@ -113,7 +114,7 @@ def record_revocation(path: Path, kid: str) -> None:
         if not path.parent.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             sync_folder(path.parent.parent)
-        # Not a secret, and every replica reads it.
+        # World-readable: it holds no secret, and every replica reads it.
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             content = file.read()
@@ -123,19 +124,19 @@ def record_revocation(path: Path, kid: str) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise UnusableRecord(
-            f"{path} cannot be written ({error.strerror}), so {kid} was not revoked: let REVOKED_KEYS_FILE "
-            "name a file that this user may write to"
+            f"{path} cannot be written ({error.strerror}), so {kid} was not revoked: set REVOKED_KEYS_FILE "
+            "to a file that this user can write"
         ) from None
 
 
 def _append(file: BinaryIO, content: bytes, kid: str) -> None:
-    if not content:  # whatever the umask was
+    if not content:  # a new file, whose mode the umask may have changed
         with contextlib.suppress(PermissionError):
             os.fchmod(file.fileno(), 0o644)
     last = content.rpartition(b"\n")[2]
     if _LINE.fullmatch(last.decode("ascii", "replace")):
         file.write(b"\n")
-    else:  # a line that somebody did not finish, and so never reported as recorded
+    else:  # an incomplete line: its writer was killed before it reported success
         file.truncate(file.seek(len(content) - len(last)))
     file.write(f"{kid} {format_time(time.time())}\n".encode())
     file.flush()
@@ -143,7 +144,7 @@ def _append(file: BinaryIO, content: bytes, kid: str) -> None:
 
 def _parse(content: bytes, path: Path) -> dict[str, float]:
     *lines, last = content.decode("ascii", "replace").split("\n")
-    if _LINE.fullmatch(last):  # else it is empty, or somebody did not finish it
+    if _LINE.fullmatch(last):  # otherwise it is empty or incomplete
         lines.append(last)
     revoked: dict[str, float] = {}
     for number, line in enumerate(lines, 1):
@@ -151,7 +152,7 @@ def _parse(content: bytes, path: Path) -> dict[str, float]:
             revoked.setdefault(*_parse_line(line))
         except ValueError:
             raise UnusableRecord(
-                f"{path} is damaged in line {number}, which must be a key ID and a time: mend the line, or "
+                f"{path} is damaged in line {number}, which must be a key ID and a time: fix the line, or "
                 "move the file away and run `flask --app wsgi_auth keys revoke KID` for each of its keys"
             ) from None
     return revoked

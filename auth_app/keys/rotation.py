@@ -1,10 +1,10 @@
-"""Lead signing keys through their life: next, active, retiring, gone.
+"""Generate, list, rotate and drop signing keys: each is next, then active, then retiring, then gone.
 
-The files tell it all. The private key's file holds the active key; beside it, in `.next.pem`, waits its
-successor; the public key's file holds every key that verifies, each below a line with its state and a time.
-The private files decide, so that a step takes effect with one rename. Killed at any moment, a command leaves
-what works, and run again it goes on from there. Which keys were revoked is recorded in revoked_keys.py;
-the files only follow the record.
+All state is in the key files. The private key's file holds the active key, and `.next.pem` beside it holds
+its successor. The public key's file holds every key that verifies, each below a comment with its state and a
+time. The private files determine the state, so that a step takes effect with one rename. A command that is
+killed at any moment leaves working files, and continues when it is run again. revoked_keys.py records which
+keys are revoked; this module only removes them from the files.
 """
 
 import math
@@ -26,30 +26,30 @@ from flask_resource_server.tokens.checks import LEEWAY
 from flask_resource_server.tokens.keys import MINIMUM_BITS, UnusableKey, read_key_file
 
 NEXT, ACTIVE, RETIRING = "next", "active", "retiring"
-PROPAGATION = 3  # seconds until every replica has seen a file that changed, and a fetch under way has ended
+PROPAGATION = 3  # seconds until every replica has noticed a changed file, and fetches in progress have ended
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key of the key files, by the state that the private keys' files give it."""
+    """A key in the key files, with the state that follows from the private keys' files."""
 
     kid: str
     state: str
-    recorded_state: str | None  # what its line in the file says: that of the step before, if one was cut off
+    recorded_state: str | None  # in the public key's file; the previous state if a command was interrupted
     recorded_time: float | None
     public_key: rsa.RSAPublicKey
-    revoked_at: float | None = None  # of a key that is in the record and has come back, from a backup say
+    revoked_at: float | None = None  # if the record of revoked keys names it, for example after a restore
 
     @property
     def time(self) -> float | None:
-        """Return since when, or of a retiring key until when, it is in its state; None where nobody knows."""
+        """Return since when, or for a retiring key until when, it has its state. None if unknown."""
         return self.recorded_time if self.recorded_state == self.state else None
 
 
 def generate_key_pair(private_file: Path, public_file: Path, revoked: Container[str] = ()) -> str:
-    """Make the first key pair, as `openssl genrsa` and `openssl rsa -pubout` do, and return its `kid`.
+    """Write the first key pair, as `openssl genrsa` and `openssl rsa -pubout` do, and return its `kid`.
 
-    What is there is left as it is, but a private key alone is given its public half. Raises `UnusableKey`,
+    Overwrites nothing. If only the private key exists, its public key is written. Raises `UnusableKey` and
     `OSError`.
     """
     with lock(private_file.parent):
@@ -59,15 +59,15 @@ def generate_key_pair(private_file: Path, public_file: Path, revoked: Container[
             _make_private_key(private_file)
         key = read_private_key(private_file)
         if key.kid in revoked:
-            raise UnusableKey(f"{private_file} holds a key that was revoked, {key.kid}: move it away first")
-        replace_file(public_file, _spell(key.key.public_key()), 0o644)
+            raise UnusableKey(f"{private_file} holds the revoked key {key.kid}: move the file away first")
+        replace_file(public_file, _to_pem(key.key.public_key()), 0o644)
         return key.kid
 
 
 def list_keys(settings: AuthSettings) -> list[Key]:
-    """Return every key that is published and not gone, and every revoked key that a private file holds.
+    """Return every published key that is not gone, and every revoked key in a private key's file.
 
-    Raises `UnusableKey`, `UnusableRecord`.
+    Raises `UnusableKey` and `UnusableRecord`.
     """
     _require_files(settings)
     revoked = read_record(settings.revoked_keys_file)
@@ -92,10 +92,10 @@ def list_keys(settings: AuthSettings) -> list[Key]:
 
 
 def rotate(settings: AuthSettings) -> str:
-    """Take the next step of a rotation, and return the state that a key has come to: next or active.
+    """Take the next step of a rotation, and return the new state of the new key: next or active.
 
-    The first call publishes a new key. Once all who verify have it, the second lets it sign, and the old one
-    retires. Raises `UnusableKey`, for a second call that comes too early as well, and `OSError`.
+    The first call publishes a new key. The second makes it sign, and retires the old one, once every service
+    must have fetched it. Raises `UnusableKey`, also if the second call comes too early, and `OSError`.
     """
     with lock(settings.jwt_private_key_file.parent):
         keys = list_keys(settings)
@@ -103,8 +103,8 @@ def rotate(settings: AuthSettings) -> str:
         successor = _find(keys, NEXT)
         if successor and successor.time:
             due = successor.time + settings.jwks_max_age + PROPAGATION
-            if time.time() < due:  # somebody may still hold a set of keys from before it
-                moment = _spell_time(due)
+            if time.time() < due:  # a service may still use a cached key set without it
+                moment = _format_time(due)
                 raise UnusableKey(f"not every service knows the next key yet: run this again after {moment}")
             _activate_successor(settings)
         elif not _was_cut_off(keys):
@@ -115,9 +115,10 @@ def rotate(settings: AuthSettings) -> str:
 
 
 def drop_revoked_keys(settings: AuthSettings) -> set[str]:
-    """Drop every revoked key from the key files, and return their IDs; a new key replaces the active one.
+    """Remove every revoked key from the key files, and return their IDs.
 
-    Raises `UnusableKey`, `UnusableRecord` and `OSError`.
+    A revoked active key is replaced by the next key, or by a new one. Raises `UnusableKey`, `UnusableRecord`
+    and `OSError`.
     """
     if not (settings.jwt_private_key_file.exists() or settings.jwt_public_key_file.exists()):
         return set()
@@ -151,7 +152,7 @@ def _activate_successor(settings: AuthSettings) -> None:
 
 
 def _record(settings: AuthSettings, keys: Iterable[Key]) -> None:
-    """Write the public key's file. A time that nobody has written down yet starts to run now."""
+    """Write the public key's file. A key without a recorded time enters its state now."""
     now = time.time()
     until = now + settings.access_token_lifetime + LEEWAY + PROPAGATION
     blocks = []
@@ -160,8 +161,8 @@ def _record(settings: AuthSettings, keys: Iterable[Key]) -> None:
         if moment is None and (key.state != ACTIVE or key.recorded_state == NEXT):
             moment = until if key.state == RETIRING else now
         word = "until" if key.state == RETIRING else "since"
-        line = f"# {key.state} {word} {_spell_time(moment)}\n" if moment else ""
-        blocks.append(line.encode() + _spell(key.public_key))
+        line = f"# {key.state} {word} {_format_time(moment)}\n" if moment else ""
+        blocks.append(line.encode() + _to_pem(key.public_key))
     replace_file(settings.jwt_public_key_file, b"\n".join(blocks), 0o644)
 
 
@@ -176,7 +177,7 @@ def _next_file(settings: AuthSettings) -> Path:
 
 
 def _was_cut_off(keys: Iterable[Key]) -> bool:
-    """Tell whether a command activated a key and was killed before it recorded that."""
+    """Return whether a command was killed after it activated a key and before it recorded that."""
     return any(key.state == ACTIVE and key.recorded_state == NEXT for key in keys)
 
 
@@ -184,12 +185,12 @@ def _find(keys: Iterable[Key], state: str) -> Key | None:
     return next((key for key in keys if key.state == state), None)
 
 
-def _spell(key: rsa.RSAPublicKey) -> bytes:
+def _to_pem(key: rsa.RSAPublicKey) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _spell_time(moment: float) -> str:
-    # Up to the next second, so that nothing is ever early.
+def _format_time(moment: float) -> str:
+    # Rounded up to the next second, so that no step happens too early.
     return datetime.fromtimestamp(math.ceil(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -200,11 +201,14 @@ def _refuse_revoked(settings: AuthSettings, keys: Iterable[Key]) -> None:
             raise UnusableKey(describe(key.kid, key.revoked_at, str(settings.jwt_public_key_file), remedy))
 
 
-def are_variables(settings: AuthSettings) -> bool:
-    """Tell whether the keys are given as variables, which no command can change."""
+def uses_variables(settings: AuthSettings) -> bool:
+    """Return whether a key comes from an environment variable, which commands cannot change."""
     return bool(settings.jwt_private_key or settings.jwt_public_key)
 
 
 def _require_files(settings: AuthSettings) -> None:
-    if are_variables(settings):
-        raise UnusableKey("keys that are given as variables are changed where the variables are set")
+    if uses_variables(settings):
+        raise UnusableKey(
+            "JWT_PRIVATE_KEY or JWT_PUBLIC_KEY is set, and this command works on key files only: replace the "
+            "keys where the variables are set"
+        )

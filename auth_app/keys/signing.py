@@ -1,4 +1,4 @@
-"""Sign JWTs with the key that signs now: the only module that signs."""
+"""Sign JWTs with the current signing key (RS256): the only module that signs."""
 
 from typing import Any
 
@@ -9,7 +9,10 @@ from flask_resource_server.tokens.keys import ALGORITHM
 
 
 def sign_jwt(claims: dict[str, Any], kind: str, private_key: PrivateKey | None = None) -> str:
-    """Return a JWT of a `kind`, which is its `typ`: one of another kind is never taken for it."""
+    """Return a signed JWT with the `typ` header `kind`, by which verifiers distinguish kinds of tokens.
+
+    Signs with the current signing key, unless `private_key` is given. Raises `UnusableKey`.
+    """
     private_key = private_key or current_signing_key().get()
     headers = {"typ": kind, "kid": private_key.kid}
     return jwt.encode(claims, private_key.key, ALGORITHM, headers)

@@ -1,4 +1,4 @@
-"""Read the private key and keep it current: the only module that loads one."""
+"""Load the private key and reload it when it changes: the only module that reads one."""
 
 import os
 import stat
@@ -20,38 +20,38 @@ from flask_resource_server.tokens.keys import UnusableKey, check_size, thumbprin
 from flask_resource_server.tokens.public_keys import PublicKeys
 
 NOT_PUBLISHED = (
-    "{} does not match the public key: make the public key again with `openssl rsa -in private_key.pem "
+    "{} does not match the public key: recreate the public key with `openssl rsa -in private_key.pem "
     "-pubout -out public_key.pem`"
 )
-NEW_FILES = "run `flask --app wsgi_auth keys revoke {}`, which puts a new key in its place"
+NEW_FILES = "run `flask --app wsgi_auth keys revoke {}`, which replaces it with a new key"
 NEW_VARIABLES = "put a new key pair into JWT_PRIVATE_KEY and JWT_PUBLIC_KEY, and restart auth_app"
 
 
 @dataclass(frozen=True, repr=False)
 class PrivateKey:
-    """A private key, parsed once, and the `kid` of its public half."""
+    """A parsed private key, and the `kid` of its public key."""
 
     kid: str
     key: rsa.RSAPrivateKey
 
 
 class PrivateKeySource(Protocol):
-    """Where the private key comes from."""
+    """A source of the private key: a setting or a file."""
 
-    name: str  # for the operator
+    name: str  # for error messages
 
     def read(self) -> PrivateKey:
-        """Return the key as it was put there last. Raises `UnusableKey` if there never was a good one."""
+        """Return the last good key. Raises `UnusableKey` if there never was one."""
 
     def problem(self) -> str | None:
-        """Return what is wrong with the key that is there now."""
+        """Return what is wrong with the current key, None if it is good."""
 
     def age(self) -> float | None:
-        """Return the seconds since the key was put there, None if nobody knows."""
+        """Return the seconds since the key was last changed, None if unknown."""
 
 
 class FixedPrivateKey:
-    """The private key of the setting JWT_PRIVATE_KEY. Raises `UnusableKey`."""
+    """The private key in the setting JWT_PRIVATE_KEY. The constructor raises `UnusableKey`."""
 
     name = "JWT_PRIVATE_KEY"
 
@@ -60,7 +60,7 @@ class FixedPrivateKey:
         self._key = _parse_private_key(pem.replace("\\n", "\n").encode(), self.name)
 
     def read(self) -> PrivateKey:
-        """Return the key. Raises `UnusableKey` if it was revoked."""
+        """Return the key. Raises `UnusableKey` if it is revoked."""
         self._revoked.refuse(self._key.kid, self.name, NEW_VARIABLES)
         return self._key
 
@@ -74,7 +74,7 @@ class FixedPrivateKey:
 
 
 class FollowedPrivateKey:
-    """The private key of a PEM file, which is read again whenever it changes."""
+    """The private key in a PEM file, which is reloaded when it changes."""
 
     def __init__(self, path: Path, revoked: RevokedKeys) -> None:
         self.name = str(path)
@@ -83,18 +83,18 @@ class FollowedPrivateKey:
         self._file = FollowedFile(path, self._read_unrevoked)
 
     def read(self) -> PrivateKey:
-        """Return the key of the last good version of the file. Raises `UnusableKey`."""
+        """Return the key from the last good version of the file. Raises `UnusableKey` if there was none."""
         return self._file.value
 
     def problem(self) -> str | None:
-        """Return what is wrong with the file as it is now."""
+        """Return what is wrong with the current file, None if it is good."""
         return self._file.problem
 
     def age(self) -> float | None:
         """Return the seconds since the file was changed."""
         try:
             return time.time() - self._path.stat().st_mtime
-        except OSError:  # the last good key signs, and how old it is nobody knows
+        except OSError:  # the file is gone, and the last good key still signs
             return None
 
     def _read_unrevoked(self, path: Path) -> PrivateKey:
@@ -104,7 +104,7 @@ class FollowedPrivateKey:
 
 
 class SigningKey:
-    """The key that signs now: the newest one whose public half is published, and never a revoked one."""
+    """The current signing key: the newest private key whose public key is published and not revoked."""
 
     def __init__(self, source: PrivateKeySource, public_keys: PublicKeys) -> None:
         self._source = source
@@ -113,7 +113,7 @@ class SigningKey:
         self.age = source.age
 
     def get(self) -> PrivateKey:
-        """Return the key to sign with. Raises `UnusableKey` if none is left that is published."""
+        """Return the key to sign with. Raises `UnusableKey` if no known private key is published."""
         newest = self._source.read()
         if newest.kid in self._public_keys:
             self._key = newest
@@ -122,7 +122,7 @@ class SigningKey:
         return self._key
 
     def check(self) -> None:
-        """Raise `Degraded` while an older key signs than the newest, and what `get` raises."""
+        """Raise `Degraded` while an older key signs instead of the newest one, and what `get` raises."""
         if self.get() is not self._source.read():
             raise Degraded("the newest private key is not published")
         if problem := self._source.problem():
@@ -134,9 +134,9 @@ class SigningKey:
 
 
 def open_signing_key(settings: AuthSettings, public_keys: PublicKeys, revoked: RevokedKeys) -> SigningKey:
-    """Return the signing key that the settings name.
+    """Return the signing key that the settings configure.
 
-    Text is parsed at once, for it is a setting; a file is read when it is first needed. Raises `UnusableKey`.
+    JWT_PRIVATE_KEY is parsed now. A file is read when it is first needed. Raises `UnusableKey`.
     """
     if settings.jwt_private_key:
         text = settings.jwt_private_key.get_secret_value()
@@ -151,7 +151,7 @@ def current_signing_key() -> SigningKey:
 
 
 def read_private_key(path: Path) -> PrivateKey:
-    """Read a private key that nobody else can read. Raises `UnusableKey`."""
+    """Read a private key from a file that other users cannot read. Raises `UnusableKey`."""
     return _parse_private_key(_read_private_file(path), str(path))
 
 
@@ -162,13 +162,13 @@ def _read_private_file(path: Path) -> bytes:
             return file.read()
     except OSError as error:
         raise UnusableKey(
-            f"{path} cannot be read ({error.strerror}): make a key pair with `flask --app wsgi_auth keys "
-            "generate`, or name the private key's file in JWT_PRIVATE_KEY_FILE"
+            f"{path} cannot be read ({error.strerror}): create a key pair with `flask --app wsgi_auth keys "
+            "generate`, or set JWT_PRIVATE_KEY_FILE to the private key's file"
         ) from None
 
 
 def _check_permissions(status: os.stat_result, path: Path) -> None:
-    # PostgreSQL's rule for its own key: nobody but the owner, or root's file that one group may read.
+    # The rule of PostgreSQL for its TLS key: 0600 for our own file, or 0640 for a file that belongs to root.
     if status.st_uid not in {0, os.geteuid()}:
         raise UnusableKey(f"{path} belongs to another user: `chown` it to this service's user or to root")
     allowed = 0o640 if status.st_uid == 0 else 0o600
@@ -186,7 +186,8 @@ def _parse_private_key(pem: bytes, source: str) -> PrivateKey:
         raise UnusableKey(f"{source} is encrypted: decrypt it with `openssl rsa -in old -out new`") from None
     except (ValueError, UnsupportedAlgorithm):
         raise UnusableKey(
-            f"{source} holds no private key in PEM: make one with `openssl genrsa -out private_key.pem 2048`"
+            f"{source} holds no private key in PEM: create one with "
+            "`openssl genrsa -out private_key.pem 2048`"
         ) from None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise UnusableKey(f"{source} holds a key that is not RSA: RS256 needs an RSA key")

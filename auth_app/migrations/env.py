@@ -1,4 +1,4 @@
-"""Run Alembic's migrations on the application's own connection."""
+"""Run the Alembic migrations on the application's database connection."""
 
 from alembic import context
 from flask import current_app
@@ -11,7 +11,7 @@ with extension.db.engine.connect() as connection:
     if connection.dialect.name == "postgresql":  # a migration may take longer than a request
         connection.execute(text("SET statement_timeout = 0"))
         connection.commit()
-    else:  # SQLite changes a table by making a new one, whose rows others may refer to
+    else:  # SQLite alters a table by replacing it, while rows of other tables refer to it
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     with context.begin_transaction():
         context.run_migrations()

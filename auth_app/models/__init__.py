@@ -1,4 +1,4 @@
-"""What the authorization server remembers."""
+"""The database tables of the authorization server, as SQLAlchemy models."""
 
 from auth_app.models.clients import FIRST_PARTY, Client, ClientAssertion, LogoutNotice
 from auth_app.models.sessions import AuthorizationCode, BrowserSession, RevocationJob, Session, StatusList

@@ -1,4 +1,4 @@
-"""Tables of sessions: of logins, of browsers, and the lists that tell which of them have ended."""
+"""Tables of sessions, browser sessions, authorization codes, status lists and revocation jobs."""
 
 import time
 import uuid
@@ -12,30 +12,30 @@ from auth_app.models.users import User
 
 
 class StatusList(Base):
-    """A Token Status List, in which sessions have their indexes."""
+    """A Token Status List, in which each session has an index."""
 
     __tablename__ = "status_lists"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     size: Mapped[int]
-    closes_at: Mapped[Seconds]  # no index is given out from then on
-    # Unique, not counted: a number could come again after a failover that lost the last changes.
+    closes_at: Mapped[Seconds]  # no index is reserved from then on
+    # A unique ID, not a counter: a counter could repeat a number after a failover that lost recent changes.
     version: Mapped[str] = mapped_column(String(32), default=lambda: uuid.uuid4().hex)
-    changed_at: Mapped[Moment] = mapped_column(default=time.time)  # only ever grows
-    is_revoked: Mapped[bool] = mapped_column(default=False)  # every session in it has ended
+    changed_at: Mapped[Moment] = mapped_column(default=time.time)  # strictly increasing
+    is_revoked: Mapped[bool] = mapped_column(default=False)  # True: every session in it has ended
 
 
 class Session(Base):
-    """A login, or a client's own session, and the tokens that came of it.
+    """A login of a user, or a client's own session, with all tokens issued for it.
 
-    A refresh token is two secrets: the first names the family for as long as it lives, the second is new with
-    each refresh. Both are kept as hashes, so that a spent token of the family is told from a guess.
+    A refresh token consists of two secrets: the first identifies the family, which is the session, and the
+    second changes with each refresh. Both are stored as hashes, to distinguish a spent token from a guess.
     """
 
     __tablename__ = "sessions"
     __table_args__ = (
         UniqueConstraint("status_list_id", "status_index"),
-        # Finds the sessions revoked since the list was last made.
+        # Finds the sessions revoked since the list was last signed.
         Index(
             "ix_sessions_revoked",
             "status_list_id",
@@ -44,7 +44,7 @@ class Session(Base):
             sqlite_where=text("revoked_at IS NOT NULL"),
             postgresql_where=text("revoked_at IS NOT NULL"),
         ),
-        # Finds the sessions of a user that are live, and those whose bits are still to be set.
+        # Finds the live sessions of a user, and the ended ones whose status bits are pending.
         Index(
             "ix_sessions_unrevoked",
             "user_id",
@@ -63,7 +63,7 @@ class Session(Base):
             sqlite_where=text("revoked_at IS NULL"),
             postgresql_where=text("revoked_at IS NULL"),
         ),
-        # The same for a browser in which somebody has signed in.
+        # The same for a browser session.
         Index(
             "ix_sessions_browser",
             "browser_session_id",
@@ -73,35 +73,35 @@ class Session(Base):
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
-    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))  # None: the client itself
+    user_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))  # None: a client's own session
     client_id: Mapped[str] = mapped_column(String(64))
     scope: Mapped[str] = mapped_column(String(1024))
     resources: Mapped[list[str]] = mapped_column(JSON)
-    generation: Mapped[int] = mapped_column(default=0)  # of the user's sessions when it began
+    generation: Mapped[int] = mapped_column(default=0)  # `User.session_generation` when it started
     family_hash: Mapped[str] = mapped_column(String(64), unique=True)
     refresh_token_hash: Mapped[Digest]
-    # What it takes to derive the refresh token once more from the one before it, for a client that retries.
+    # Derives the current refresh token again from the spent one, for a client that retries.
     rotation_nonce: Mapped[str | None] = mapped_column(String(64))
     rotated_at: Mapped[Moment | None]
     created_at: Mapped[Seconds]
     expires_at: Mapped[Seconds] = mapped_column(index=True)
     revoked_at: Mapped[Seconds | None]
-    revocation_mark: Mapped[Moment | None]  # the `changed_at` of the list that came of the revocation
+    revocation_mark: Mapped[Moment | None]  # the list's `changed_at` that the revocation has set
     status_list_id: Mapped[int] = mapped_column(ForeignKey("status_lists.id"))
     status_index: Mapped[int]
-    # Of a sign-in in the browser: where it came from, and when the user proved who they are. The browser
-    # session may be gone: it ends earlier than what came of it, when nobody uses the browser any more.
+    # Only of a login through /authorize: its browser session, and when the user entered the password. The
+    # browser session may be gone, because an idle one expires before the logins that started from it.
     browser_session_id: Mapped[uuid.UUID | None]
     auth_time: Mapped[Seconds | None]
-    address: Mapped[str | None] = mapped_column(String(64))  # of the login, shortened, for its owner to see
+    address: Mapped[str | None] = mapped_column(String(64))  # where the login came from, for /account
 
     user: Mapped[User | None] = relationship(lazy="joined")
 
 
 class BrowserSession(Base):
-    """A browser in which a user has signed in, until they sign out or it expires; its cookie is a secret.
+    """A browser in which a user has signed in, until they sign out or it expires. Its cookie is a secret.
 
-    It gives applications their logins without another sign-in, and is not one itself: a login is a `Session`.
+    Applications start logins from it without another sign-in (single sign-on). Each login is a `Session`.
     """
 
     __tablename__ = "browser_sessions"
@@ -110,12 +110,12 @@ class BrowserSession(Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
     token_hash: Mapped[Digest] = mapped_column(unique=True)
-    generation: Mapped[int]  # of the user's sessions when it began
+    generation: Mapped[int]  # `User.session_generation` when it started
     created_at: Mapped[Seconds]
-    authenticated_at: Mapped[Seconds]  # `auth_time`: the last time that the password was verified
+    authenticated_at: Mapped[Seconds]  # `auth_time`: when the password was last verified
     last_used_at: Mapped[Seconds]
     expires_at: Mapped[Seconds] = mapped_column(index=True)
-    address: Mapped[str] = mapped_column(String(64))  # shortened, for its owner to see
+    address: Mapped[str] = mapped_column(String(64))  # shortened, for /account
 
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
 
@@ -135,11 +135,11 @@ class AuthorizationCode(Base):
     nonce: Mapped[str | None] = mapped_column(String(1024))
     auth_time: Mapped[Seconds]
     expires_at: Mapped[Seconds] = mapped_column(index=True)
-    session_id: Mapped[uuid.UUID | None]  # what came of it, once it has been used
+    session_id: Mapped[uuid.UUID | None]  # the session that it started, once it has been used
 
 
 class RevocationJob(Base):
-    """Sessions that have ended already and whose status bits are still to be set, in batches."""
+    """A user or client whose ended sessions still need their status bits set, in batches."""
 
     __tablename__ = "revocation_jobs"
 

@@ -1,4 +1,4 @@
-"""Tables of users, and of where they log in and fail to."""
+"""Tables of users, failed logins, and the addresses and browsers that users log in from."""
 
 import uuid
 
@@ -10,14 +10,14 @@ from auth_app.models.columns import Digest, Moment, Seconds
 
 
 class User(Base):
-    """Somebody who logs in with a name and a password.
+    """A user, who logs in with a user name and a password.
 
-    The row of a deleted user stays, without name, password and roles, so that its `id` is never used again.
+    The row of a deleted user stays, without name, password and roles, so that its `id` is never reused.
     """
 
     __tablename__ = "users"
     __table_args__ = (
-        # Finds a page of users without reading past those who were deleted.
+        # Finds a page of users without reading deleted ones.
         Index(
             "ix_users_present",
             "username",
@@ -26,29 +26,29 @@ class User(Base):
         ),
     )
 
-    # Never changes and is never used again, unlike the name: the `sub` of the user's tokens.
+    # The `sub` of the user's tokens. Unlike the name, it never changes and is never reused.
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     username: Mapped[str] = mapped_column(String(128), unique=True)
-    # What applications are told at `/userinfo`, as administrators have entered it.
+    # What `/userinfo` returns, as administrators have entered it.
     name: Mapped[str | None] = mapped_column(String(200))
     email: Mapped[str | None] = mapped_column(String(254))
     email_verified: Mapped[bool] = mapped_column(default=False)
-    updated_at: Mapped[Seconds | None]  # the last change of what applications are told
+    updated_at: Mapped[Seconds | None]  # the last change of what `/userinfo` returns
     password_hash: Mapped[str] = mapped_column(String(255))
-    # The algorithm and costs of the hash: a failed login has to cost the same whatever a user's hash costs.
+    # The algorithm and costs of the hash. decoys.py makes a dummy hash for each value in use.
     password_parameters: Mapped[str] = mapped_column(String(64), index=True)
     must_change_password: Mapped[bool] = mapped_column(default=False)
     roles: Mapped[list[str]] = mapped_column(JSON)
     is_disabled: Mapped[bool] = mapped_column(default=False)
     deleted_at: Mapped[Seconds | None]
     last_login_at: Mapped[Seconds | None]
-    version: Mapped[int] = mapped_column(default=1)  # of what administrators see and change, for its ETag
-    # A session of another generation has ended: one small write ends all sessions of a user.
+    version: Mapped[int] = mapped_column(default=1)  # of what administrators change, for the ETag
+    # Increasing it ends all sessions of the user in one write: a session of an older generation has ended.
     session_generation: Mapped[int] = mapped_column(default=0)
 
 
 class LoginFailure(Base):
-    """A login that failed: for which account, and from which address."""
+    """A failed login: for which account, from which address, and when."""
 
     __tablename__ = "login_failures"
     __table_args__ = (
@@ -58,16 +58,16 @@ class LoginFailure(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    # Hashes, for what was typed as a name may be a password in the wrong field.
+    # Hashes, because the user may have typed a password into the field for the user name.
     account: Mapped[Digest]
     address: Mapped[Digest]
     failed_at: Mapped[Moment] = mapped_column(index=True)
 
 
 class KnownAddress(Base):
-    """An address or a browser in which a user has logged in lately: others' failures do not count there.
+    """An address or browser from which a user has recently logged in, so that others' failures do not count.
 
-    `address` is a digest of the address, or of the cookie by which the browser is known again.
+    `address` is a digest of the address, or of the browser's long-lived cookie.
     """
 
     __tablename__ = "known_addresses"

@@ -1,1 +1,1 @@
-"""OAuth 2.0 and OpenID Connect: a module for each endpoint, and the tokens that they issue."""
+"""The OAuth 2.0 and OpenID Connect endpoints, one module each, and the tokens that they issue."""

@@ -1,4 +1,4 @@
-"""Issue access tokens, and read those that this server has issued."""
+"""Build and sign access tokens with their claims (RFC 9068), and verify tokens of this server."""
 
 import time
 import uuid
@@ -19,9 +19,10 @@ from flask_resource_server.tokens.verifier import RefusedToken, Verifier
 def sign_access_token(
     *, subject: str, client_id: str, scopes: Iterable[str], audience: list[str], lifetime: int, **claims: Any
 ) -> str:
-    """Return a JWT that lets `subject` use `scopes` at the servers of `audience` (RFC 9068 section 2).
+    """Return a signed JWT access token (RFC 9068 section 2).
 
-    `lifetime` is in seconds. Raises `InvalidTarget` for a token that is longer than verifiers accept.
+    `lifetime` is in seconds. `claims` are additional claims. Raises `InvalidTarget` if the token is longer
+    than verifiers accept.
     """
     settings = current_settings()
     now = int(time.time())
@@ -37,13 +38,13 @@ def sign_access_token(
         **claims,
     }
     token = sign_jwt(all_claims, TOKEN_TYPE)
-    if len(token) > MAXIMUM_LENGTH:  # by the names of the servers, which are the only long claim
+    if len(token) > MAXIMUM_LENGTH:  # only `aud` can be that long
         raise InvalidTarget("A token for so many services is too long. Name fewer with `resource`.")
     return token
 
 
 def read_access_token(token: str) -> VerifiedClaims | None:
-    """Return the claims of an access token that is good now, whichever server it is for, or None."""
+    """Return the claims of a valid, unrevoked access token for any of our resource servers, or None."""
     settings, public_keys = current_settings(), current_public_keys()
     issuer = TrustedIssuer(settings.issuer, frozenset(settings.audience), public_keys, is_revoked)
     try:

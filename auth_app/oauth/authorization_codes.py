@@ -1,4 +1,4 @@
-"""Issue authorization codes, and exchange each once for a login (RFC 6749 section 4.1, RFC 7636)."""
+"""Issue authorization codes, and redeem each once for a session (RFC 6749 section 4.1, PKCE: RFC 7636)."""
 
 import hashlib
 import secrets
@@ -21,10 +21,10 @@ from auth_app.models import AuthorizationCode, BrowserSession, Client, Session, 
 from auth_app.oauth.scopes import allowed_scopes, narrow_audience
 
 LIFETIME = 60  # seconds
-_REMEMBERED = 3600  # seconds after that, in which a second use of a code is noticed
+_REMEMBERED = 3600  # seconds after the expiry for which the reuse of a code is detected
 
-# One statement decides who uses a code: of several requests at the same time, one finds the row unchanged. A
-# wrong verifier uses nothing up, or whoever has seen a code in a log could spoil the login.
+# One statement uses a code: of several concurrent requests, only one finds the row unchanged. A wrong
+# verifier does not use the code up, so that somebody who saw it in a log cannot make the login fail.
 _OF_REQUEST = (
     AuthorizationCode.code_hash == bindparam("code"),
     AuthorizationCode.client_id == bindparam("client"),
@@ -44,7 +44,7 @@ _USED = select(AuthorizationCode.session_id).where(*_OF_REQUEST)
 
 @dataclass(frozen=True)
 class Grant:
-    """What a code is exchanged for: the client's request, as it was granted."""
+    """What a code stands for: the client's request, as it was granted."""
 
     client_id: str
     redirect_uri: str
@@ -55,7 +55,7 @@ class Grant:
 
 
 class RedeemedCode(NamedTuple):
-    """The session that came of a code, and what the client asked for."""
+    """The session that a code has started, with its first refresh token and the request's nonce."""
 
     session: Session
     user: User
@@ -64,7 +64,7 @@ class RedeemedCode(NamedTuple):
 
 
 def issue_code(grant: Grant, browser_session: BrowserSession) -> str:
-    """Return a code for what was granted in a browser; the caller commits."""
+    """Return a code for a grant of the user who is signed in to a browser. The caller commits."""
     now = int(time.time())
     delete_expired(AuthorizationCode, AuthorizationCode.expires_at, now - _REMEMBERED)
     code = secrets.token_urlsafe(32)
@@ -80,10 +80,10 @@ def issue_code(grant: Grant, browser_session: BrowserSession) -> str:
 
 
 def redeem_code(client: Client, code: str, redirect_uri: str, verifier: str) -> RedeemedCode:
-    """Begin the session that a code is for. The caller commits.
+    """Start the session that a code stands for. The caller commits.
 
-    A code that has been used ends what came of it, which is committed here. Raises `InvalidGrant`, also when
-    the user has signed out of the browser meanwhile.
+    Reusing a code ends the session that it started, which is committed here. Raises `InvalidGrant`, also if
+    the user has signed out of the browser in the meantime.
     """
     parameters = {
         "code": hash_secret(code),
@@ -121,8 +121,8 @@ def challenge_of(verifier: str) -> str:
 
 
 def _end_replayed(client: Client, session_id: uuid.UUID | None) -> None:
-    """End the session of a code that is used again, by whoever has the verifier (RFC 6749 section 4.1.2)."""
+    """End the session of a code that is reused with the right verifier (RFC 6749 section 4.1.2)."""
     if session_id:
         audit.record_on_commit("code_reused", client=client.id, session=session_id)
         end_session(session_id, client=client.id)
-        db.session.commit()  # although the request is refused
+        db.session.commit()  # here, because the refused request rolls back

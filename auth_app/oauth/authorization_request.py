@@ -1,4 +1,4 @@
-"""Read what a client asks for at `/authorize`, and refuse what is malformed (OpenID Connect Core 3.1.2)."""
+"""Parse and validate the parameters of a request at `/authorize` (OpenID Connect Core 3.1.2, RFC 7636)."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _PROMPTS = {"none", "login", "consent", "select_account"}
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # of S256 (RFC 7636 section 4.2)
 _MAXIMUM_NONCE = 1024
 
-# By parameter: the error of a server that does not support it (OpenID Connect Core section 3.1.2.6).
+# Unsupported parameters, and the error for each (OpenID Connect Core section 3.1.2.6).
 _UNSUPPORTED = {
     "request": "request_not_supported",
     "request_uri": "request_uri_not_supported",
@@ -27,7 +27,7 @@ _UNSUPPORTED = {
 
 
 class AuthorizationError(Exception):
-    """What a client is told by a redirect: an error code and a sentence (RFC 6749 section 4.1.2.1)."""
+    """An error that is returned to the client by a redirect (RFC 6749 section 4.1.2.1)."""
 
     def __init__(self, error: str, description: str) -> None:
         super().__init__(description)
@@ -36,12 +36,12 @@ class AuthorizationError(Exception):
 
 
 class UnsafeRedirect(ApiError):
-    """The client or the redirect URI is not known: nobody is sent there (RFC 6749 section 4.1.2.1)."""
+    """The client or redirect URI is invalid, so the browser is not redirected (RFC 6749 section 4.1.2.1)."""
 
 
 @dataclass(frozen=True)
-class Return:
-    """Where the browser goes back to, and how."""
+class RedirectTarget:
+    """The redirect URI that a browser returns to, with the `state` and the response mode."""
 
     redirect_uri: str
     state: str | None
@@ -50,27 +50,27 @@ class Return:
 
 @dataclass(frozen=True)
 class AuthorizationRequest:
-    """A request that is well-formed, of a client that may make it."""
+    """The parameters of a valid request of a registered client."""
 
     client: Client
     redirect_uri: str
     code_challenge: str
-    scopes: frozenset[str] | None  # None: none were named
+    scopes: frozenset[str] | None  # None: the parameter was omitted
     resources: list[str] | None
     nonce: str | None
     prompts: frozenset[str]
     max_age: int | None
     login_hint: str
-    hinted_subject: str | None  # whom the client takes the user for
+    hinted_subject: str | None  # the `sub` of `id_token_hint`: the user whom the client expects
 
     @property
     def needs_sign_in(self) -> bool:
-        """Tell whether the user must sign in anew, whoever is signed in."""
+        """Return whether the user must sign in again, even if signed in already."""
         return bool(self.prompts & {"login", "select_account"})
 
 
-def find_client_and_return(parameters: Parameters) -> tuple[Client, Return]:
-    """Return who asks, and where the answer goes. Raises `UnsafeRedirect`."""
+def find_client_and_target(parameters: Parameters) -> tuple[Client, RedirectTarget]:
+    """Return the client and where to send the response. Raises `UnsafeRedirect`."""
     client = find_client(_only(parameters, "client_id"))
     uri = _only(parameters, "redirect_uri")
     if client is None or not client.redirect_uris:
@@ -81,11 +81,11 @@ def find_client_and_return(parameters: Parameters) -> tuple[Client, Return]:
         )
     modes, states = parameters.get("response_mode", []), parameters.get("state", [])
     mode = modes[0] if len(modes) == 1 and modes[0] in RESPONSE_MODES else "query"
-    return client, Return(uri, states[0] if len(states) == 1 else None, mode)
+    return client, RedirectTarget(uri, states[0] if len(states) == 1 else None, mode)
 
 
 def read_request(client: Client, redirect_uri: str, parameters: Parameters) -> AuthorizationRequest:
-    """Return the request of a client. Raises `AuthorizationError`."""
+    """Return the parsed request of a client. Raises `AuthorizationError`."""
     for name, values in parameters.items():
         if len(values) > 1 and name != "resource":  # RFC 6749 section 3.1, RFC 8707 section 2
             raise AuthorizationError("invalid_request", "A parameter is repeated.")
@@ -112,13 +112,13 @@ def read_request(client: Client, redirect_uri: str, parameters: Parameters) -> A
     )
 
 
-def build_redirect(to: Return, members: Mapping[str, str]) -> str:
-    """Return a redirect URI with the members of an answer in its query (RFC 6749 section 4.1.2)."""
+def build_redirect(target: RedirectTarget, members: Mapping[str, str]) -> str:
+    """Return a redirect URI with the members of the response in its query (RFC 6749 section 4.1.2)."""
     if not members:
-        return to.redirect_uri
-    query = urlsplit(to.redirect_uri).query
-    separator = "&" if query else "" if to.redirect_uri.endswith("?") else "?"
-    return f"{to.redirect_uri}{separator}{urlencode(members)}"
+        return target.redirect_uri
+    query = urlsplit(target.redirect_uri).query
+    separator = "&" if query else "" if target.redirect_uri.endswith("?") else "?"
+    return f"{target.redirect_uri}{separator}{urlencode(members)}"
 
 
 def _only(parameters: Parameters, name: str) -> str:
@@ -140,7 +140,7 @@ def _check_response(single: Mapping[str, str]) -> None:
 
 
 def _check_challenge(single: Mapping[str, str]) -> None:
-    # RFC 7636 section 4.4.1; every client has to, confidential ones too (RFC 9700 section 2.1.1).
+    # RFC 7636 section 4.4.1. PKCE is required of confidential clients, too (RFC 9700 section 2.1.1).
     if "code_challenge" not in single:
         raise AuthorizationError("invalid_request", "The parameter code_challenge is missing (PKCE).")
     if single.get("code_challenge_method", "plain") != "S256":
@@ -164,7 +164,7 @@ def _read_hint(single: Mapping[str, str]) -> str | None:
     hint = read_id_token(single["id_token_hint"])
     if hint:
         return str(hint["sub"])
-    # One that cannot be verified names nobody: silently, nobody is whom the client expects.
+    # A hint that cannot be verified matches no user. Ignore it unless `prompt=none`, which must then fail.
     return "" if "none" in single.get("prompt", "") else None
 
 

@@ -1,4 +1,4 @@
-"""Send people back to an application with a code, once they have signed in: `/authorize` (RFC 6749 3.1)."""
+"""Serve `/authorize`: sign the user in and redirect back to the application with a code (RFC 6749 3.1)."""
 
 import time
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from werkzeug import Response
 from auth_app import audit
 from auth_app.accounts.browser_sessions import touch_browser_session
 from auth_app.accounts.clients import audience_of_client
-from auth_app.accounts.redirect_uris import targets_after
+from auth_app.accounts.redirect_uris import form_action_sources
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import InvalidTarget
@@ -19,9 +19,9 @@ from auth_app.oauth.authorization_codes import Grant, issue_code
 from auth_app.oauth.authorization_request import (
     AuthorizationError,
     AuthorizationRequest,
-    Return,
+    RedirectTarget,
     build_redirect,
-    find_client_and_return,
+    find_client_and_target,
     read_request,
 )
 from auth_app.oauth.parameters import Parameters, parse_parameters
@@ -35,17 +35,17 @@ from shared.errors import InvalidRequest
 blueprint = Blueprint("authorize", __name__)
 show_errors_as_pages(blueprint)
 
-# They have done their part once the user has signed in.
-_ANSWERED_BY_SIGN_IN = {"prompt", "max_age"}
-_JUST_NOW = 60  # seconds since the sign-in that a request has led to
-_LONGEST_URL = 8000  # characters that gunicorn and nginx take (gunicorn.conf.py)
+# Parameters that a sign-in satisfies. They are dropped from the request that continues after it.
+_SATISFIED_BY_SIGN_IN = {"prompt", "max_age"}
+_JUST_NOW = 60  # seconds: a younger sign-in is taken for the one that this request has asked for
+_LONGEST_URL = 8000  # characters that gunicorn and nginx accept (gunicorn.conf.py)
 
 
 @blueprint.post("/authorize")
 def forward_request() -> Response:
-    """Take the same request as a form (OpenID Connect Core section 3.1.2.1).
+    """Redirect a request that is sent as a form to the same request as a GET (OpenID Connect Core 3.1.2.1).
 
-    It goes on as a GET: the cookie of a sign-in does not come with a form of another site.
+    A browser does not send the SameSite=Lax session cookie with a form of another site, but with a GET.
     """
     body = request.get_data().decode("ascii", "replace")
     url = f"{url_for('.authorize')}?{urlencode(parse_parameters(body), doseq=True)}"
@@ -56,22 +56,22 @@ def forward_request() -> Response:
 
 @blueprint.get("/authorize")
 def authorize() -> Response:
-    """Answer a client's request with a code, after the user has signed in."""
+    """Redirect to the client with a code or an error, or show the sign-in page first."""
     parameters = parse_parameters(request.query_string.decode("ascii", "replace"))
     if len(_path_after_sign_in(parameters)) > _LONGEST_URL:
         raise InvalidRequest("The request is too long.")
-    client, to = find_client_and_return(parameters)
+    client, target = find_client_and_target(parameters)
     try:
-        return _answer(read_request(client, to.redirect_uri, parameters), to, parameters)
+        return _answer(read_request(client, target.redirect_uri, parameters), target, parameters)
     except AuthorizationError as error:
-        return _return(client, to, {"error": error.error, "error_description": error.description})
+        return _redirect_back(client, target, {"error": error.error, "error_description": error.description})
 
 
-def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> Response:
+def _answer(asked: AuthorizationRequest, target: RedirectTarget, parameters: Parameters) -> Response:
     session = current_browser_session()
     is_silent = "none" in asked.prompts
     if session and _is_of_another(session, asked):
-        # OpenID Connect Core section 3.1.2.1: whoever the client expects has not signed in.
+        # OpenID Connect Core section 3.1.2.1: the user whom the client expects has not signed in.
         raise AuthorizationError("login_required", "Another user than id_token_hint names has signed in.")
     if session is None or asked.needs_sign_in or not _is_wanted(session, asked):
         if is_silent:
@@ -82,20 +82,23 @@ def _answer(asked: AuthorizationRequest, to: Return, parameters: Parameters) -> 
         if is_silent:
             raise AuthorizationError("interaction_required", "The user has to choose another password.")
         return show_password_page(_path_after_sign_in(parameters))
-    if not touch_browser_session(session):  # it has ended this moment
+    if not touch_browser_session(session):  # it has just ended
         if is_silent:
             raise AuthorizationError("login_required", "The user has to sign in.")
         return show_sign_in(_path_after_sign_in(parameters))
     code = issue_code(_grant(asked, session), session)
     audit.record_on_commit("code_issued", actor=session.user_id, client=asked.client.id)
     db.session.commit()
-    return _return(asked.client, to, {"code": code})
+    return _redirect_back(asked.client, target, {"code": code})
 
 
 def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
-    """Return what the user lets the client do: of what was asked for, all that both may."""
+    """Return the grant: the requested scopes and resources that both user and client may have.
+
+    Raises `AuthorizationError` if none are left.
+    """
     allowed = allowed_scopes(session.user, asked.client)
-    # Unknown scopes are ignored (OpenID Connect Core section 3.1.2.1), and the answer tells which were not.
+    # Ignore unknown scopes (OpenID Connect Core section 3.1.2.1). The token response lists the granted ones.
     scopes = allowed & asked.scopes if asked.scopes is not None else allowed - {"openid", "offline_access"}
     if not scopes:
         raise AuthorizationError("invalid_scope", "The user can grant none of these scopes to this client.")
@@ -114,35 +117,35 @@ def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
 
 
 def _is_of_another(session: BrowserSession, asked: AuthorizationRequest) -> bool:
-    """Tell whether somebody has just signed in who is not the one whom the client expects."""
+    """Return whether another user than the one whom the client expects has just signed in."""
     is_new = time.time() - session.authenticated_at < _JUST_NOW
     return is_new and asked.hinted_subject not in {None, str(session.user_id)}
 
 
 def _is_wanted(session: BrowserSession, asked: AuthorizationRequest) -> bool:
-    """Tell whether a session is of the user whom the client expects, and recent enough for it."""
+    """Return whether a session belongs to the user whom the client expects, and meets `max_age`."""
     if asked.hinted_subject not in {None, str(session.user_id)}:
         return False
     return asked.max_age is None or time.time() - session.authenticated_at <= asked.max_age
 
 
 def _path_after_sign_in(parameters: Parameters) -> str:
-    """Return the same request as a path, without what asks for the sign-in that is about to happen."""
-    rest = {name: values for name, values in parameters.items() if name not in _ANSWERED_BY_SIGN_IN}
+    """Return the path and query of the same request, without the parameters that a sign-in satisfies."""
+    rest = {name: values for name, values in parameters.items() if name not in _SATISFIED_BY_SIGN_IN}
     return f"/authorize?{urlencode(rest, doseq=True)}"
 
 
-def _return(client: Client, to: Return, members: Mapping[str, str]) -> Response:
-    """Send the browser back to the client, by a redirect or by a form that sends itself."""
-    state = {"state": to.state} if to.state is not None else {}
-    answer = {**members, **state, "iss": current_settings().issuer}  # RFC 9207
-    if to.mode == "query":
-        return redirect(build_redirect(to, answer), 303)
+def _redirect_back(client: Client, target: RedirectTarget, members: Mapping[str, str]) -> Response:
+    """Send the browser back to the client, by a redirect or by a self-submitting form."""
+    state = {"state": target.state} if target.state is not None else {}
+    response = {**members, **state, "iss": current_settings().issuer}  # RFC 9207
+    if target.mode == "query":
+        return redirect(build_redirect(target, response), 303)
     return render_page(
         "form_post.html",
-        form_targets=targets_after(to.redirect_uri),
+        form_targets=form_action_sources(target.redirect_uri),
         scripts="'self'",
         application=client.name or client.id,
-        action=to.redirect_uri,
-        members=answer,
+        action=target.redirect_uri,
+        members=response,
     )

@@ -1,7 +1,7 @@
-"""Tell clients that a login has ended (OpenID Connect Back-Channel Logout 1.0), outside of any request.
+"""Notify clients in the background that a login has ended (OpenID Connect Back-Channel Logout 1.0).
 
-Whoever ends a session leaves a notice in the database, in the same transaction. Threads of a worker send what
-is due, and try again later what fails; if the process ends first, another one does.
+The transaction that ends a session also adds a notice to the database. Threads of the worker send the notices
+that are due, and retry failed ones later. If the process ends first, another one takes over.
 """
 
 import logging
@@ -25,21 +25,21 @@ from auth_app.oauth.outgoing import post_form
 
 LOGOUT_TOKEN_TYPE = "logout+jwt"  # noqa: S105  # section 2.4
 _EVENT = "http://schemas.openid.net/event/backchannel-logout"
-_LIFETIME = 120  # seconds: what section 2.4 recommends as the most
-DELAYS = (2, 10, 60, 300, 1800)  # seconds after each failure; then the notice is given up
-_CLAIMED_FOR = 20  # seconds: longer than a process that goes on takes to send one
-_AT_ONCE = 8  # clients that a process tells something at the same time
-_BATCH = 1000  # notices that wait together
-_LOOKED_EVERY = 30  # seconds between two looks for notices that another process has left
+_LIFETIME = 120  # seconds: the maximum that section 2.4 recommends
+DELAYS = (2, 10, 60, 300, 1800)  # seconds to wait after each failure; after the last retry, give up
+_CLAIMED_FOR = 20  # seconds: more than a live process needs to send a notice
+_AT_ONCE = 8  # clients that a process notifies at the same time
+_BATCH = 1000  # notices that are postponed together
+_CHECK_INTERVAL = 30  # seconds between checks for notices that another process has left
 
 _logger = logging.getLogger(__name__)
 
 
 class Sender:
-    """The threads of this process that send notices. They run only while there are some. Safe for forks.
+    """Sends the due notices in threads, which run only while there are notices. Safe to create before a fork.
 
-    One thread looks for what is due, and starts another for each client that has to be told something, so
-    that a client that does not answer delays no other.
+    One thread finds due notices, and starts another for each client, so that a client that does not respond
+    does not delay the others.
     """
 
     def __init__(self, app: Flask) -> None:
@@ -47,21 +47,21 @@ class Sender:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._busy: set[str] = set()  # the clients that are being told something
-        self._looked_at = -float("inf")
+        self._busy: set[str] = set()  # the clients that are being notified
+        self._checked_at = -float("inf")
 
     def send_soon(self) -> None:
-        """Have what is due sent, and what others have left."""
+        """Wake or start the thread, which sends all due notices, those of other processes too."""
         with self._lock:
             self._wake.set()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="logout notices", daemon=True)
                 self._thread.start()
 
-    def look(self) -> None:
-        """Do the same if there are any, unless this was done a moment ago."""
-        if time.monotonic() - self._looked_at > _LOOKED_EVERY:
-            self._looked_at = time.monotonic()
+    def check(self) -> None:
+        """Call `send_soon` if there are notices, unless this was checked within `_CHECK_INTERVAL` seconds."""
+        if time.monotonic() - self._checked_at > _CHECK_INTERVAL:
+            self._checked_at = time.monotonic()
             if db.session.scalar(select(LogoutNotice.id).limit(1)) is not None:
                 self.send_soon()
 
@@ -77,7 +77,7 @@ class Sender:
             self._wake.wait(wait)
 
     def _start_due(self) -> float | None:
-        """Send what is due, and return the seconds until more is; None if none will be."""
+        """Start sending the due notices, and return the seconds until the next one is due, None if none."""
         try:
             while len(busy := self._list_busy()) < _AT_ONCE:
                 notice = _claim(time.time(), busy)
@@ -88,7 +88,7 @@ class Sender:
                 name = f"logout notice for {notice.client_id}"
                 threading.Thread(target=self._send_one, args=[notice], name=name, daemon=True).start()
         except SQLAlchemyError as error:
-            _logger.warning("cannot read logout notices: %s: %s", type(error).__name__, error)
+            _logger.warning("cannot read logout notices: %s: %s; retrying later", type(error).__name__, error)
         return None
 
     def _list_busy(self) -> list[str]:
@@ -99,8 +99,9 @@ class Sender:
         try:
             with self._app.app_context():
                 _send(notice)
-        except SQLAlchemyError as error:  # it is due again, as if this process had ended
-            _logger.warning("cannot write logout notices: %s: %s", type(error).__name__, error)
+        except SQLAlchemyError as error:  # it becomes due again, as if this process had ended
+            name = type(error).__name__
+            _logger.warning("cannot update a logout notice: %s: %s; sending it again later", name, error)
         finally:
             with self._lock:
                 self._busy.discard(notice.client_id)
@@ -108,18 +109,18 @@ class Sender:
 
 
 def init_app(app: Flask) -> None:
-    """Send the notices of `app`; a thread is started by the first one."""
+    """Set up sending for `app`. Starts no thread before the first notice."""
     app.extensions["logout_sender"] = Sender(app)
 
 
 def send_soon() -> None:
-    """Have the notices sent that are due, by a thread of this process."""
+    """Send the due notices in a thread of this process."""
     _sender().send_soon()
 
 
-def look_for_notices() -> None:
-    """Look for notices that another process has left, if that was not done a moment ago."""
-    _sender().look()
+def check_for_notices() -> None:
+    """Send notices that another process has left. Checks every `_CHECK_INTERVAL` seconds at most."""
+    _sender().check()
 
 
 @event.listens_for(db.session, "after_commit")
@@ -141,7 +142,7 @@ def _seconds_to_next(busy: list[str]) -> float | None:
 
 
 def _claim(now: float, busy: list[str]) -> LogoutNotice | None:
-    """Take a notice so that no other process does. It is due again if this process does not finish it."""
+    """Claim a due notice, so that no other process sends it. It becomes due again if this process dies."""
     due = (
         select(LogoutNotice)
         .where(LogoutNotice.due_at <= now, LogoutNotice.client_id.not_in(busy))
@@ -159,7 +160,7 @@ def _claim(now: float, busy: list[str]) -> LogoutNotice | None:
         claimed = db.session.scalar(claim)
         db.session.commit()
         if claimed:
-            db.session.expunge(claimed)  # it is for another thread
+            db.session.expunge(claimed)  # another thread uses it
             return claimed
         db.session.expire_all()
     return None
@@ -168,7 +169,7 @@ def _claim(now: float, busy: list[str]) -> LogoutNotice | None:
 def _send(notice: LogoutNotice) -> None:
     client = find_client(notice.client_id)
     uri = client and client.backchannel_logout_uri
-    if not uri:  # it was removed, or wants to know no longer
+    if not uri:  # the client or its URI was removed
         _forget(notice)
         return
     problem = _try_to_send(notice, uri)
@@ -177,23 +178,25 @@ def _send(notice: LogoutNotice) -> None:
         _forget(notice)
     elif notice.attempts > len(DELAYS):
         LOGOUT_NOTICES.labels("given_up").inc()
-        _logger.error("cannot tell %s that a login has ended: %s; giving up", notice.client_id, problem)
+        _logger.error("cannot notify %s of a logout: %s; giving up", notice.client_id, problem)
         _forget(notice)
     else:
         LOGOUT_NOTICES.labels("failed").inc()
-        _logger.warning("cannot tell %s that a login has ended: %s", notice.client_id, problem)
-        _postpone(notice)
+        delay = DELAYS[notice.attempts - 1]
+        name = notice.client_id
+        _logger.warning("cannot notify %s of a logout: %s; retrying in %d s", name, problem, delay)
+        _postpone(notice, delay)
 
 
 def _try_to_send(notice: LogoutNotice, uri: str) -> str | None:
-    """Send a notice and return None, or say what is in the way."""
-    db.session.commit()  # no transaction stays open while somebody else's server is asked
+    """Send a notice. Return None if the client accepted it, otherwise the problem."""
+    db.session.commit()  # keep no transaction open while waiting for the client's server
     try:
         form = {"logout_token": _sign_logout_token(notice)}
         status = post_form(uri, form, current_settings().backchannel_logout_networks)
-    except Exception as error:  # whatever it is, others can be told
+    except Exception as error:  # no failure may keep the other notices from being sent
         return f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
-    return None if status in {200, 204} else f"it has answered {status}"
+    return None if status in {200, 204} else f"it returned status {status}"
 
 
 def _forget(notice: LogoutNotice) -> None:
@@ -201,12 +204,12 @@ def _forget(notice: LogoutNotice) -> None:
     db.session.commit()
 
 
-def _postpone(notice: LogoutNotice) -> None:
-    """Let this notice wait, and with it others for the same client, which count as tried too.
+def _postpone(notice: LogoutNotice, delay: float) -> None:
+    """Postpone a notice by `delay` seconds, and others for the same client, which count as tried too.
 
-    A batch of them at the most: whoever signs in and out again and again stores as many as they like.
+    At most a batch of them: a user who keeps signing in and out can add any number.
     """
-    due_at = time.time() + DELAYS[notice.attempts - 1]
+    due_at = time.time() + delay
     others = select(LogoutNotice.id).where(
         LogoutNotice.client_id == notice.client_id, LogoutNotice.due_at < due_at
     )

@@ -1,4 +1,4 @@
-"""Authenticate clients by JWTs that they sign: `private_key_jwt` (RFC 7523, OpenID Connect Core 9)."""
+"""Authenticate clients by signed JWT assertions: `private_key_jwt` (RFC 7523, OpenID Connect Core 9)."""
 
 import hashlib
 import json
@@ -29,13 +29,13 @@ from flask_resource_server.tokens.key_set import parse_key_set
 from flask_resource_server.tokens.keys import ALGORITHM, UnusableKey
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 section 2.2
-MAXIMUM_LIFETIME = 3600  # seconds until `exp`: as long is its `jti` remembered
+MAXIMUM_LIFETIME = 3600  # seconds until `exp`, for which the `jti` must be remembered
 
 _MAXIMUM_KEY_SET = 64 * 1024  # bytes
-_FRESH_FOR = 300  # seconds for which a fetched key set is used
-_MAXIMUM_AGE = 86400  # seconds for which keys count that cannot be fetched again
-_PATIENCE = 4  # seconds to wait for a fetch that another request has begun
-_COOLDOWN = 10  # seconds without another fetch, whatever keys assertions name
+_FRESH_FOR = 300  # seconds after which a key set is fetched again
+_MAXIMUM_AGE = 86400  # seconds for which the last good key set is used while fetching fails
+_MAXIMUM_WAIT = 4  # seconds to wait for a fetch that another request has started
+_COOLDOWN = 10  # the least seconds between two fetches, even if assertions name unknown keys
 
 Keys = Mapping[str, RSAPublicKey]
 
@@ -43,7 +43,10 @@ _logger = logging.getLogger(__name__)
 
 
 def find_client_of_assertion(body: dict[str, Any]) -> Client:
-    """Return the client that has signed `client_assertion`. Raises `InvalidClient`."""
+    """Return the client that signed the `client_assertion` in a request body.
+
+    Commits the use of the assertion. Raises `InvalidClient`.
+    """
     client = None
     try:
         assertion = parse_jws(body.get("client_assertion", ""))
@@ -59,17 +62,17 @@ def find_client_of_assertion(body: dict[str, Any]) -> Client:
 
 
 class _Refused(Exception):
-    """Why an assertion is not accepted, for the log."""
+    """An assertion is refused. The message is the reason, for the audit log."""
 
 
 def _check(client: Client | None, assertion: UnverifiedJws, body: dict[str, Any]) -> None:
-    """Make the checks of RFC 7523 section 3. Raises `_Refused`."""
+    """Check an assertion as RFC 7523 section 3 requires. Raises `_Refused`."""
     claims, settings = assertion.claims, current_settings()
     audience = claims.get("aud")
-    # A single one: a server that is named beside this one could use the assertion here.
+    # Accept a single audience only: another server that is named too could use the assertion here.
     if isinstance(audience, list) and len(audience) == 1:
         audience = audience[0]
-    # Itself by either name, and the endpoint that is asked: clients differ in which they send.
+    # Clients send different audiences: the issuer, the token endpoint, or the endpoint that they call.
     own = {settings.issuer, f"{settings.issuer}/token", f"{settings.issuer}{request.path}"}
     expires_at: Any = claims.get("exp")
     conditions = {
@@ -98,9 +101,9 @@ def _is_past(moment: Any) -> bool:
 
 
 def _is_signed(client: Client, assertion: UnverifiedJws) -> bool:
-    """Tell whether the key that `kid` names, or the only key there is, has signed an assertion.
+    """Return whether an assertion is signed by the client's key with its `kid`, or by the client's only key.
 
-    Raises `_Refused` where there is no such key.
+    Raises `_Refused` if there is no such key.
     """
     kid = assertion.header.get("kid")
     keys = _find_keys(client, kid)
@@ -115,9 +118,9 @@ def _is_signed(client: Client, assertion: UnverifiedJws) -> bool:
 
 
 def _use_once(client: Client, claims: dict[str, Any]) -> None:
-    """Record that an assertion was used, whatever comes of the request.
+    """Record the use of an assertion, and commit, whether or not the request succeeds.
 
-    Commits by itself, before the request does anything else. Raises `InvalidClient` for a second use.
+    Raises `InvalidClient` for a second use.
     """
     delete_expired(ClientAssertion, ClientAssertion.expires_at, int(time.time()) - 2 * LEEWAY)
     jti_hash = hashlib.sha256(json.dumps([client.id, claims["jti"]]).encode()).hexdigest()
@@ -144,7 +147,7 @@ def _parse(body: bytes) -> Keys:
 
 
 class _FetchedKeys:
-    """The key set at a client's `jwks_uri`, fetched when it is needed, and again for a key that is new."""
+    """The key set at a client's `jwks_uri`, fetched when needed and for an unknown `kid`. Thread-safe."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -153,11 +156,11 @@ class _FetchedKeys:
         self._lock = threading.Lock()
 
     def find(self, kid: object) -> Keys:
-        """Return the keys, as they were at the last fetch if no other one is due or it fails."""
+        """Return the keys, after a fetch if one is due. If that fails, return the last good ones."""
         age = time.monotonic() - self._fetched_at
         is_due = age > _FRESH_FOR or (kid not in self._keys and age > _COOLDOWN)
-        # One request fetches. Others go on with the keys that they know, and wait only without any.
-        if is_due and self._lock.acquire(timeout=0 if self._keys else _PATIENCE):
+        # One request fetches. The others continue with the known keys, and wait only if there are none.
+        if is_due and self._lock.acquire(timeout=0 if self._keys else _MAXIMUM_WAIT):
             try:
                 if time.monotonic() - self._fetched_at >= age:
                     self._fetch()
@@ -171,11 +174,12 @@ class _FetchedKeys:
             self._good_at = time.monotonic()
         except UnusableKey as error:
             self._keys = {}
-            _logger.warning("the key set at %s cannot be used: %s", self._uri, error)
+            _logger.warning("the key set at %s is unusable: %s; refusing its client", self._uri, error)
         except Exception as error:
-            name = type(error).__name__
-            _logger.warning("cannot fetch the key set at %s: %s: %a", self._uri, name, str(error))
             if time.monotonic() - self._good_at > _MAXIMUM_AGE:
                 self._keys = {}
-        # Not before: who comes while it is under way, and knows no keys, has to wait for them.
+            failure = f"{type(error).__name__}: {str(error)!a}"
+            use = "continuing with the last good one" if self._keys else "refusing its client"
+            _logger.warning("cannot fetch the key set at %s: %s; %s", self._uri, failure, use)
+        # Set this after the fetch, so that concurrent requests without keys wait for it.
         self._fetched_at = time.monotonic()

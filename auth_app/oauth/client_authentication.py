@@ -1,4 +1,4 @@
-"""Know which client is asking: by its secret, by a signed assertion, or, if it is a public one, by its ID."""
+"""Authenticate the client of a request: by secret, signed assertion, or ID alone if it is public."""
 
 from base64 import b64decode
 from typing import Any
@@ -15,10 +15,10 @@ from shared.errors import InvalidRequest
 
 
 def authenticate_client(body: dict[str, Any]) -> Client:
-    """Return the client that sends a request; without any `client_id` it is the first-party one.
+    """Return the client that sends a request. Without a `client_id` it is the first-party client.
 
-    Takes HTTP Basic, or `client_id` and `client_secret` in the body (RFC 6749 section 2.3.1), or a
-    `client_assertion` (RFC 7523 section 2.2). Raises `InvalidClient`, and `InvalidRequest` when more than one
+    Accepts HTTP Basic, `client_id` and `client_secret` in the body (RFC 6749 section 2.3.1), or a
+    `client_assertion` (RFC 7523 section 2.2). Raises `InvalidClient`, and `InvalidRequest` if more than one
     of these is used.
     """
     client_id, secret = body.get("client_id"), body.get("client_secret") or None
@@ -40,7 +40,10 @@ def authenticate_client(body: dict[str, Any]) -> Client:
 
 
 def require_confidential_client(body: dict[str, Any]) -> Client:
-    """Return the client that sends a request; raises `InvalidClient` for a public one too."""
+    """Return the confidential client that sends a request.
+
+    Raises `InvalidClient`, also for a public client, and `InvalidRequest`.
+    """
     client = authenticate_client(body)
     if client.auth_method == NONE:
         raise InvalidClient
@@ -48,9 +51,9 @@ def require_confidential_client(body: dict[str, Any]) -> Client:
 
 
 def _read_basic() -> tuple[str | None, str | None]:
-    """Return the client ID and the secret of HTTP Basic, None for what is empty (RFC 6749 section 2.3.1).
+    """Return the client ID and secret of HTTP Basic, None for an empty one (RFC 6749 section 2.3.1).
 
-    Libraries send an empty secret, or a colon alone, for a client that has none.
+    Some libraries send an empty secret, or a colon alone, for a client without a secret.
     """
     scheme, _, encoded = request.headers["Authorization"].partition(" ")
     try:
@@ -59,7 +62,7 @@ def _read_basic() -> tuple[str | None, str | None]:
         raise InvalidClient from None
     if scheme.lower() != "basic" or not colon:
         raise InvalidClient
-    # Both are form-encoded before they are joined: a colon may stand in either (RFC 6749 section 2.3.1).
+    # Both are form-encoded before they are joined, so either may contain a colon (RFC 6749 section 2.3.1).
     return unquote_plus(client_id) or None, unquote_plus(secret) or None
 
 

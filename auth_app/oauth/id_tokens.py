@@ -1,4 +1,4 @@
-"""Issue ID tokens, which tell a client who has signed in, and read those that clients send back at logout."""
+"""Build and sign ID tokens with their claims (OpenID Connect Core 2), and verify an `id_token_hint`."""
 
 import hashlib
 import time
@@ -13,14 +13,14 @@ from flask_resource_server.tokens.jws import UnverifiedJws, parse_jws
 
 ID_TOKEN_TYPE = "JWT"  # noqa: S105  # never that of an access token, which is `at+jwt` (RFC 9068 section 2.1)
 
-# What an ID token says (sections 2 and 3.1.3.6), `sid` for logout.
+# The claims of an ID token (sections 2 and 3.1.3.6), and `sid` for logout.
 ID_TOKEN_CLAIMS = (
     "iss", "sub", "aud", "azp", "iat", "exp", "auth_time", "amr", "sid", "at_hash", "nonce",
 )  # fmt: skip
 
 
 def sign_id_token(session: Session, access_token: str, nonce: str | None) -> str:
-    """Return the ID token of a user's session (OpenID Connect Core section 2)."""
+    """Return the ID token of a user's session (OpenID Connect Core section 2). Raises `UnusableKey`."""
     now = int(time.time())
     claims: dict[str, Any] = {
         "iss": current_settings().issuer,
@@ -40,9 +40,9 @@ def sign_id_token(session: Session, access_token: str, nonce: str | None) -> str
 
 
 def read_id_token(text: str) -> dict[str, Any] | None:
-    """Return the claims of an ID token that this server has issued, even if it has expired, or None.
+    """Return the claims of an ID token that this server has issued, or None. Expired tokens are accepted.
 
-    At logout it says which login is meant (OpenID Connect RP-Initiated Logout 1.0 section 2).
+    It serves as a hint to a user or login (OpenID Connect RP-Initiated Logout 1.0 section 2).
     """
     try:
         token = parse_jws(text) if len(text) <= MAXIMUM_LENGTH else None
@@ -60,7 +60,7 @@ def _check_type(token: UnverifiedJws, _expected: Expected) -> str | None:
 
 
 def _check_issuer(token: UnverifiedJws, expected: Expected) -> str | None:
-    return None if token.claims.get("iss") == expected.issuer else "another server has issued it"
+    return None if token.claims.get("iss") == expected.issuer else "it was issued by another server"
 
 
 def _check_names(token: UnverifiedJws, _expected: Expected) -> str | None:
@@ -72,7 +72,7 @@ _CHECKS = (
     *(check for check in HEADER_CHECKS if check.reason != "typ"),
     Check("typ is JWT", "typ", _check_type),
     Check("iss is {issuer}", "iss", _check_issuer),
-    Check("sub, aud and sid are there", "claims", _check_names),
+    Check("sub, aud and sid are present", "claims", _check_names),
 )
 
 

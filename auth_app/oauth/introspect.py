@@ -1,4 +1,4 @@
-"""Tell registered clients about tokens at `POST /introspect` (RFC 7662)."""
+"""Serve `POST /introspect`: report to confidential clients whether a token is active (RFC 7662)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ _SHOWN = ("scope", "client_id", "username", "exp", "iat", "sub", "aud", "iss", "
 
 @blueprint.post("/introspect")
 def introspect_token() -> dict[str, object]:
-    """Tell whether a token is good now, and what it says (RFC 7662 section 2.2)."""
+    """Return whether a token is active, and its claims (RFC 7662 section 2.2)."""
     body = read_body()
     client = require_confidential_client(body)
     token = body["token"]
@@ -31,7 +31,7 @@ def introspect_token() -> dict[str, object]:
 
 def _read_access_token(token: str, client: Client) -> dict[str, Any] | None:
     claims = read_access_token(token)
-    # A client learns only of tokens for the servers that it was registered with (section 2.2).
+    # A client may only see tokens for the resource servers that it is registered with (section 2.2).
     if claims is None:
         return None
     if not set(claims.audience) & set(audience_of_client(client)):
@@ -61,5 +61,5 @@ def _read_refresh_token(token: str, client: Client) -> dict[str, Any] | None:
 
 
 def _narrow(claims: Mapping[str, Any]) -> str:
-    """Return what is left of a token's scope by now."""
+    """Return the part of a token's scope that its user and client still have."""
     return " ".join(sorted(remaining_scopes(claims)))

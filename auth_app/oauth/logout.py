@@ -1,4 +1,4 @@
-"""Sign people out of everything at once: `/logout` (OpenID Connect RP-Initiated Logout 1.0)."""
+"""Serve `/logout`: sign the user out of the browser and all its logins (RP-Initiated Logout 1.0)."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -8,12 +8,12 @@ from werkzeug import Response
 
 from auth_app.accounts.browser_sessions import lock_browser_session
 from auth_app.accounts.clients import find_client
-from auth_app.accounts.redirect_uris import is_registered, targets_after
+from auth_app.accounts.redirect_uris import form_action_sources, is_registered
 from auth_app.accounts.session_ends import end_browser_session, end_session
 from auth_app.accounts.sessions import find_live_session
 from auth_app.database import db
 from auth_app.models import BrowserSession, Client, Session
-from auth_app.oauth.authorization_request import Return, build_redirect
+from auth_app.oauth.authorization_request import RedirectTarget, build_redirect
 from auth_app.oauth.id_tokens import read_id_token
 from auth_app.oauth.parameters import parse_parameters, take_single
 from auth_app.pages.browsers import forget_session, is_own_form, last_browser_session
@@ -28,18 +28,18 @@ _NAMES = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "fo
 
 @blueprint.get("/logout")
 def show_logout() -> Response:
-    """Sign out at once if an ID token proves that the application is the user's, else ask first."""
+    """Sign out at once if `id_token_hint` is the current user's, otherwise ask the user first."""
     asked = take_single(parse_parameters(request.query_string.decode("ascii", "replace")), _NAMES)
     hint, client = _find_client(asked)
-    to = _find_return(asked, hint, client)
-    session = last_browser_session()  # what came of one that has expired may be live
+    target = _find_target(asked, hint, client)
+    session = last_browser_session()  # even if expired, because its logins may be live
     if hint and _needs_no_question(hint, session):
-        return _sign_out(session, hint, to)
+        return _sign_out(session, hint, target)
     if session is None:
-        return _leave(to)
+        return _leave(target)
     return render_page(
         "logout.html",
-        form_targets=targets_after(to.redirect_uri) if to else [],
+        form_targets=form_action_sources(target.redirect_uri) if target else [],
         user=session.user,
         application=_name(client),
         members={name: value for name, value in asked.items() if name != "form_token"},
@@ -48,26 +48,26 @@ def show_logout() -> Response:
 
 @blueprint.post("/logout")
 def log_out() -> Response:
-    """Sign out after the page has asked; a form of an application goes on as a GET, with the cookie."""
+    """Sign out after the user has confirmed. An application's form is redirected to the same GET."""
     body = request.get_data().decode("ascii", "replace")
     asked = take_single(parse_parameters(body), _NAMES)
     if "form_token" not in asked:
         return redirect(f"{url_for('.show_logout')}?{urlencode(asked)}", 303)
     hint, client = _find_client(asked)
-    to = _find_return(asked, hint, client)
+    target = _find_target(asked, hint, client)
     if not is_own_form(asked.pop("form_token")):
         return redirect(f"{url_for('.show_logout')}?{urlencode(asked)}", 303)
-    return _sign_out(last_browser_session(), hint, to)
+    return _sign_out(last_browser_session(), hint, target)
 
 
 @blueprint.get("/signed-out")
 def show_signed_out() -> Response:
-    """Say that nobody is signed in."""
+    """Show the page that confirms the sign-out."""
     return render_page("signed_out.html")
 
 
 def _find_client(asked: dict[str, str]) -> tuple[dict[str, Any] | None, Client | None]:
-    """Return the claims of the ID token, if there is a good one, and the client. Raises `InvalidRequest`."""
+    """Return the claims of a valid `id_token_hint` and the client, or None. Raises `InvalidRequest`."""
     client_id = asked.get("client_id")
     hint = read_id_token(asked["id_token_hint"]) if "id_token_hint" in asked else None
     if hint:
@@ -77,25 +77,29 @@ def _find_client(asked: dict[str, str]) -> tuple[dict[str, Any] | None, Client |
     return hint, find_client(client_id) if client_id else None
 
 
-def _find_return(asked: dict[str, str], hint: dict[str, Any] | None, client: Client | None) -> Return | None:
-    """Return where the browser goes in the end, None if it stays. Raises `InvalidRequest`."""
+def _find_target(
+    asked: dict[str, str], hint: dict[str, Any] | None, client: Client | None
+) -> RedirectTarget | None:
+    """Return where the browser goes after the sign-out, None for our own page. Raises `InvalidRequest`."""
     uri = asked.get("post_logout_redirect_uri")
-    # A hint that cannot be verified any more, such as by a key that is gone, proves nothing: the page asks.
+    # A hint that can no longer be verified, for example because its key is gone, proves nothing.
     if uri is None or ("id_token_hint" in asked and hint is None):
         return None
     if client is None:
         raise InvalidRequest("To return to an application, send id_token_hint or client_id.")
     if not is_registered(uri, client.post_logout_redirect_uris):
         raise InvalidRequest("The post_logout_redirect_uri is not registered for this client.")
-    return Return(uri, asked.get("state"), "query")
+    return RedirectTarget(uri, asked.get("state"), "query")
 
 
 def _needs_no_question(hint: dict[str, Any], session: BrowserSession | None) -> bool:
-    """Tell whether an ID token is of whoever was last signed in here, if anybody was."""
+    """Return whether an ID token belongs to the user last signed in to this browser, or there is none."""
     return session is None or hint["sub"] == str(session.user_id)
 
 
-def _sign_out(session: BrowserSession | None, hint: dict[str, Any] | None, to: Return | None) -> Response:
+def _sign_out(
+    session: BrowserSession | None, hint: dict[str, Any] | None, target: RedirectTarget | None
+) -> Response:
     login = _find_login(hint) if hint else None
     if session:
         logins = [login.id] if login and login.user_id == session.user_id else []
@@ -103,22 +107,22 @@ def _sign_out(session: BrowserSession | None, hint: dict[str, Any] | None, to: R
     elif login:
         _end_login(login)
     db.session.commit()
-    response = _leave(to)
+    response = _leave(target)
     forget_session(response)
     return response
 
 
 def _find_login(hint: dict[str, Any]) -> Session | None:
-    """Return the login that an ID token is about."""
+    """Return the live login that an ID token was issued for, or None."""
     login = find_live_session(hint["sid"])
     is_same = login and login.client_id == hint["aud"] and str(login.user_id) == hint["sub"]
     return login if is_same else None
 
 
 def _end_login(login: Session) -> None:
-    """End a login that is proven by its ID token, in a browser in which nobody is signed in.
+    """End the login of an ID token that was sent from a browser in which nobody is signed in.
 
-    The others that came of the same browser session end too, unless that is live, in another browser.
+    Also end the other logins of its browser session, unless that session is live in another browser.
     """
     browser_id, user_id = login.browser_session_id, login.user_id
     if browser_id and user_id and lock_browser_session(browser_id) is None:
@@ -127,10 +131,10 @@ def _end_login(login: Session) -> None:
         end_session(login.id, user=user_id, client=login.client_id)
 
 
-def _leave(to: Return | None) -> Response:
-    if to is None:
+def _leave(target: RedirectTarget | None) -> Response:
+    if target is None:
         return redirect(url_for(".show_signed_out"), 303)
-    return redirect(build_redirect(to, {"state": to.state} if to.state is not None else {}), 303)
+    return redirect(build_redirect(target, {"state": target.state} if target.state is not None else {}), 303)
 
 
 def _name(client: Client | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Send a form to a client's own server, but never into the network that this server stands in (SSRF)."""
+"""POST a form to a client's server, but not to private network addresses (SSRF protection)."""
 
 import contextlib
 from collections.abc import Iterable
@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 
 from flask_resource_server.documents.exchange import Exchange
 
-TIMEOUT = 5  # seconds for all of it: name resolution, each address, TLS, and the whole answer
+TIMEOUT = 5  # seconds in total: name resolution, connecting to each address, TLS, and the response
 
-_NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: an IPv4 address is its last four bytes
-_GLOBAL_UNICAST = ip_network("2000::/3")  # all that IANA gives out of IPv6; the rest is for other purposes
+_NAT64 = ip_network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
+_GLOBAL_UNICAST = ip_network("2000::/3")  # the only global unicast addresses of IPv6 that IANA assigns
 _DOCUMENTATION = ip_network("3fff::/20")  # RFC 9637, which Python 3.11 counts as public
 
 Address = IPv4Address | IPv6Address
@@ -19,14 +19,14 @@ Network = IPv4Network | IPv6Network
 
 
 class ForbiddenAddress(OSError):
-    """A host whose address is not one that this server may send to."""
+    """The host's address is neither public nor in an allowed network."""
 
 
 def post_form(url: str, form: dict[str, str], networks: Iterable[Network]) -> int:
-    """POST a form and return the status of the answer; redirects are not followed.
+    """POST a form and return the status of the response. Does not follow redirects.
 
-    Addresses that are not public are refused, unless they are in one of `networks`. Raises within `TIMEOUT`
-    seconds: `OSError`, which `ForbiddenAddress` is one of.
+    Refuses addresses that are neither public nor in one of `networks`. Returns or raises `OSError` within
+    `TIMEOUT` seconds; `ForbiddenAddress` is one.
     """
     post = _Post(url, form, tuple(networks))
     post.start()
@@ -37,7 +37,7 @@ def post_form(url: str, form: dict[str, str], networks: Iterable[Network]) -> in
 
 
 class _Post(Exchange[int]):
-    """A POST, to addresses that may be sent to."""
+    """A POST request that connects only to allowed addresses."""
 
     def __init__(self, url: str, form: dict[str, str], networks: tuple[Network, ...]) -> None:
         super().__init__("POST", url, TIMEOUT)
@@ -45,10 +45,10 @@ class _Post(Exchange[int]):
         self._networks = networks
 
     def exchange(self) -> int:
-        """Send the form, and return the status of the answer."""
+        """Send the form, and return the status of the response."""
         try:
             return self._send()
-        except (HTTPException, ValueError) as error:  # it is not HTTP, or the host is no name that can be
+        except (HTTPException, ValueError) as error:  # not an HTTP response, or an impossible host name
             raise OSError(f"{type(error).__name__}: {str(error)!a}") from error
 
     def _send(self) -> int:
@@ -60,11 +60,11 @@ class _Post(Exchange[int]):
             return connection.getresponse().status
 
     def check_address(self, address: str) -> None:
-        """Raise `ForbiddenAddress` for one that is not public, and in none of the networks."""
+        """Raise `ForbiddenAddress` if an address is neither public nor in an allowed network."""
         if not _is_allowed(ip_address(address.partition("%")[0]), self._networks):
             raise ForbiddenAddress(
                 f"{self.host} is at {address}, which is not a public address: add its network to "
-                "BACKCHANNEL_LOGOUT_NETWORKS if that is right"
+                "BACKCHANNEL_LOGOUT_NETWORKS to allow it"
             )
 
 
@@ -80,7 +80,7 @@ def _is_allowed(address: Address, networks: Iterable[Network]) -> bool:
 
 
 def _embedded(address: Address) -> list[IPv4Address]:
-    """Return the IPv4 addresses that packets to an address of IPv6 may be for in the end."""
+    """Return the IPv4 addresses that packets to an IPv6 address may be translated or tunnelled to."""
     if isinstance(address, IPv4Address):
         return []
     translated = IPv4Address(address.packed[-4:]) if address in _NAT64 else None

@@ -1,4 +1,4 @@
-"""Read the parameters of the endpoints that browsers visit (RFC 6749 section 3.1)."""
+"""Parse the query and form parameters of `/authorize` and `/logout` (RFC 6749 section 3.1)."""
 
 from collections.abc import Iterable
 from urllib.parse import parse_qs
@@ -9,7 +9,7 @@ Parameters = dict[str, list[str]]
 
 
 def parse_parameters(query: str) -> Parameters:
-    """Return parameters with all their values; one without a value counts as omitted.
+    """Return all values of each parameter. A parameter without a value counts as omitted.
 
     Raises `InvalidRequest`.
     """
@@ -20,7 +20,7 @@ def parse_parameters(query: str) -> Parameters:
 
 
 def take_single(parameters: Parameters, names: Iterable[str]) -> dict[str, str]:
-    """Return the values of those parameters that are there. Raises `InvalidRequest` for a repeated one."""
+    """Return the values of the named parameters. Raises `InvalidRequest` if one is repeated."""
     found = {name: parameters[name] for name in names if name in parameters}
     if any(len(values) > 1 for values in found.values()):
         raise InvalidRequest("A parameter is repeated.")

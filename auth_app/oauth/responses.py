@@ -1,4 +1,4 @@
-"""Write the answers of `/token` (RFC 6749 section 5.1, OpenID Connect Core section 3.1.3.3)."""
+"""Build the token responses of `/token` (RFC 6749 section 5.1, OpenID Connect Core section 3.1.3.3)."""
 
 import time
 from collections.abc import Iterable
@@ -9,34 +9,37 @@ from auth_app.oauth.access_tokens import sign_access_token
 from auth_app.oauth.id_tokens import sign_id_token
 from auth_app.oauth.status_lists import uri_of
 
-Answer = dict[str, object]
+TokenResponse = dict[str, object]
 
 
-def present_login(
+def build_login_response(
     session: Session,
     user: User,
     scopes: Iterable[str],
     audience: list[str],
     refresh_token: str | None,
     nonce: str | None = None,
-) -> Answer:
-    """Return the tokens of a user's session: an access token, and what else the login gives."""
+) -> TokenResponse:
+    """Return the token response for a user's session: access token, refresh token and ID token, if any.
+
+    A user who must change the password gets an access token without scopes, for this server only.
+    """
     claims = {"sid": str(session.id), "username": user.username}
     refresh = {"refresh_token": refresh_token} if refresh_token else {}
-    if user.must_change_password:  # which this server alone can do, and it asks for no scope
-        answer = present_token(session, str(user.id), (), [current_settings().issuer], **claims)
-        return answer | refresh | {"password_change_required": True}
-    answer = present_token(session, str(user.id), scopes, audience, **claims) | refresh
+    if user.must_change_password:  # `PUT /users/me/password` needs no scope
+        response = build_token_response(session, str(user.id), (), [current_settings().issuer], **claims)
+        return response | refresh | {"password_change_required": True}
+    response = build_token_response(session, str(user.id), scopes, audience, **claims) | refresh
     if "openid" in scopes:
-        answer["id_token"] = sign_id_token(session, str(answer["access_token"]), nonce)
-    return answer
+        response["id_token"] = sign_id_token(session, str(response["access_token"]), nonce)
+    return response
 
 
-def present_token(
+def build_token_response(
     session: Session, subject: str, scopes: Iterable[str], audience: list[str], **claims: object
-) -> Answer:
-    """Return an access token of a session."""
-    # No token outlives its session, so that what is known of a session need not outlive it either.
+) -> TokenResponse:
+    """Return the token response for an access token of a session. `claims` are additional claims."""
+    # No token outlives its session, so that the row of an expired session can be deleted.
     lifetime = min(current_settings().access_token_lifetime, session.expires_at - int(time.time()))
     access_token = sign_access_token(
         subject=subject,

@@ -1,4 +1,4 @@
-"""Revoke tokens at `POST /revoke` (RFC 7009), and with each the session that it came of."""
+"""Serve `POST /revoke`: revoke a token by ending its session, with all its tokens (RFC 7009)."""
 
 from flask import Blueprint
 
@@ -17,7 +17,7 @@ blueprint = Blueprint("revocation", __name__)
 
 @blueprint.post("/revoke")
 def revoke_token() -> tuple[dict[str, object], int]:
-    """End the session of an access or refresh token; one that is not good is as revoked already."""
+    """End the session of an access or refresh token. An invalid token counts as revoked already."""
     body = read_body()
     client = authenticate_client(body)
     session = _find_session(body["token"])

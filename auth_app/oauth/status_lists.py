@@ -1,7 +1,7 @@
-"""Publish at `/.well-known/status-list` which sessions were revoked, in signed Token Status Lists.
+"""Serve the signed Token Status Lists of revoked sessions at `/.well-known/status-list`.
 
-A list follows from the database alone, so that of two versions the newer one can be told, whoever served it.
-The sections are those of draft-ietf-oauth-status-list.
+A list depends only on the database, so that verifiers can tell which of two versions is newer, whichever
+replica served them. Section numbers refer to draft-ietf-oauth-status-list.
 """
 
 import gzip
@@ -23,7 +23,7 @@ from auth_app.database import db
 from auth_app.keys.signing import sign_jwt
 from auth_app.keys.signing_key import current_signing_key
 from auth_app.models import Session, StatusList
-from auth_app.oauth.backchannel_logout import look_for_notices
+from auth_app.oauth.backchannel_logout import check_for_notices
 from flask_resource_server.tokens.status_list import LIST_TYPE, MEDIA_TYPE, PATH
 
 blueprint = Blueprint("status_lists", __name__, url_prefix=PATH)
@@ -31,21 +31,21 @@ blueprint = Blueprint("status_lists", __name__, url_prefix=PATH)
 _REVOKED_SINCE = select(Session.status_index, Session.revocation_mark).where(
     Session.status_list_id == bindparam("list"),
     Session.revoked_at.is_not(None),
-    # Not what was revoked since the list itself was read: of one version all replicas serve the same.
+    # Nothing that was revoked after the list's row was read, so that all replicas serve the same version.
     Session.revocation_mark.between(bindparam("since"), bindparam("up_to")),
 )
 
 
 @dataclass(frozen=True)
 class _SignedList:
-    """A list as it was signed last, to go on from when it changes."""
+    """A list as it was last signed, which is updated when it changes."""
 
-    signed_for: tuple[str, float, str]  # version, time of issue, key
-    period: int  # in which all of its bits were read
-    up_to: float  # the time of the last change that it holds
+    signed_for: tuple[str, float, str]  # version, time of issue, key ID
+    period: int  # the start of the period in which all of its bits were read
+    up_to: float  # the time of the last change that it contains
     bits: bytearray
     token: str
-    compressed: bytes  # the token, by gzip
+    compressed: bytes  # the token, gzipped
 
 
 def init_app(app: Flask) -> None:
@@ -55,13 +55,13 @@ def init_app(app: Flask) -> None:
 
 
 def uri_of(list_id: int) -> str:
-    """Return the address of a list, which is its name too."""
+    """Return the URL of a list, which is also its `sub`."""
     return f"{current_settings().issuer}{PATH}/{list_id}"
 
 
 @blueprint.get("")
 def show_status_lists() -> AnyResponse:
-    """Return the lists to which a token may refer (section 9), or 304 to whoever has them already."""
+    """Return the URLs of all lists that a token may refer to (section 9), or 304 if unchanged."""
     set_pending_bits()
     ids = list_ids(int(time.time()))
     signed = current_app.extensions["signed_status_lists"]
@@ -75,15 +75,15 @@ def show_status_lists() -> AnyResponse:
 
 @blueprint.get("/<int(max=999999999):list_id>")
 def show_status_list(list_id: int) -> AnyResponse:
-    """Return a signed list (section 8.1), or 304 to whoever has it already."""
-    look_for_notices()
+    """Return a signed list (section 8.1), or 304 if unchanged."""
+    check_for_notices()
     set_pending_bits()
     status_list = db.session.get(StatusList, list_id)
     if status_list is None:
         raise NotFound
-    if status_list.changed_at < _begin_of_period():
-        # Issued anew, by a change in the database: were it by the clock alone, a revocation that is just
-        # being committed could come into a list that does not look newer.
+    if status_list.changed_at < _start_of_period():
+        # Reissue it by a change in the database. By the clock alone, a revocation that is being committed
+        # right now could end up in a list that does not look newer.
         mark_changed([list_id])
         db.session.commit()
         db.session.refresh(status_list)
@@ -98,14 +98,14 @@ def show_status_list(list_id: int) -> AnyResponse:
 
 
 def _sign_list(status_list: StatusList) -> _SignedList:
-    """Return a list with its JWT: signed anew when it or the key has changed, or half of its life is over.
+    """Return a list with its JWT, which is signed again when the list or the key has changed.
 
-    It is issued at the time of its last change, so that verifiers can tell which of two lists is newer.
+    Its `iat` is the time of the last change, so that verifiers can tell which of two versions is newer.
     """
     settings, signed = current_settings(), current_app.extensions["signed_status_lists"]
-    key, period = current_signing_key().get(), _begin_of_period()
-    # No later than now, even if a replica whose clock was ahead has made the last change: until then the list
-    # is signed anew each time.
+    key, period = current_signing_key().get(), _start_of_period()
+    # Not later than now, even if the last change was made by a replica whose clock is ahead. Until our clock
+    # catches up, the list is signed again for each request.
     issued_at = min(status_list.changed_at, time.time())
     signed_for = status_list.version, issued_at, key.kid
     known: _SignedList | None = signed.get(status_list.id)
@@ -125,24 +125,23 @@ def _sign_list(status_list: StatusList) -> _SignedList:
     return known
 
 
-def _begin_of_period() -> int:
-    """Return the time since which a list must have been issued: half of its life, at the most, is over."""
+def _start_of_period() -> int:
+    """Return the earliest acceptable time of issue, so that at least half of a list's lifetime remains."""
     half = current_settings().status_list_lifetime // 2
     return int(time.time()) // half * half
 
 
 def _read_bits(status_list: StatusList, known: _SignedList | None) -> bytearray:
-    """Return one bit for each index, 1 where the session was revoked (sections 4.1, 7.1).
+    """Return one bit for each index, 1 if the session is revoked (sections 4.1, 7.1).
 
-    What is known already is not read again, so that a revocation costs as little in a long list.
+    Reads only the changes since `known`, so that a revocation is cheap even in a long list.
     """
     size = math.ceil(status_list.size / 8)
     if status_list.is_revoked:
         return bytearray(b"\xff") * size
     if known and known.up_to <= status_list.changed_at:
         bits, marks = _add_revoked(status_list, known.up_to, known.bits.copy())
-        # If the last change that is known is not there, a failover has lost it, and nothing that is known
-        # can be relied upon.
+        # If the last known change is missing, a failover has lost it, and nothing in `known` is reliable.
         if known.up_to in marks:
             return bits
     return _add_revoked(status_list, 0.0, bytearray(size))[0]
@@ -151,7 +150,7 @@ def _read_bits(status_list: StatusList, known: _SignedList | None) -> bytearray:
 def _add_revoked(
     status_list: StatusList, since: float, bits: bytearray
 ) -> tuple[bytearray, set[float | None]]:
-    """Set the bits of the sessions revoked since a time, and return them with the times that there were."""
+    """Set the bits of the sessions revoked since a time, and return them with the revocation marks found."""
     marks = set()
     parameters = {"list": status_list.id, "since": since, "up_to": status_list.changed_at}
     for index, mark in db.session.execute(_REVOKED_SINCE, parameters):

@@ -1,4 +1,4 @@
-"""Answer grants at `POST /token` (RFC 6749)."""
+"""Serve `POST /token`: one function for each grant type issues the tokens (RFC 6749)."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ from auth_app.metrics import LOGINS, TOKENS
 from auth_app.models import Client
 from auth_app.oauth.authorization_codes import redeem_code
 from auth_app.oauth.client_authentication import authenticate_client
-from auth_app.oauth.responses import Answer, present_login, present_token
+from auth_app.oauth.responses import TokenResponse, build_login_response, build_token_response
 from auth_app.oauth.scopes import allowed_scopes, narrow_audience
 from shared.contract import read_body
 from shared.errors import InvalidRequest
@@ -33,10 +33,10 @@ blueprint = Blueprint("token", __name__)
 
 
 @blueprint.post("/token")
-def issue_token() -> tuple[Answer, dict[str, str]]:
-    """Answer a grant with an access token (RFC 6749 section 5.1)."""
+def issue_token() -> tuple[TokenResponse, dict[str, str]]:
+    """Authenticate the client, and answer its grant with a token response (RFC 6749 section 5.1)."""
     _refuse_other_sites()
-    if request.args:  # RFC 6749 section 2.3.1: credentials in a URL end up in logs
+    if request.args:  # credentials in a URL end up in logs (RFC 6749 section 2.3.1)
         raise InvalidRequest("Send the parameters in the request body, not in the URL.")
     body = read_body()
     grant = body.get("grant_type", "password")
@@ -45,21 +45,21 @@ def issue_token() -> tuple[Answer, dict[str, str]]:
     client = authenticate_client(body)
     if grant not in client.grant_types:
         raise UnauthorizedClient
-    answer = GRANTS[grant](client, body)
+    response = GRANTS[grant](client, body)
     db.session.commit()
     TOKENS.labels(grant).inc()
     if grant == "password":
         LOGINS.labels("succeeded").inc()
-    return answer, {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    return response, {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 def supported_grants() -> list[str]:
-    """Return the grant types that this server answers, by its settings."""
+    """Return the grant types that the settings enable."""
     return [name for name in GRANTS if name != "password" or current_settings().password_grant == "on"]  # noqa: S105
 
 
 def _refuse_other_sites() -> None:
-    """Raise `CrossSiteRequest` if a page of another site sends this, unless CORS_ORIGINS lists its origin."""
+    """Raise `CrossSiteRequest` if a page of another site sent this, unless CORS_ORIGINS has its origin."""
     # Only browsers send these headers (Fetch Metadata, RFC 6454), and no page can change them.
     if request.headers.get("Sec-Fetch-Site") != "cross-site":
         return
@@ -67,29 +67,29 @@ def _refuse_other_sites() -> None:
         raise CrossSiteRequest
 
 
-def _answer_code(client: Client, body: dict[str, Any]) -> Answer:
-    """Exchange the code of a sign-in in the browser (RFC 6749 section 4.1.3)."""
+def _exchange_code(client: Client, body: dict[str, Any]) -> TokenResponse:
+    """Exchange an authorization code for the tokens of a new session (RFC 6749 section 4.1.3)."""
     login = redeem_code(client, body["code"], body["redirect_uri"], body["code_verifier"])
     scopes = frozenset(login.session.scope.split())
     refresh_token = login.refresh_token if _may_refresh(client, scopes) else None
     audit.record_on_commit("login", actor=login.user.id, client=client.id, session=login.session.id)
     resources = narrow_audience(login.session.resources, body.get("resource"))
-    return present_login(login.session, login.user, scopes, resources, refresh_token, login.nonce)
+    return build_login_response(login.session, login.user, scopes, resources, refresh_token, login.nonce)
 
 
 def _may_refresh(client: Client, scopes: frozenset[str]) -> bool:
-    """Tell whether a sign-in gives a refresh token (OpenID Connect Core section 11)."""
+    """Return whether a sign-in gets a refresh token (OpenID Connect Core section 11)."""
     is_wanted = client.always_refresh or "offline_access" in scopes
     return is_wanted and "refresh_token" in client.grant_types
 
 
-def _answer_password(client: Client, body: dict[str, Any]) -> Answer:
-    """Log a user in (RFC 6749 section 4.3)."""
+def _log_in(client: Client, body: dict[str, Any]) -> TokenResponse:
+    """Log a user in with name and password (RFC 6749 section 4.3)."""
     user = authenticate_user(body["username"], body["password"])
     if user is None:
         raise InvalidGrant
     claim_user(user, body["password"])
-    lock_client(client)  # it may have been removed while the password was verified
+    lock_client(client)  # raises if it was removed while the password was verified
     scopes = _narrow_scope(scopes_of(user.roles) & scopes_of_client(client), body)
     resources = narrow_audience(audience_of_client(client), body.get("resource"))
     session, refresh_token = start_session(
@@ -102,14 +102,14 @@ def _answer_password(client: Client, body: dict[str, Any]) -> Answer:
     remember_address(user)
     audit.record_on_commit("login", actor=user.id, client=client.id, session=session.id)
     is_refreshable = "refresh_token" in client.grant_types
-    return present_login(session, user, scopes, resources, refresh_token if is_refreshable else None)
+    return build_login_response(session, user, scopes, resources, refresh_token if is_refreshable else None)
 
 
-def _answer_refresh(client: Client, body: dict[str, Any]) -> Answer:
-    """Give the next access token of a session, and its next refresh token (RFC 6749 section 6)."""
+def _refresh_tokens(client: Client, body: dict[str, Any]) -> TokenResponse:
+    """Exchange a refresh token for the next access and refresh token of its session (RFC 6749 section 6)."""
     session, refresh_token, is_retry = rotate_refresh_token(body["refresh_token"], client.id)
     assert session.user, "a client's own session has no refresh token"
-    # What the user and the client have lost since the login is lost; what they have won needs a new login.
+    # Permissions that user or client have lost since the login are removed. New ones need a new login.
     allowed = frozenset(session.scope.split()) & allowed_scopes(session.user, client)
     scopes = _narrow_scope(allowed, body)
     resources = narrow_audience(
@@ -118,28 +118,31 @@ def _answer_refresh(client: Client, body: dict[str, Any]) -> Answer:
     audit.record_on_commit(
         "token_refreshed", actor=session.user_id, client=client.id, session=session.id, retry=is_retry
     )
-    return present_login(session, session.user, scopes, resources, refresh_token)
+    return build_login_response(session, session.user, scopes, resources, refresh_token)
 
 
-def _answer_client_credentials(client: Client, body: dict[str, Any]) -> Answer:
-    """Give a client a token of its own, and no refresh token (RFC 6749 section 4.4)."""
+def _issue_client_token(client: Client, body: dict[str, Any]) -> TokenResponse:
+    """Issue a client an access token of its own, without a refresh token (RFC 6749 section 4.4)."""
     session = start_client_session(client)
     scopes = _narrow_scope(scopes_of_client(client), body)
     resources = narrow_audience(audience_of_client(client), body.get("resource"))
     audit.record_on_commit("client_token_issued", actor=client.id, client=client.id)
-    return present_token(session, client.id, scopes, resources)
+    return build_token_response(session, client.id, scopes, resources)
 
 
 GRANTS = {
-    "authorization_code": _answer_code,
-    "refresh_token": _answer_refresh,
-    "client_credentials": _answer_client_credentials,
-    "password": _answer_password,
+    "authorization_code": _exchange_code,
+    "refresh_token": _refresh_tokens,
+    "client_credentials": _issue_client_token,
+    "password": _log_in,
 }
 
 
 def _narrow_scope(allowed: frozenset[str], body: dict[str, Any]) -> frozenset[str]:
-    """Return the scopes that were asked for, all of `allowed` if none were (RFC 6749 section 3.3)."""
+    """Return the requested scopes, or all of `allowed` without a request (RFC 6749 section 3.3).
+
+    Raises `InvalidScope`.
+    """
     if "scope" not in body:
         return allowed
     scopes = frozenset(body["scope"].split())

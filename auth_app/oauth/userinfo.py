@@ -1,4 +1,4 @@
-"""Tell applications who has signed in, as far as the scope says: `/userinfo` (OpenID Connect Core 5.3)."""
+"""Serve `/userinfo`: the user's claims that the access token's scopes allow (OpenID Connect Core 5.3)."""
 
 from flask import Blueprint, request
 
@@ -13,7 +13,7 @@ from shared.errors import InvalidRequest
 
 blueprint = Blueprint("userinfo", __name__)
 
-# By scope, the claims that it gives (section 5.4).
+# The claims that each scope allows (section 5.4).
 CLAIMS = {
     "profile": ("name", "preferred_username", "updated_at"),
     "email": ("email", "email_verified"),
@@ -23,7 +23,7 @@ CLAIMS = {
 
 @blueprint.route("/userinfo", methods=["GET", "POST"])
 def show_user_info() -> dict[str, object]:
-    """Return what the access token lets its client know of its user."""
+    """Return the claims about the user that the scopes of the access token allow."""
     claims = read_access_token(_read_token())
     if claims is None:
         raise InvalidToken
@@ -51,13 +51,13 @@ def _describe(user: User) -> dict[str, object]:
 
 
 def _read_token() -> str:
-    """Return the token of the header, or of a form (RFC 6750 section 2).
+    """Return the token from the header or the form (RFC 6750 section 2).
 
-    Raises `Unauthorized`, and `InvalidRequest` for a token in both.
+    Raises `Unauthorized` if there is none, and `InvalidRequest` if there are two.
     """
     in_form = _read_form_token()
     if "Authorization" in request.headers:
-        if in_form is not None:  # a client must not (section 2), and which one is meant nobody knows
+        if in_form is not None:  # a client must not send two (section 2)
             raise InvalidRequest("Send the access token in one way, not in two.")
         scheme, _, token = request.headers["Authorization"].strip().partition(" ")
         if scheme.lower() != "bearer":

@@ -1,4 +1,4 @@
-"""Publish what clients and verifiers need at `/.well-known` (RFC 8615)."""
+"""Serve the key set and the server metadata under `/.well-known` (RFC 7517, RFC 8414, OpenID Discovery)."""
 
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ blueprint = Blueprint("well_known", __name__, url_prefix="/.well-known")
 
 
 def init_app(app: Flask, issuer: str) -> None:
-    """Serve the documents, and an issuer with a path its metadata where RFC 8414 section 3.1 puts them."""
+    """Serve the documents. An issuer with a path gets the metadata URL of RFC 8414 section 3.1, too."""
     app.register_blueprint(blueprint)
     if path := urlsplit(issuer).path:
         app.add_url_rule(f"/.well-known/oauth-authorization-server{path}", view_func=show_metadata)
@@ -26,7 +26,7 @@ def init_app(app: Flask, issuer: str) -> None:
 
 @blueprint.get("/jwks.json")
 def show_key_set() -> Response:
-    """Return the public keys as a JWK Set (RFC 7517 section 5), or 304 to whoever has it already."""
+    """Return the public keys as a JWK Set (RFC 7517 section 5), or 304 if unchanged."""
     settings = current_settings()
     members = {"use": "sig", "alg": ALGORITHM}
     keys = [{"kid": kid, **members, **public_jwk(key)} for kid, key in current_public_keys().items()]
@@ -39,7 +39,7 @@ def show_key_set() -> Response:
 @blueprint.get("/oauth-authorization-server")
 @blueprint.get("/openid-configuration")
 def show_metadata() -> tuple[dict[str, object], dict[str, str]]:
-    """Return what this server can do and where (RFC 8414 section 2, OpenID Connect Discovery section 3)."""
+    """Return the server metadata (RFC 8414 section 2, OpenID Connect Discovery section 3)."""
     settings = current_settings()
     issuer = settings.issuer
     confidential = ["client_secret_basic", "client_secret_post", "private_key_jwt"]

@@ -1,1 +1,1 @@
-"""Pages for people: sign in, sign out, and look after one's own account. They work without JavaScript."""
+"""The HTML pages for users: sign in and manage one's own account. They work without JavaScript."""

@@ -1,4 +1,4 @@
-"""Let people look after their own account: `/account`."""
+"""Serve `/account`: users see their profile and sign-ins, change their password and sign out elsewhere."""
 
 import uuid
 
@@ -15,6 +15,7 @@ from auth_app.accounts.users import change_password
 from auth_app.database import db
 from auth_app.errors import InvalidPassword, TooManyAttempts
 from auth_app.models import BrowserSession, Session
+from auth_app.pages.active_sign_ins import list_sign_ins
 from auth_app.pages.browsers import (
     browser_cookie,
     current_browser_session,
@@ -26,24 +27,23 @@ from auth_app.pages.rendering import format_text, render_page, show_errors_as_pa
 from auth_app.pages.sign_in import (
     MAXIMUM_PASSWORD,
     continue_at,
-    find_asking_client,
+    find_requesting_client,
     read_form,
     show_sign_in,
 )
-from auth_app.pages.sign_ins import list_sign_ins
 from flask_resource_server import InvalidToken
 from shared.errors import Unavailable
 
 blueprint = Blueprint("account", __name__, url_prefix="/account")
 show_errors_as_pages(blueprint)
 
-# What a page says after something was done, by the name in its query.
+# The names of the texts that the page may show after an action, from its query parameter `done`.
 _NOTICES = {"password_changed", "signed_out_others", "sign_in_ended"}
 
 
 @blueprint.get("")
 def show_account() -> Response:
-    """Show who has signed in, and where else."""
+    """Show the user's profile, and where the user is signed in."""
     session = current_browser_session()
     if session is None:
         return show_sign_in("/account")
@@ -60,13 +60,13 @@ def show_account() -> Response:
 
 @blueprint.get("/password")
 def show_password() -> Response:
-    """Show the form for another password."""
+    """Show the form to change the password."""
     return show_password_page("/account") if current_browser_session() else show_sign_in("/account")
 
 
 @blueprint.post("/password")
 def change_own_password() -> Response:
-    """Change the password, end all sign-ins but this one, and go on to where that was asked for."""
+    """Change the password, end all other sign-ins, and continue where the user came from."""
     form, session = read_form(), current_browser_session()
     continue_to = form.get("continue", "/account")
     if session is None:
@@ -90,7 +90,7 @@ def change_own_password() -> Response:
         return page
     except Unavailable:
         return show_password_page(continue_to, "unavailable", 503)
-    except InvalidToken:  # it was ended elsewhere meanwhile
+    except InvalidToken:  # the browser session was ended elsewhere in the meantime
         db.session.rollback()
         read_session_again()
         return show_sign_in(continue_to)
@@ -103,7 +103,7 @@ def change_own_password() -> Response:
 
 @blueprint.post("/end")
 def end_sign_in() -> Response:
-    """End one sign-in of the user, or all others."""
+    """End one of the user's sign-ins, or all others."""
     form, session = read_form(), current_browser_session()
     if session is None:
         return show_sign_in("/account")
@@ -129,13 +129,14 @@ def end_sign_in() -> Response:
 def show_password_page(
     continue_to: str, error: str | None = None, status: int = 400, field: str = "", **values: object
 ) -> Response:
-    """Return the form for another password: the only page for users who have to choose one.
+    """Return the form to change the password: the only page for a user who must choose a new one.
 
-    `error` is the name of a text about the `field`.
+    A user must be signed in. `continue_to` is the path, with its query, to continue at afterwards. `error` is
+    the name of a text about the `field`, and `values` are its placeholders.
     """
     session = current_browser_session()
-    assert session, "somebody has signed in"
-    _, targets = find_asking_client(continue_to)
+    assert session, "callers have checked that a user is signed in"
+    _, targets = find_requesting_client(continue_to)
     return render_page(
         "password.html",
         status if error else 200,
@@ -160,7 +161,7 @@ def _end_others(session: BrowserSession) -> Response:
 
 
 def _end_one(current: BrowserSession, kind: str, key: uuid.UUID) -> None:
-    """End a sign-in if it is one of the user's own; the caller commits."""
+    """End a sign-in if it belongs to the current user. The caller commits."""
     if kind == "browser":
         browser = db.session.get(BrowserSession, key)
         if browser and browser.user_id == current.user_id:

@@ -1,8 +1,9 @@
-"""Know the browser that sends a request: by the cookie of its sign-in, and by one that it keeps for long.
+"""Read and set the two cookies: the session cookie of a sign-in, and a long-lived browser cookie.
 
-The second one is there before anybody signs in. Forms are bound to it, so that no other site can send them,
-nor sign a visitor in as somebody else; and after a sign-in it shows that the browser is its owner's (OWASP's
-device cookie). Neither is readable by scripts or sent by other sites' forms.
+The browser cookie is set before anybody signs in. Form tokens are bound to it, so that no other site can
+submit our forms or sign a visitor in as somebody else (CSRF). After a sign-in it also identifies the browser
+to the throttle (OWASP's device cookie). Scripts cannot read either cookie, and browsers do not send them with
+forms of other sites.
 """
 
 import hmac
@@ -16,12 +17,12 @@ from auth_app.accounts.browser_sessions import find_any_browser_session, find_br
 from auth_app.current import current_settings
 from auth_app.models import BrowserSession
 
-_BROWSER_AGE = 400 * 86400  # seconds: as long as browsers keep any cookie
+_BROWSER_AGE = 400 * 86400  # seconds: the maximum that browsers allow
 _WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def browser_cookie() -> str:
-    """Return the long-lived cookie of the browser, a new one if it has none."""
+    """Return the browser cookie of this request, or a new one if it has none."""
     if "browser" not in g:
         g.browser = _read("browser") or secrets.token_urlsafe(32)
     cookie: str = g.browser
@@ -29,7 +30,7 @@ def browser_cookie() -> str:
 
 
 def current_browser_session() -> BrowserSession | None:
-    """Return the live session of the browser that sends this request, None if nobody is signed in."""
+    """Return the live browser session of this request, or None if nobody is signed in. Cached in `g`."""
     if "browser_session" not in g:
         token = _read("session")
         g.browser_session = find_browser_session(token) if token else None
@@ -38,40 +39,40 @@ def current_browser_session() -> BrowserSession | None:
 
 
 def last_browser_session() -> BrowserSession | None:
-    """Return the session of the browser's cookie, also one that has expired or was idle for too long."""
+    """Return the browser session of this request's cookie, even if it has expired."""
     token = _read("session")
     return find_any_browser_session(token) if token else None
 
 
 def read_session_again() -> None:
-    """Forget what this request knows of the session: a transaction that was rolled back has read it."""
+    """Drop the cached browser session after a rollback, so that it is read again."""
     g.pop("browser_session", None)
 
 
 def form_token() -> str:
-    """Return what each form carries to show that it is a page of ours, shown in this browser (CSRF)."""
+    """Return the CSRF token that proves that a form comes from our page in this browser."""
     session = current_browser_session()
     message = f"form {session.id if session else ''}"
     return hmac.digest(browser_cookie().encode(), message.encode(), "sha256").hex()
 
 
 def is_own_form(token: str) -> bool:
-    """Tell whether a form came from a page of ours in this browser, in constant time."""
+    """Return whether a CSRF token is valid for this browser, in constant time."""
     return hmac.compare_digest(token.encode(), form_token().encode())
 
 
 def keep_browser(response: Response) -> None:
-    """Have the browser keep its long-lived cookie."""
+    """Set the browser cookie, for 400 days."""
     _set(response, "browser", browser_cookie(), max_age=_BROWSER_AGE)
 
 
 def keep_session(response: Response, token: str) -> None:
-    """Have the browser keep the cookie of a sign-in, until the browser is closed."""
+    """Set the session cookie, until the browser is closed."""
     _set(response, "session", token)
 
 
 def forget_session(response: Response) -> None:
-    """Have the browser forget the cookie of a sign-in."""
+    """Delete the session cookie."""
     _set(response, "session", "", max_age=0)
 
 
@@ -80,8 +81,8 @@ def _is_secure() -> bool:
 
 
 def _name(kind: str) -> str:
-    # With this prefix browsers take the cookie from this host alone, over https, for every path (RFC 6265bis
-    # section 4.1.3.2): a neighbour on another subdomain cannot plant one.
+    # With the prefix __Host- browsers accept the cookie only from this host, over https, for every path
+    # (RFC 6265bis section 4.1.3.2), so that another subdomain cannot set it.
     return f"__Host-auth_{kind}" if _is_secure() else f"auth_{kind}"
 
 

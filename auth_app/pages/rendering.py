@@ -1,4 +1,4 @@
-"""Make pages: under a strict policy, with the operator's texts, name, logo and colour."""
+"""Render pages, with a strict Content-Security-Policy and the operator's texts, name, logo and colour."""
 
 import mimetypes
 import re
@@ -26,7 +26,7 @@ _STATIC_AGE = {"Cache-Control": "public, max-age=300"}
 
 
 def init_app(app: Flask, settings: AuthSettings) -> None:
-    """Let `app` make pages. Raises `ConfigurationError`."""
+    """Set up the pages of `app`. Raises `ConfigurationError` for a bad texts file or logo."""
     app.extensions["page_texts"] = read_texts(settings.page_texts_file)
     if settings.brand_logo:
         _read_logo(settings.brand_logo)
@@ -36,7 +36,7 @@ def init_app(app: Flask, settings: AuthSettings) -> None:
 
 @blueprint.get("/pages/brand.css")
 def show_brand() -> Response:
-    """Return the operator's colour, and the colour of text that can be read on it (WCAG 2.2, 1.4.3)."""
+    """Return a stylesheet with the operator's colour, and a readable text colour on it (WCAG 2.2, 1.4.3)."""
     colour = current_settings().brand_colour
     css = f":root {{ --brand: {colour}; --on-brand: {_choose_text(colour)}; }}\n"
     return Response(css, mimetype="text/css", headers=_STATIC_AGE)
@@ -60,10 +60,10 @@ def render_page(
     scripts: str = "'none'",
     **values: Any,
 ) -> Response:
-    """Return a page with a form token in it.
+    """Return a page rendered from a template, with its security headers and the browser cookie.
 
-    `form_targets` are the origins to which a form of the page may lead: browsers apply `form-action` to the
-    redirects after a form too.
+    `form_targets` are the CSP sources, beside our own, to which a form of the page may redirect: browsers
+    apply `form-action` to redirects after a form, too. `values` are variables of the template.
     """
     settings, texts = current_settings(), current_app.extensions["page_texts"]
     html = render_template(
@@ -71,7 +71,7 @@ def render_page(
         texts=texts,
         brand=settings.brand_name,
         logo=url_for("pages.show_logo") if settings.brand_logo else None,
-        form_token=LocalProxy(form_token),  # an error page has no form, and needs no database
+        form_token=LocalProxy(form_token),  # lazy, because an error page must not need the database
         **values,
     )
     response = Response(html, status, mimetype="text/html")
@@ -85,14 +85,14 @@ def render_page(
 
 
 def show_errors_as_pages(pages: Blueprint) -> None:
-    """Show people a page where a program would get an error as JSON."""
+    """Replace the JSON errors of a blueprint by HTML error pages."""
 
     @pages.after_request
     def show(response: Response) -> Response:
         if response.status_code >= 400 and response.is_json:
             response = _make_error_page(response)
-        # An application may have opened a window of its own for this, and waits for that to come back. One
-        # redirect on the way with another policy would part the two.
+        # An application may have opened a pop-up for this, and waits for it to return. A single redirect
+        # with another policy would cut the connection between the two windows.
         response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"
         return response
 
@@ -107,7 +107,7 @@ def _make_error_page(error: Response) -> Response:
 
 
 def format_text(name: str, **values: object) -> str:
-    """Return one of the texts, with values in the place of what is in braces."""
+    """Return the text with a name, with `values` inserted for its placeholders in braces."""
     text: str = current_app.extensions["page_texts"][name]
     for key, value in values.items():
         text = text.replace(f"{{{key}}}", str(value))
@@ -115,7 +115,7 @@ def format_text(name: str, **values: object) -> str:
 
 
 def own_path(path: str) -> str:
-    """Return a path of this server as the browser knows it, under the prefix of a proxy."""
+    """Return a path of this server with the path prefix of a reverse proxy."""
     return f"{request.script_root}{path}"
 
 

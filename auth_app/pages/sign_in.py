@@ -1,4 +1,4 @@
-"""Sign people in, once for all applications: `/login`."""
+"""Serve `/login`: the sign-in page, which starts a browser session for all applications."""
 
 import re
 from urllib.parse import parse_qs
@@ -11,7 +11,7 @@ from auth_app import audit
 from auth_app.accounts.browser_sessions import start_browser_session
 from auth_app.accounts.clients import find_client
 from auth_app.accounts.known_addresses import remember_address, remember_browser
-from auth_app.accounts.redirect_uris import is_registered, targets_after
+from auth_app.accounts.redirect_uris import form_action_sources, is_registered
 from auth_app.accounts.sessions import claim_user
 from auth_app.accounts.users import authenticate_user
 from auth_app.database import db
@@ -34,7 +34,7 @@ from shared.errors import Unavailable
 blueprint = Blueprint("sign_in", __name__)
 show_errors_as_pages(blueprint)
 
-# Where a sign-in may lead: only to pages of this server.
+# A sign-in may only continue at these pages of this server: anything else would be an open redirect.
 _ACCOUNT = "/account"
 _CONTINUE = re.compile(r"/account|/authorize\?[\x21-\x7e]*")
 
@@ -43,7 +43,7 @@ MAXIMUM_USERNAME, MAXIMUM_PASSWORD = 128, 1024  # characters, as at `/token`
 
 @blueprint.get("/login")
 def show_login() -> Response:
-    """Show the sign-in page, or the account of whoever has signed in already."""
+    """Show the sign-in page, or redirect a user who is signed in to the account page."""
     if current_browser_session():
         return redirect(url_for("account.show_account"), 303)
     return show_sign_in(_ACCOUNT)
@@ -51,7 +51,7 @@ def show_login() -> Response:
 
 @blueprint.post("/login")
 def sign_in() -> Response:
-    """Sign in with a user name and a password, and go on to where that was asked for."""
+    """Sign in with a user name and password, and continue where the user came from."""
     form = read_form()
     continue_to, username = form.get("continue", _ACCOUNT), form.get("username", "")
     if not is_own_form(form.get("form_token", "")):
@@ -72,12 +72,12 @@ def sign_in() -> Response:
 def show_sign_in(
     continue_to: str, username: str = "", error: str | None = None, status: int = 200, **values: object
 ) -> Response:
-    """Return the sign-in page; `continue_to` is the path, with its query, from where people were sent here.
+    """Return the sign-in page. `continue_to` is the path, with its query, to continue at afterwards.
 
-    `error` is the name of a text, and `values` what stands in its braces.
+    `error` is the name of a text, and `values` are its placeholders.
     """
     continue_to = _check_continue(continue_to)
-    client, targets = find_asking_client(continue_to)
+    client, targets = find_requesting_client(continue_to)
     return render_page(
         "sign_in.html",
         status,
@@ -90,30 +90,30 @@ def show_sign_in(
     )
 
 
-def find_asking_client(continue_to: str) -> tuple[Client | None, list[str]]:
-    """Return the client for which somebody signs in, and the origins to which the form may lead then."""
+def find_requesting_client(continue_to: str) -> tuple[Client | None, list[str]]:
+    """Return the client that a sign-in is for, if any, and the CSP sources that its form may redirect to."""
     query = parse_qs(continue_to.partition("?")[2])
     client = find_client(query.get("client_id", [""])[0])
     uri = query.get("redirect_uri", [""])[0]
     if client is None or not is_registered(uri, client.redirect_uris):
         return None, []
-    return client, targets_after(uri)
+    return client, form_action_sources(uri)
 
 
 def continue_at(continue_to: str) -> Response:
-    """Lead a browser to a page of this server, if that is what it is, else to the user's account."""
+    """Redirect to a page of this server, or to the account page if `continue_to` is not one."""
     return redirect(own_path(_check_continue(continue_to)), 303)
 
 
 def read_form() -> dict[str, str]:
-    """Return the fields of a form of ours. Raises `InvalidRequest`, `UnsupportedMediaType`."""
+    """Return the fields of one of our forms. Raises `InvalidRequest` and `UnsupportedMediaType`."""
     if request.mimetype != "application/x-www-form-urlencoded":
         raise UnsupportedMediaType
     return {name: str(value) for name, value in decode_form(frozenset()).items()}
 
 
 def _authenticate(username: str, password: str) -> User | None:
-    # What no user can have is not worth a hash, nor, with a NUL in it, a question to PostgreSQL.
+    # Refuse impossible values before the expensive hash. PostgreSQL would reject a NUL with an error.
     is_possible = len(username) <= MAXIMUM_USERNAME and len(password) <= MAXIMUM_PASSWORD
     if not is_possible or not username or not password or re.search(r"[\x00-\x1f\x7f]", username):
         return None
@@ -122,7 +122,7 @@ def _authenticate(username: str, password: str) -> User | None:
         return None
     try:
         claim_user(user, password)
-    except InvalidGrant:  # the password was changed, or the user disabled, while it was verified
+    except InvalidGrant:  # the password was changed, or the user disabled, during the verification
         db.session.rollback()
         read_session_again()
         return None

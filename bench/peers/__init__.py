@@ -1,1 +1,1 @@
-"""The same protected view as others would write it, to be measured beside ours."""
+"""The peers: the same protected view, or the same grants, written with other libraries."""

@@ -20,7 +20,7 @@ class Validator(JWTBearerTokenValidator):
     """Accept the tokens of our issuer."""
 
     def get_jwks(self) -> KeySet:
-        """Return the keys that were fetched at the start."""
+        """Return the keys, which were fetched at the start."""
         return KEYS
 
 
@@ -32,5 +32,5 @@ require_oauth.register_token_validator(Validator(ISSUER, AUDIENCE))
 @app.get("/memory")
 @require_oauth("courses:read")
 def read() -> dict[str, Any]:
-    """Answer from memory."""
+    """Return the page from memory."""
     return ANSWER

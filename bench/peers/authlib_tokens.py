@@ -53,7 +53,7 @@ class User(Base):
     password_hash: Mapped[str]
 
     def get_user_id(self) -> int:
-        """Return what is `sub` in the user's tokens."""
+        """Return the `sub` of the user's tokens."""
         return self.id
 
 
@@ -75,7 +75,7 @@ class Token(Base, OAuth2TokenMixin):
 
 
 class TokenGenerator(JWTBearerTokenGenerator):
-    """Signs access tokens as RFC 9068 has them."""
+    """Signs access tokens (RFC 9068)."""
 
     def get_jwks(self) -> RSAKey:
         """Return the key that signs."""
@@ -87,13 +87,13 @@ class TokenGenerator(JWTBearerTokenGenerator):
 
 
 class ClientCredentialsGrant(grants.ClientCredentialsGrant):
-    """Answers clients on their own behalf."""
+    """The client_credentials grant."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_post",)
 
 
 class PasswordGrant(grants.ResourceOwnerPasswordCredentialsGrant):
-    """Logs users in."""
+    """The password grant."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_post",)
 
@@ -107,18 +107,18 @@ class PasswordGrant(grants.ResourceOwnerPasswordCredentialsGrant):
 
 
 class RefreshTokenGrant(grants.RefreshTokenGrant):
-    """Gives the next access token and the next refresh token."""
+    """The refresh_token grant, with rotation."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_post",)
     INCLUDE_NEW_REFRESH_TOKEN = True
 
     def authenticate_refresh_token(self, refresh_token: str) -> Token | None:
-        """Return what was issued with a refresh token, unless that was used."""
+        """Return the tokens issued with a refresh token, unless it was used."""
         token = db.session.scalar(select(Token).where(Token.refresh_token == refresh_token))
         return token if token and not token.is_revoked() else None
 
     def authenticate_user(self, refresh_token: Token) -> User | None:
-        """Return whose token it is."""
+        """Return the user of a token."""
         return db.session.get(User, refresh_token.user_id)
 
     def revoke_old_credential(self, refresh_token: Token) -> None:
@@ -132,7 +132,7 @@ def query_client(client_id: str) -> Client | None:
 
 
 def save_token(token: dict[str, Any], request: Any) -> None:
-    """Keep what was issued."""
+    """Store issued tokens."""
     user_id = request.user.id if request.user else None
     db.session.add(Token(client_id=request.client.client_id, user_id=user_id, **token))
 
@@ -150,14 +150,14 @@ for grant in (ClientCredentialsGrant, PasswordGrant, RefreshTokenGrant):
 
 @app.post("/token")
 def issue_token() -> Response:
-    """Answer a grant."""
+    """Return the response for a grant."""
     response: Response = server.create_token_response()
     db.session.commit()
     return response
 
 
 def use_wal(connection: sqlite3.Connection, _record: object) -> None:
-    """Set WAL, as our own databases have it; SQLite's default, FULL, waits until a commit is on disk."""
+    """Set WAL, as in our own databases. `synchronous` stays FULL: a commit waits for the disk."""
     connection.execute("PRAGMA journal_mode = WAL")
 
 
@@ -180,4 +180,4 @@ with app.app_context():
     if not DATABASE.exists():
         db.create_all()
         add_demo_data()
-    db.engine.dispose()  # no connection is inherited by a worker
+    db.engine.dispose()  # workers must not inherit connections

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-not-found,misc,untyped-decorator"
-"""Django with REST framework and Simple JWT: a view that answers from memory, without users or a database."""
+"""Django with REST framework and Simple JWT: a view without users or a database."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ from rest_framework.response import Response  # noqa: E402
 
 @api_view(["GET"])
 def read(_request: Request) -> Any:
-    """Answer from memory."""
+    """Return the page from memory."""
     return Response(ANSWER)
 
 

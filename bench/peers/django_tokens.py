@@ -1,7 +1,7 @@
 """django-oauth-toolkit: password, refresh_token and client_credentials; tokens in SQLite.
 
 In its best form: no middleware or session, one connection for each thread, WAL. Its access tokens are random
-strings: nothing is signed, and whoever gets one has to ask this server about it (RFC 7662).
+strings: nothing is signed, and a service has to look each token up at this server (RFC 7662).
 """
 
 import os
@@ -82,5 +82,5 @@ def add_demo_data() -> None:
 if not DATABASE.exists():
     call_command("migrate", run_syncdb=True, verbosity=0)
     add_demo_data()
-connections.close_all()  # none is inherited by a worker
+connections.close_all()  # workers must not inherit them
 app = get_wsgi_application()

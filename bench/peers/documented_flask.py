@@ -1,4 +1,4 @@
-"""Flask with flask-jwt-extended as its documentation has it: PEM strings for keys, and defaults."""
+"""Flask with flask-jwt-extended as documented: PEM strings for keys, and default settings."""
 
 import os
 from typing import Any
@@ -19,11 +19,11 @@ jwt = JWTManager(app)
 @app.get("/memory")
 @jwt_required()
 def read() -> dict[str, Any]:
-    """Answer from memory."""
+    """Return the page from memory."""
     return ANSWER
 
 
 @app.post("/token")
 def create_token() -> Response:
-    """Sign a token for a user who need not even log in."""
+    """Sign a token for a user without a login."""
     return jsonify(access_token=create_access_token(identity="someone"))

@@ -25,7 +25,7 @@ jwt = JWTManager(app)
 
 @app.post("/login")
 def log_in() -> Response:
-    """Sign two tokens for a user who need not even log in."""
+    """Sign two tokens for a user without a login."""
     return jsonify(
         access_token=create_access_token(identity="someone"),
         refresh_token=create_refresh_token(identity="someone"),
@@ -34,7 +34,7 @@ def log_in() -> Response:
 
 @app.post("/token")
 def create_token() -> Response:
-    """Sign an access token for a user who need not even log in."""
+    """Sign an access token for a user without a login."""
     return jsonify(access_token=create_access_token(identity="someone"))
 
 

@@ -20,7 +20,7 @@ class Base(DeclarativeBase):
 
 
 class Course(Base):
-    """A row of the table that `course_app` made, without the columns that are not shown."""
+    """A row of the table that `course_app` created, with the columns that are shown."""
 
     __tablename__ = "courses"
 
@@ -31,7 +31,7 @@ class Course(Base):
 
 
 class ShownCourse(BaseModel):
-    """A course as it is answered."""
+    """A course in the response."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -70,7 +70,7 @@ def list_courses(
     return present(session.scalars(found).all(), limit)
 
 
-# Built once: SQLAlchemy then finds what it has compiled for it.
+# Created once, so that SQLAlchemy finds it in its cache of compiled statements.
 PAGE = (
     select(Course.id, Course.title, Course.description, Course.capacity)
     .where(Course.id > bindparam("after"))
@@ -81,14 +81,14 @@ PAGE = (
 
 @app.get("/courses-bare", response_model=Page)
 def list_courses_bare(_user: CurrentUser, limit: Limit = 20, after: After = 0) -> dict[str, Any]:
-    """Return the same in the fastest way: rows of a bare connection, and a statement that is built once."""
+    """Return the same in the fastest way: rows from a connection, and a statement created once."""
     with engine.connect() as connection:
         found = connection.execute(PAGE, {"after": after, "limit": limit + 1}).all()
     return present(found, limit)
 
 
 def present(found: Sequence[Any], limit: int) -> dict[str, Any]:
-    """Return what the response model is made of."""
+    """Return the values for the response model."""
     last = found[limit - 1].id if len(found) > limit else None
     return {
         "courses": found[:limit],

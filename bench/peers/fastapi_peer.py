@@ -1,4 +1,4 @@
-"""FastAPI with PyJWT: views that answer from memory, in a thread and on the event loop."""
+"""FastAPI with PyJWT: views without a database, one in a thread and one on the event loop."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ app = FastAPI()
 
 @app.get("/memory")
 def read(_user: CurrentUser) -> dict[str, Any]:
-    """Answer from memory, in a thread."""
+    """Return the page from memory, in a thread."""
     return ANSWER
 
 
 @app.get("/memory-async")
 async def read_async(_user: CurrentUserAsync) -> dict[str, Any]:
-    """Answer from memory, on the event loop."""
+    """Return the page from memory, on the event loop."""
     return ANSWER

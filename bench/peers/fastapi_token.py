@@ -1,4 +1,4 @@
-"""How the FastAPI peers verify a token: in a dependency, as FastAPI's documentation shows, with PyJWT."""
+"""Verify a token in a FastAPI dependency, as FastAPI's documentation shows, with PyJWT."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ def get_current_user(token: Annotated[str, Depends(oauth2_scheme)]) -> str:
 
 
 async def get_current_user_async(token: Annotated[str, Depends(oauth2_scheme)]) -> str:
-    """Do the same on the event loop."""
+    """Return the subject of a good token, on the event loop."""
     return get_current_user(token)
 
 

@@ -1,4 +1,4 @@
-"""A Flask view without any authentication: the limit."""
+"""A Flask view without any authentication: the upper limit."""
 
 from typing import Any
 
@@ -11,5 +11,5 @@ app = Flask(__name__)
 
 @app.get("/memory")
 def read() -> dict[str, Any]:
-    """Answer from memory."""
+    """Return the page from memory."""
     return ANSWER

@@ -8,10 +8,10 @@ extension = current_app.extensions["migrate"]
 
 with extension.db.engine.connect() as connection:
     context.configure(connection=connection, target_metadata=extension.metadata, **extension.configure_args)
-    if connection.dialect.name == "postgresql":  # a migration may take longer than a request
+    if connection.dialect.name == "postgresql":  # migrations may take longer than the limit for requests
         connection.execute(text("SET statement_timeout = 0"))
         connection.commit()
-    else:  # SQLite changes a table by making a new one, whose rows others may refer to
+    else:  # SQLite migrations recreate tables, and rows of other tables may refer to the old one
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     with context.begin_transaction():
         context.run_migrations()

@@ -1,4 +1,4 @@
-"""A service that calls another one for its user, with a token that the user has narrowed for that service."""
+"""A service that calls another service for its user, with a second token that is only for that service."""
 
 import os
 
@@ -17,9 +17,9 @@ ResourceServer(app)
 @app.get("/summary")
 @require_scope("courses:read")
 def summarize_courses() -> dict[str, object]:
-    """Return how many courses the caller sees. `Courses-Authorization` is passed on to the other service."""
-    answer = get_courses(request.headers.get("Courses-Authorization", ""))
-    return {"reader": current_subject(), "courses": len(answer["courses"])}
+    """Return the number of courses. The header Courses-Authorization is passed on to the other service."""
+    page = get_courses(request.headers.get("Courses-Authorization", ""))
+    return {"reader": current_subject(), "courses": len(page["courses"])}
 
 
 def get_courses(authorization: str) -> dict[str, list[object]]:
@@ -27,11 +27,11 @@ def get_courses(authorization: str) -> dict[str, list[object]]:
     try:
         response = requests.get(f"{COURSES}/courses", headers={"Authorization": authorization}, timeout=5)
     except requests.RequestException:
-        abort(503, "The courses cannot be had now.")
+        abort(503, "The course service is not available.")
     if response.status_code in {401, 403}:
-        # Not passed on as it is: the caller would discard the token for this service, which is good.
+        # Do not pass on the status: the client would discard its token for this service, which is good.
         abort(400, "Courses-Authorization has no token that the course service accepts.")
     if not response.ok:
-        abort(503, "The courses cannot be had now.")
+        abort(503, "The course service is not available.")
     courses: dict[str, list[object]] = response.json()
     return courses

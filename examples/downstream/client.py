@@ -1,4 +1,4 @@
-"""A client that sends each service a token of its own (RFC 8707), and no service a token for another."""
+"""A client that sends each service its own access token (RFC 8707), which no other service accepts."""
 
 import os
 import sys
@@ -9,26 +9,26 @@ ISSUER, SUMMARY, COURSES = (os.environ[name] for name in ("OAUTH_ISSUER", "SUMMA
 
 
 class Login:
-    """A user's login. The refresh token stays here; what services get is narrowed."""
+    """A user's session. The refresh token stays here; each service gets a token that is narrowed for it."""
 
     def __init__(self, username: str, password: str) -> None:
-        # The login covers both services. Its access token, which is good at both, is not used.
-        answer = self._post_token(username=username, password=password, resource=[SUMMARY, COURSES])
-        self._refresh_token = answer["refresh_token"]
+        # The session covers both services. Its first access token, which both would accept, is not used.
+        tokens = self._post_token(username=username, password=password, resource=[SUMMARY, COURSES])
+        self._refresh_token = tokens["refresh_token"]
 
     def narrow(self, resource: str, scope: str) -> str:
-        """Return an access token for one service, with no more scope than is needed there."""
-        answer = self._post_token(
+        """Return an access token for one service, with only the scope that is needed there."""
+        tokens = self._post_token(
             grant_type="refresh_token", refresh_token=self._refresh_token, resource=resource, scope=scope
         )
-        self._refresh_token = answer["refresh_token"]
-        return answer["access_token"]
+        self._refresh_token = tokens["refresh_token"]
+        return tokens["access_token"]
 
     def _post_token(self, **form: str | list[str]) -> dict[str, str]:
         response = requests.post(f"{ISSUER}/token", data=form, timeout=10)
         response.raise_for_status()
-        answer: dict[str, str] = response.json()
-        return answer
+        tokens: dict[str, str] = response.json()
+        return tokens
 
 
 def main(username: str, password: str) -> None:

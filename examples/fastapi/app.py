@@ -13,9 +13,9 @@ bearer = HTTPBearer(auto_error=False)
 verifier = Verifier.trusting(Issuer(os.environ["OAUTH_ISSUER"]), resource=os.environ["OAUTH_RESOURCE"])
 
 
-# Not `async`: FastAPI calls it in a thread, and the first call waits until the issuer's keys are fetched.
+# Not `async`, so that FastAPI calls it in a thread: the first call waits until the issuer's keys are fetched.
 def get_claims(
-    wanted: SecurityScopes, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+    required: SecurityScopes, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> VerifiedClaims:
     """Return the claims of the request's access token. Raises `HTTPException`: 401, 403 or 503."""
     if credentials is None:
@@ -24,16 +24,16 @@ def get_claims(
         claims = verifier.verify(credentials.credentials)
     except RefusedToken:
         raise refuse(401, "The access token is not accepted.", 'error="invalid_token"') from None
-    except Undetermined:  # the token may be good: a 401 would tell the client to discard it
+    except Undetermined:  # the token may be good: a 401 would make the client discard it
         raise HTTPException(503, "Tokens cannot be verified now.", {"Retry-After": "1"}) from None
-    if not claims.scopes.issuperset(wanted.scopes):
-        missing = f'error="insufficient_scope", scope="{wanted.scope_str}"'
+    if not claims.scopes.issuperset(required.scopes):
+        missing = f'error="insufficient_scope", scope="{required.scope_str}"'
         raise refuse(403, "The access token lacks a scope.", missing)
     return claims
 
 
 def refuse(status: int, detail: str, challenge: str = "") -> HTTPException:
-    """Return the error with the challenge of RFC 6750 section 3."""
+    """Return an error with a Bearer challenge (RFC 6750 section 3)."""
     return HTTPException(status, detail, {"WWW-Authenticate": f"Bearer {challenge}".strip()})
 
 

@@ -1,4 +1,4 @@
-"""A job that calls a service with a token of its own (client credentials), and renews it when it expires."""
+"""A job that calls a service with its own token (client credentials grant), and renews it when it expires."""
 
 import os
 import sys
@@ -16,8 +16,8 @@ def open_session() -> OAuth2Session:
         os.environ["CLIENT_SECRET"],
         scope="courses:read",
         token_endpoint=f"{os.environ['OAUTH_ISSUER']}/token",
-        grant_type="client_credentials",  # with which Authlib renews the token by itself
-        leeway=5,  # seconds before it expires
+        grant_type="client_credentials",  # makes Authlib renew the token automatically
+        leeway=5,  # seconds before the token expires
         default_timeout=10,
     )
     session.fetch_token()
@@ -25,14 +25,14 @@ def open_session() -> OAuth2Session:
 
 
 def count_courses(session: OAuth2Session) -> int:
-    """Return how many courses there are, from all pages."""
+    """Return the number of courses on all pages."""
     count, page = 0, "/courses"
     while page:
         response = session.get(f"{SERVICE}{page}")
         response.raise_for_status()
-        answer = response.json()
-        count += len(answer["courses"])
-        page = answer["next"]
+        body = response.json()
+        count += len(body["courses"])
+        page = body["next"]
     return count
 
 

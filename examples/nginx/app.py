@@ -1,4 +1,4 @@
-"""Verify access tokens for nginx `auth_request`: 204, or the 401, 403 or 503 that the client should get."""
+"""Verify access tokens for nginx's `auth_request`: 204, or the 401, 403 or 503 that the client should get."""
 
 from flask import Flask
 
@@ -12,5 +12,5 @@ ResourceServer(app)
 @app.get("/verify")
 @require_scope("courses:read")
 def verify() -> tuple[str, int, dict[str, str]]:
-    """Accept the request, and tell nginx whose it is."""
+    """Accept the request, and return the token's subject to nginx in a header."""
     return "", 204, {"X-Subject": current_subject() or ""}

@@ -22,7 +22,7 @@ async function authenticate(request, scope) {
   } catch (error) {
     if (error instanceof RefusedToken)
       throw new HttpError(401, "invalid_token", { "WWW-Authenticate": 'Bearer error="invalid_token"' });
-    console.error("a token could not be verified:", error.message);
+    console.error("cannot verify a token:", error.message);
     throw new HttpError(503, "temporarily_unavailable", { "Retry-After": "1" });
   }
   if (!claims.scope?.split(" ").includes(scope)) {
@@ -39,7 +39,7 @@ async function listReports(request) {
 
 const routes = { "GET /reports": listReports };
 
-async function answer(request) {
+async function handle(request) {
   const view = routes[`${request.method} ${request.url.split("?")[0]}`];
   if (!view) throw new HttpError(404, "not_found");
   return view(request);
@@ -48,7 +48,7 @@ async function answer(request) {
 createServer((request, response) => {
   const send = (status, body, headers = {}) =>
     response.writeHead(status, { "Content-Type": "application/json", ...headers }).end(JSON.stringify(body));
-  answer(request).then(
+  handle(request).then(
     (body) => send(200, body),
     (error) => send(error.status ?? 500, { error: error.status ? error.message : "internal" }, error.headers),
   );

@@ -1,10 +1,10 @@
-// Verify access tokens (RFC 9068) with the issuer's key set, and look up whether they were revoked.
+// Verify access tokens (RFC 9068) with the issuer's key set, and check in its status lists whether they were revoked.
 
 import { getListFromStatusListJWT } from "@sd-jwt/jwt-status-list";
 import { createRemoteJWKSet, jwtVerify } from "jose";
 
-// The codes of jose's errors that the token is to blame for. All others, such as a key set that cannot be fetched,
-// say nothing about the token.
+// The codes of jose's errors that mean the token is bad. All others, such as a key set that cannot be fetched, say
+// nothing about the token.
 const REFUSALS = new Set([
   "ERR_JOSE_ALG_NOT_ALLOWED",
   "ERR_JOSE_NOT_SUPPORTED",
@@ -23,7 +23,7 @@ export class Verifier {
   #issuer;
   #audience;
   #keys;
-  #lists = new Map(); // by address: { list, fetchAfter, expiresAt }
+  #lists = new Map(); // by URL: { list, fetchAfter, expiresAt }
 
   constructor(issuer, audience) {
     this.#issuer = issuer;
@@ -31,7 +31,8 @@ export class Verifier {
     this.#keys = createRemoteJWKSet(new URL(`${issuer}/.well-known/jwks.json`));
   }
 
-  // Returns the claims. Throws RefusedToken (answer 401), and anything else if it cannot be determined (503).
+  // Returns the claims. Throws RefusedToken (respond with 401), or another error if it cannot be determined whether the
+  // token is good (503).
   async verify(token) {
     const claims = await this.#verifyJwt(token);
     if (claims.status && (await this.#isRevoked(claims.status.status_list))) throw new RefusedToken("revoked");
@@ -51,8 +52,8 @@ export class Verifier {
         clockTolerance: 10,
       });
       const { sub, client_id, jti, scope = "" } = payload;
-      const areTexts = [sub, client_id, jti].every((value) => value && typeof value === "string");
-      if (!areTexts || typeof scope !== "string") throw new RefusedToken("claims");
+      const areStrings = [sub, client_id, jti].every((value) => value && typeof value === "string");
+      if (!areStrings || typeof scope !== "string") throw new RefusedToken("claims");
       return payload;
     } catch (error) {
       throw REFUSALS.has(error.code) ? new RefusedToken(error.code) : error;
@@ -60,7 +61,7 @@ export class Verifier {
   }
 
   async #isRevoked({ idx, uri } = {}) {
-    // The address is in a token that the issuer has signed. It is compared anyway before it is fetched.
+    // The URL comes from a token that the issuer has signed, but is still checked before it is fetched.
     if (!uri?.startsWith(`${this.#issuer}/`)) throw new RefusedToken("status");
     let known = this.#lists.get(uri);
     if (!known || known.fetchAfter < Date.now()) {
@@ -76,7 +77,7 @@ export class Verifier {
 
   async #fetchList(uri) {
     const response = await fetch(uri, { redirect: "error", signal: AbortSignal.timeout(5000) });
-    if (!response.ok) throw new Error(`${uri} answered ${response.status}`);
+    if (!response.ok) throw new Error(`${uri} responded with status ${response.status}`);
     const jwt = await response.text();
     const { payload } = await jwtVerify(jwt, this.#keys, {
       algorithms: ["RS256"],

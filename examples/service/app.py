@@ -9,7 +9,7 @@ from flask_resource_server import Forbidden, ResourceServer, current_subject, re
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """Return the service. Settings come from FLASK_OAUTH_ISSUER and FLASK_OAUTH_RESOURCE, or `config`."""
+    """Create the service. Settings come from FLASK_OAUTH_ISSUER and FLASK_OAUTH_RESOURCE, or `config`."""
     app = Flask(__name__)
     app.config.from_prefixed_env()
     app.config.from_mapping(config or {})
@@ -33,7 +33,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     @require_scope("courses:write")
     def change_report(report_id: int) -> dict[str, Any]:
         report = reports.get(report_id) or abort(404)
-        # The scope allows changing reports at all. Which ones is a rule of this service, not of the issuer.
+        # The scope permits changing reports. Which reports a user may change is this service's own rule.
         if report["owner"] != current_subject():
             raise Forbidden("Only the owner of a report may change it.")
         report["title"] = read_title()

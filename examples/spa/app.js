@@ -2,7 +2,7 @@
 import { CLIENT_ID, COURSES, ISSUER } from "./settings.js";
 
 const here = location.origin + location.pathname;
-// Tokens are kept in sessionStorage: for this tab, until it is closed.
+// Tokens are in sessionStorage: only for this tab, until it is closed.
 const users = new oidc.UserManager({
   authority: ISSUER,
   client_id: CLIENT_ID,
@@ -10,14 +10,14 @@ const users = new oidc.UserManager({
   post_logout_redirect_uri: here,
   scope: "openid profile courses:read",
   loadUserInfo: true,
-  automaticSilentRenew: false, // a token that has expired is replaced by a new sign-in, without a password
+  automaticSilentRenew: false, // when the token expires, the user signs in again, without a password
 });
 
 async function findUser() {
-  const answer = new URLSearchParams(location.search);
-  if (answer.has("code") || answer.has("error")) {
-    history.replaceState(null, "", here); // the code is good once: a reload must not send it again
-    return await users.signinCallback(`${here}?${answer}`);
+  const parameters = new URLSearchParams(location.search);
+  if (parameters.has("code") || parameters.has("error")) {
+    history.replaceState(null, "", here); // the code works only once: a reload must not send it again
+    return await users.signinCallback(`${here}?${parameters}`);
   }
   const user = await users.getUser();
   return user?.expired ? null : user;
@@ -28,7 +28,7 @@ async function showCourses() {
   if (!user) return show("");
   const headers = { Authorization: `Bearer ${user.access_token}` };
   const response = await fetch(`${COURSES}/courses`, { headers });
-  if (response.status === 401) { // its user has signed out elsewhere
+  if (response.status === 401) { // the user has signed out elsewhere
     await users.removeUser();
     return show("Your sign-in has ended.");
   }

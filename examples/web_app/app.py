@@ -23,34 +23,34 @@ auth = OAuth(app).register(
         "default_timeout": 10,
     },
 )
-# Tokens stay in this process; the browser gets a cookie that only names a login.
+# Tokens stay in this process; the browser's cookie contains only the key of this dictionary.
 logins: dict[str, dict[str, object]] = {}
 
 
 @app.get("/")
 def show_courses() -> str:
-    """Show the courses of whoever has signed in."""
+    """Show the courses of the signed-in user."""
     login = logins.get(session.get("login", ""))
     if login is None:
         return render_template("courses.html")
-    answer = auth.get(f"{COURSES}/courses", token=login)
-    if answer.status_code == 401:  # the token has expired, or its user has signed out elsewhere
+    response = auth.get(f"{COURSES}/courses", token=login)
+    if response.status_code == 401:  # the token has expired, or the user has signed out elsewhere
         logins.pop(session.pop("login"), None)
         return render_template("courses.html", problem="Your sign-in has ended.")
-    answer.raise_for_status()
-    return render_template("courses.html", user=login["userinfo"], courses=answer.json()["courses"])
+    response.raise_for_status()
+    return render_template("courses.html", user=login["userinfo"], courses=response.json()["courses"])
 
 
 @app.get("/sign-in")
 def sign_in() -> Response:
-    """Send the browser to `auth_app`, which asks for a password only if nobody has signed in there yet."""
-    answer: Response = auth.authorize_redirect(url_for("finish_sign_in", _external=True))
-    return answer
+    """Redirect to `auth_app`, which asks for a password unless the user has already signed in there."""
+    response: Response = auth.authorize_redirect(url_for("finish_sign_in", _external=True))
+    return response
 
 
 @app.get("/callback")
 def finish_sign_in() -> Response:
-    """Exchange the code for tokens; Authlib has verified `state`, the ID token and its `nonce` then."""
+    """Exchange the code for tokens. Authlib verifies `state`, the ID token and its `nonce`."""
     token = auth.authorize_access_token()
     token["userinfo"] = auth.userinfo(token=token)
     session.clear()
@@ -65,12 +65,12 @@ def sign_out() -> Response:
     login = logins.pop(session.get("login", ""), {})
     session.clear()
     home = url_for("show_courses", _external=True)
-    # The client's ID leads back here even if this process has forgotten the login.
-    answer: Response = auth.logout_redirect(home, login.get("id_token"), client_id=auth.client_id)
-    return answer
+    # With the client ID, `auth_app` redirects back here even if this process no longer has the ID token.
+    response: Response = auth.logout_redirect(home, login.get("id_token"), client_id=auth.client_id)
+    return response
 
 
 @app.errorhandler(OAuthError)
 def show_refusal(error: OAuthError) -> tuple[str, int]:
-    """Let a sign-in that was refused, or was begun in another browser, be tried again."""
+    """Show why a sign-in failed (it may have been started in another browser), and offer to try again."""
     return render_template("courses.html", problem=f"You could not be signed in: {error.description}"), 400

@@ -1,1 +1,1 @@
-"""Keep documents from files and URLs up to date. Knows neither tokens nor Flask."""
+"""Keep documents from files and URLs up to date. This layer knows neither tokens nor Flask."""

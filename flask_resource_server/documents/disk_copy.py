@@ -1,7 +1,7 @@
-"""Share a fetched document, and when it was last fetched, between the processes of a host, through a folder.
+"""Share a fetched document, and the record of the last fetch, between the processes of a host in a folder.
 
-The folder is optional. If it cannot be written, or others can write to it, that is logged once, and each
-process fetches for itself.
+The folder is optional. If it is not writable, or if other users can write to it, that is logged once, and
+each process fetches for itself.
 """
 
 import contextlib
@@ -25,30 +25,30 @@ from flask_resource_server.documents.trusted_files import (
 
 MAXIMUM_SIZE = 256 * 1024 * 1024  # bytes of a copy: a hundred status lists of two megabytes fit
 _MAXIMUM_RECORD = 64 * 1024  # bytes of the record of an attempt
-_LAST_TIME = 1e11  # seconds since the epoch that the platform's functions still understand
+_LAST_TIME = 1e11  # seconds since the epoch; the platform's time functions fail somewhere above this
 
 _logger = logging.getLogger(__name__)
 
-_logged: PerProcess[set[str]] = PerProcess(set)  # what concerns a folder, and so several copies
+_logged: PerProcess[set[str]] = PerProcess(set)  # problems with a folder, logged once for all its copies
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt to fetch the document."""
+    """An attempt to fetch the document. Times are in seconds since the epoch."""
 
-    started_at: float  # seconds since the epoch
+    started_at: float
     is_good: bool = False  # it has ended, and succeeded
-    problem: str | None = None  # why it failed; until it ends, why the previous one did
-    good_at: float | None = None  # when the last good attempt started
+    problem: str | None = None  # why it failed; while it runs, why the previous one failed
+    good_at: float | None = None  # when the last successful attempt started
 
     @property
     def is_past(self) -> bool:
-        """Return whether it started before now; if not, the clock has been set back since."""
+        """Return whether it started before now. If it did not, the clock has been set back since."""
         return self.started_at <= time.time()
 
     @property
     def age(self) -> float:
-        """Return the seconds since it started, infinity if the clock has been set back since."""
+        """Return the seconds since it started, or infinity if the clock has been set back since."""
         return time.time() - self.started_at if self.is_past else float("inf")
 
 
@@ -56,9 +56,9 @@ NO_ATTEMPT = Attempt(started_at=float("-inf"))
 
 
 class DiskCopy:
-    """The copy of a document in the file `path`. `setting` is what an operator sets to move it elsewhere.
+    """The copy of a document in the file `path`. Log lines name `setting`, which chooses the folder.
 
-    No method raises if the file cannot be read or written: the methods that write log it.
+    No method raises if the file cannot be read or written; the methods that write log the problem.
     """
 
     def __init__(self, path: Path, setting: str) -> None:
@@ -66,29 +66,29 @@ class DiskCopy:
         self._setting = setting
         self._attempt_file = self.path.with_name(f"{path.name}.attempt")
         self._lock_file = self.path.with_name(f"{path.name}.lock")
-        self._problem: str | None = None  # that was logged already
+        self._problem: str | None = None  # the problem that was last logged
 
     def version(self) -> tuple[int, ...] | None:
-        """Return a value that changes whenever the copy does; None if there is no copy."""
+        """Return a value that changes whenever the copy does, or None if there is no copy."""
         return file_version(self.path)
 
     def read(self) -> tuple[bytes | None, float]:
-        """Return the content of the copy, None if there is none that can be read, and when it was fetched."""
+        """Return the content of the copy and when it was fetched; the content is None if it is unreadable."""
         try:
             return self._read(self.path, MAXIMUM_SIZE)
         except OSError:
             return None, float("-inf")
 
     def write(self, content: bytes, fetched_at: float) -> bool:
-        """Make the copy hold `content`, fetched at a time since the epoch; return whether it does now.
+        """Store `content`, and when it was fetched in seconds since the epoch; return whether that worked.
 
-        The time is that of the file's last change, so that an unchanged document is not written again.
+        The time is stored as the file's modification time, so that an unchanged document is not rewritten.
         """
         if not self._try(lambda: self._write(content, fetched_at)):
             return False
         if self._problem:
             self._problem = None
-            _logger.warning("%s can be written again", self.path)
+            _logger.warning("%s is writable again", self.path)
         return True
 
     def _write(self, content: bytes, fetched_at: float) -> None:
@@ -108,7 +108,7 @@ class DiskCopy:
                 recorded["problem"] and printable(str(recorded["problem"])),
                 good_at and _read_time(good_at),
             )
-        # None yet, or another program wrote there.
+        # There is no record yet, or another program wrote the file.
         except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
             return NO_ATTEMPT
 
@@ -118,17 +118,17 @@ class DiskCopy:
         self._try(lambda: replace_file(self._attempt_file, content, 0o644, keep_permissions=False))
 
     def forget_attempt(self) -> None:
-        """Remove the record: there is no copy to read, so that the other processes have to fetch."""
+        """Remove the record, so that other processes do not wait for a copy that was not written."""
         self._try(lambda: self._attempt_file.unlink(missing_ok=True))
 
     @contextlib.contextmanager
     def lock(self, seconds: float) -> Iterator[bool]:
-        """Try for some seconds to be the only thread of the host in the block; yield whether it is."""
+        """Try for some seconds to be the only thread on the host in the block; yield whether it is."""
         with contextlib.ExitStack() as stack:
             yield self._take_lock(stack, seconds)
 
     def _read(self, path: Path, maximum: int) -> tuple[bytes, float]:
-        """Return the content of a file, and its time. Raises `OSError`, for an untrusted one too."""
+        """Return the content and modification time of a file. Raises `OSError`, also for untrusted files."""
         try:
             check_folder(path.parent)
             return read_trusted(path, maximum)
@@ -137,9 +137,9 @@ class DiskCopy:
             raise PermissionError(str(error)) from None
 
     def _take_lock(self, stack: contextlib.ExitStack, seconds: float) -> bool:
-        """Take the lock. Without it, nothing is written."""
+        """Acquire the lock until `stack` is closed; return whether that worked. Log why it did not."""
         if not self.path.parent.exists():
-            with contextlib.suppress(OSError):  # the next attempt to open a file says what is wrong
+            with contextlib.suppress(OSError):  # opening a file in it below reports the problem
                 self.path.parent.mkdir(mode=0o700)
         try:
             check_folder(self.path.parent)
@@ -167,9 +167,9 @@ class DiskCopy:
         if str(error) not in _logged.get():
             _logged.get().add(str(error))
             _logger.warning(
-                "do not use the copies in %s: %s. Until then each process fetches for itself, and the "
-                "service cannot restart while the issuer is down: %s must be a folder that this service "
-                "alone can write",
+                "ignoring the copies in %s: %s. Until that is fixed, each process fetches for itself, and "
+                "the service cannot restart while the issuer is down: %s must be a folder that only this "
+                "service can write to",
                 self.path.parent,
                 error,
                 self._setting,
@@ -181,7 +181,7 @@ class DiskCopy:
             self._problem = problem
             _logger.warning(
                 "cannot write %s; each process fetches %s for itself, and the service cannot restart while "
-                "the issuer is down: make the path in %s writable for this service",
+                "the issuer is down: make the folder in %s writable for this service",
                 problem,
                 self.path.name,
                 self._setting,
@@ -189,16 +189,16 @@ class DiskCopy:
 
 
 def _read_time(value: object) -> float:
-    """Return seconds since the epoch. Raises what `float` does, and `ValueError` for what is no time."""
-    if not 0 <= (seconds := float(value)) < _LAST_TIME:  # type: ignore[arg-type]  # of JSON: it may be anything
+    """Return seconds since the epoch from a JSON value. Raises what `float` raises, and `ValueError`."""
+    if not 0 <= (seconds := float(value)) < _LAST_TIME:  # type: ignore[arg-type]  # any JSON value
         raise ValueError("not a time")
     return seconds
 
 
 class NoDiskCopy:
-    """Stands in for `DiskCopy` where there is no folder: each process keeps the document in memory alone.
+    """Replaces `DiskCopy` if no folder is set: each process keeps the document in memory only.
 
-    `setting` is what an operator sets to have a folder. It is logged once in each process.
+    Each process logs once that `setting` would choose a folder.
     """
 
     path = Path("none")
@@ -219,7 +219,7 @@ class NoDiskCopy:
         return False
 
     def last_attempt(self) -> Attempt:
-        """Return `NO_ATTEMPT`: what other processes do is not known."""
+        """Return `NO_ATTEMPT`: processes do not know of each other's attempts."""
         return NO_ATTEMPT
 
     def record(self, attempt: Attempt) -> None:
@@ -230,13 +230,13 @@ class NoDiskCopy:
 
     @contextlib.contextmanager
     def lock(self, seconds: float) -> Iterator[bool]:  # noqa: ARG002
-        """Yield False: nothing is shared with other processes, so that nothing needs a lock."""
+        """Yield False: nothing is shared with other processes, so nothing needs a lock."""
         logged = _logged.get()
         if self._setting not in logged:
             logged.add(self._setting)
             _logger.info(
                 "each process fetches for itself, and the service cannot restart while the issuer is down: "
-                "set %s to a folder, to share what is fetched between processes and restarts",
+                "set %s to a folder to share what is fetched between processes and across restarts",
                 self._setting,
             )
         yield False

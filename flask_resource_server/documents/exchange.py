@@ -1,4 +1,4 @@
-"""Make an HTTP request within a deadline, whatever the server does."""
+"""Make one HTTP request in a thread that can be abandoned at a deadline, whatever the server does."""
 
 import contextlib
 import socket
@@ -13,10 +13,10 @@ _Socket = TypeVar("_Socket", bound=socket.socket)
 
 
 class Exchange(threading.Thread, Generic[T]):
-    """One request in a thread of its own, which whoever waits for it may abandon after `timeout` seconds.
+    """One request in a thread of its own. The caller waits `timeout` seconds, and then calls `abandon`.
 
-    Name resolution has no timeout, and a socket's timeout starts anew with each packet. A subclass says in
-    `exchange` what is sent and returned.
+    A thread is needed because name resolution has no timeout, and because a socket's timeout starts again
+    with each packet. Subclasses implement `exchange`.
     """
 
     def __init__(self, method: str, url: str, timeout: float) -> None:
@@ -32,14 +32,14 @@ class Exchange(threading.Thread, Generic[T]):
         self._outcome: list[T] = []
 
     def exchange(self) -> T:
-        """Make the request over what `connect` returns, and return what came of it."""
+        """Make the request over the socket that `connect` returns, and return its result."""
         raise NotImplementedError
 
     def check_address(self, address: str) -> None:
-        """Refuse an address that the host resolves to, by raising `OSError`; by default none is refused."""
+        """Raise `OSError` to refuse an address that the host resolves to. By default all are allowed."""
 
     def run(self) -> None:
-        """Make the request, and keep what came of it for `result`."""
+        """Make the request, and keep its result or error for `result`."""
         try:
             self._outcome.append(self.exchange())
         except Exception as error:
@@ -49,24 +49,25 @@ class Exchange(threading.Thread, Generic[T]):
                 self._socket.close()
 
     def abandon(self) -> None:
-        """Shut the socket down, so that the thread stops waiting for it and ends."""
+        """Shut the socket down, so that the thread stops waiting and ends."""
         self.is_abandoned = True
         if self._socket:
-            with contextlib.suppress(OSError):  # it is not connected yet, or closed already
+            with contextlib.suppress(OSError):  # it is not connected yet, or already closed
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def result(self) -> T:
-        """Return what `exchange` has returned, or raise what it has raised; `TimeoutError` if abandoned."""
-        if self.is_abandoned:  # a socket that was shut down raises various things, and none of them helps
-            raise TimeoutError(f"no complete answer within {self._timeout:g} seconds")
+        """Return the result of `exchange`, or raise its error, or `TimeoutError` if it was abandoned."""
+        if self.is_abandoned:  # a socket that was shut down raises various errors; none of them helps
+            raise TimeoutError(f"no complete response within {self._timeout:g} seconds")
         if self.error:
             raise self.error
         return self._outcome[0]
 
     def connect(self, host: str, port: int) -> socket.socket:
-        """Connect to the first address that answers; each is given its share of the time that is left.
+        """Connect to the first address that answers. Each gets an equal share of the time that is left.
 
-        The addresses are looked at first: a name may lead elsewhere a moment later.
+        `check_address` sees all addresses before any is used, and the name is not resolved again: it could
+        resolve to another address a moment later.
         """
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         for *_, address in addresses:
@@ -77,7 +78,7 @@ class Exchange(threading.Thread, Generic[T]):
             candidate.settimeout(max(0.1, self._deadline - time.monotonic()) / (len(addresses) - count))
             try:
                 candidate.connect(address)
-                candidate.settimeout(2 * self._timeout)  # never reached: `abandon` comes first
+                candidate.settimeout(2 * self._timeout)  # never expires: `abandon` comes first
                 return self.secure(candidate)
             except OSError as error:
                 candidate.close()
@@ -85,10 +86,10 @@ class Exchange(threading.Thread, Generic[T]):
         raise errors[0]
 
     def secure(self, connected: socket.socket) -> socket.socket:
-        """Return a connected socket as the URL's scheme asks for it."""
+        """Return the connected socket, wrapped in TLS if the URL is an https one."""
         if self.url.scheme != "https":
             return connected
-        # The handshake comes after `_use`, so that `abandon` can end one that the server never completes.
+        # The handshake comes after `_use`, so that `abandon` can stop one that the server never completes.
         secured = ssl.create_default_context().wrap_socket(
             connected, server_hostname=self.host, do_handshake_on_connect=False
         )
@@ -96,7 +97,7 @@ class Exchange(threading.Thread, Generic[T]):
         return secured
 
     def _use(self, used: _Socket) -> _Socket:
-        """Let `abandon` know which socket to shut down; close it if `abandon` came first."""
+        """Register the socket that `abandon` shuts down; close it if `abandon` was called already."""
         self._socket = used
         if self.is_abandoned:
             used.close()

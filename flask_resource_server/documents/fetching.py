@@ -1,4 +1,4 @@
-"""GET documents over HTTP within a deadline, whatever the server or a proxy does."""
+"""Fetch documents over HTTP within a deadline, whatever the server or a proxy does."""
 
 import contextlib
 import importlib.metadata
@@ -12,8 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 from flask_resource_server.documents.exchange import Exchange
 from flask_resource_server.documents.proxies import Proxy, choose_proxy
 
-TIMEOUT = 3  # seconds for a fetch: name resolution, connecting to each address, proxy, TLS, headers and body
-MAXIMUM_ABANDONED = 3  # threads of a Fetcher that still run after their deadline
+TIMEOUT = 3  # seconds for a whole fetch: name resolution, all addresses, proxy, TLS, headers and body
+MAXIMUM_ABANDONED = 3  # threads of one Fetcher that may still run after their deadline
 
 _DISTRIBUTION = "flask-resource-server"
 
@@ -25,30 +25,30 @@ class FetchError(Exception):
 
 
 class RefusedFetch(FetchError):
-    """The server has answered with a 4xx status: the document does not exist, or is not for us."""
+    """The server responded with a 4xx status: the document does not exist, or is not for us."""
 
 
 class Fetcher:
-    """GETs documents of a media type, of at most `maximum` bytes. Not thread-safe.
+    """Fetches documents of a media type, of at most `maximum` bytes each. Not thread-safe.
 
-    It remembers ETags, so that an unchanged document is not sent again (RFC 9110 section 13.1.2). `proxy` is
-    the URL of an HTTP proxy, http://[user:password@]host:port; "environment" for what HTTP_PROXY, HTTPS_PROXY
-    and NO_PROXY say; or None for no proxy, whatever the environment says. Raises `ConfigurationError`.
+    Remembers ETags, so that an unchanged document is not sent again (RFC 9110 section 13.1.2). `proxy` is the
+    URL of an HTTP proxy, http://[user:password@]host:port; or "environment" to use HTTP_PROXY, HTTPS_PROXY
+    and NO_PROXY; or None to use no proxy, whatever the environment says. Raises `ConfigurationError`.
     """
 
     def __init__(self, media_type: str, maximum: int, proxy: str | None = None) -> None:
         self._media_type = media_type
         self._maximum = maximum
         self._choose_proxy = choose_proxy(proxy)
-        self._known: dict[str, tuple[str, bytes]] = {}  # by URL: an ETag and the body that it stands for
-        self._round: set[str] = set()  # the URLs that were asked for since one was asked for twice
+        self._known: dict[str, tuple[str, bytes]] = {}  # by URL: an ETag and the body it belongs to
+        self._round: set[str] = set()  # the URLs requested in this round; a repeated one starts a new round
         self._abandoned: list[_Get] = []
 
     def fetch(self, url: str) -> bytes:
-        """Return the document at a URL, which must answer with status 200; redirects are not followed.
+        """Return the document at a URL, which must respond with status 200. Redirects are not followed.
 
-        Raises within `TIMEOUT` seconds: `FetchError`, `ConfigurationError` for an unusable proxy in the
-        environment, or what Python raises for the network.
+        Takes at most `TIMEOUT` seconds. Raises `FetchError`, `ConfigurationError` for an unusable proxy in
+        the environment, or what Python raises for a network error.
         """
         self._forget_unused(url)
         tag, known = self._known.get(url, ("", b""))
@@ -66,12 +66,12 @@ class Fetcher:
         if response.headers.get("Content-Encoding") == "gzip":
             body = _unpack(body, self._maximum + 1)
         if len(body) > self._maximum:
-            raise FetchError(f"the body has more than {self._maximum} bytes")
+            raise FetchError(f"the body is larger than {self._maximum} bytes")
         self._known[url] = response.headers.get("ETag", ""), body
         return body
 
     def _forget_unused(self, url: str) -> None:
-        """Forget what the last round of fetches did not ask for. A URL that returns starts a new round."""
+        """Drop the bodies of URLs that the last round did not request. A repeated URL starts a new round."""
         if url in self._round:
             self._known = {known: self._known[known] for known in self._round if known in self._known}
             self._round = set()
@@ -100,11 +100,11 @@ class _Get(Exchange[tuple[HTTPResponse, bytes]]):
         self._proxy = proxy
 
     def result(self) -> tuple[HTTPResponse, bytes]:
-        """Return the response and its body, or raise what was caught."""
+        """Return the response and its body, or raise the error that was caught."""
         route = f"through the proxy {self._proxy}: " if self._proxy else ""
         if self.is_abandoned:
-            raise FetchError(f"{route}no complete answer within {TIMEOUT} seconds")
-        if route and isinstance(self.error, OSError):  # it does not say which of the two hosts it is about
+            raise FetchError(f"{route}no complete response within {TIMEOUT} seconds")
+        if route and isinstance(self.error, OSError):  # its message does not say which of the hosts failed
             raise FetchError(f"{route}{type(self.error).__name__}: {self.error}") from self.error
         return super().result()
 
@@ -129,7 +129,7 @@ class _Get(Exchange[tuple[HTTPResponse, bytes]]):
         return super().secure(connected)
 
     def _request_target(self) -> tuple[str, dict[str, str]]:
-        """Return the request target, and the headers (RFC 9112 sections 3.2.1 and 3.2.2)."""
+        """Return the request target and the headers (RFC 9112 sections 3.2.1 and 3.2.2)."""
         host = self.url.netloc.rpartition("@")[2]
         path = urlunsplit(("", "", self.url.path or "/", self.url.query, ""))
         headers = self._headers | {"Host": host}
@@ -142,7 +142,7 @@ def _unpack(body: bytes, maximum: int) -> bytes:
     try:
         return zlib.decompressobj(wbits=31).decompress(body, maximum)
     except zlib.error:
-        raise FetchError("the body is not gzip, although Content-Encoding says so") from None
+        raise FetchError("the body is not gzip, although its Content-Encoding is") from None
 
 
 @cache

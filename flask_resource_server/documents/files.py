@@ -1,4 +1,4 @@
-"""Replace files atomically, and reload files that others replace."""
+"""Reload files when they change, and replace files atomically."""
 
 import contextlib
 import logging
@@ -17,9 +17,9 @@ from flask_resource_server.exceptions import ConfigurationError
 
 T = TypeVar("T")
 
-# Seconds for which a process relies on its last look at a file that each request needs. A system call gives
-# the interpreter's lock away, and with it time that other threads need.
-LOOK_INTERVAL = 0.05
+# Seconds between two checks for a change of a file that every request uses. The check is a system call, which
+# releases the GIL, and the request then waits for its turn behind the other threads.
+POLL_INTERVAL = 0.05
 
 _logger = logging.getLogger(__name__)
 
@@ -27,16 +27,16 @@ _logger = logging.getLogger(__name__)
 class FollowedFile(Generic[T]):
     """A value read from a file when it is first needed, and reloaded whenever the file changes.
 
-    `read` turns the path into the value, and raises `ConfigurationError` if it cannot: the last good value
-    then stays in use, and `problem` says what is wrong. A change is noticed at the first use that is at least
-    `interval` seconds after the last look. Safe to share between threads and across forks.
+    `read` turns the path into the value. If it raises `ConfigurationError`, the last good value stays in use
+    and `problem` returns the message. The file is checked for changes when it is used, at most once in
+    `interval` seconds. Safe to share between threads and across forks.
     """
 
     def __init__(self, path: Path, read: Callable[[Path], T], interval: float = 0) -> None:
         self._path = path
         self._read = read
         self._interval = interval
-        self._look_at = float("-inf")  # when to look again, on the monotonic clock
+        self._check_at = float("-inf")  # when to check for a change, on the monotonic clock
         self._lock = PerProcess(threading.Lock)
         self._value: T | None = None
         self._version: tuple[int, ...] | None = None  # of the file when it was read last
@@ -45,12 +45,12 @@ class FollowedFile(Generic[T]):
 
     @property
     def value(self) -> T:
-        """Return the last good value. While the file does not change, this costs one system call at most.
+        """Return the last good value. While the file does not change, this costs at most one system call.
 
         Raises the `ConfigurationError` of `read` if the file has never been good.
         """
-        if self._value is None or not self._interval or time.monotonic() >= self._look_at:
-            self.look()
+        if self._value is None or not self._interval or time.monotonic() >= self._check_at:
+            self.reload_if_changed()
         if self._value is None:
             assert self._problem
             raise self._problem.with_traceback(None)
@@ -58,13 +58,13 @@ class FollowedFile(Generic[T]):
 
     @property
     def problem(self) -> str | None:
-        """Return what is wrong with the current file, None if it is good."""
-        self.look()
+        """Return why the current file cannot be used, or None if it is good."""
+        self.reload_if_changed()
         return str(self._problem) if self._problem else None
 
-    def look(self) -> None:
+    def reload_if_changed(self) -> None:
         """Read the file now if it has changed."""
-        self._look_at = time.monotonic() + self._interval
+        self._check_at = time.monotonic() + self._interval
         if self._is_due(file_version(self._path)):
             with self._lock.get():  # so that an older value cannot replace a newer one
                 self._read_anew(file_version(self._path))
@@ -72,7 +72,7 @@ class FollowedFile(Generic[T]):
     def _is_due(self, version: tuple[int, ...] | None) -> bool:
         """Return whether to read the file: when it has changed, and once a second while it is not good.
 
-        The cause may not be in the file itself, as when a parent folder cannot be entered.
+        The retries are for causes outside the file, such as a parent folder that cannot be entered.
         """
         if self._value is None and self._problem is None:
             return True
@@ -80,8 +80,8 @@ class FollowedFile(Generic[T]):
         return version != self._version or is_retry
 
     def _read_anew(self, version: tuple[int, ...] | None) -> None:
-        """Read the file. `version` was taken before, so that a change in between is noticed next time."""
-        if not self._is_due(version):  # another thread has read it
+        """Read the file. `version` was taken before reading, so that the next check sees a later change."""
+        if not self._is_due(version):  # another thread has just read it
             return
         is_first = self._value is None and self._problem is None
         known_problem = self._problem
@@ -94,17 +94,17 @@ class FollowedFile(Generic[T]):
             if self._value is not None and str(self._problem) != str(known_problem):
                 _logger.warning("%s; continuing with the last good version", self._problem)
         elif not is_first:
-            _logger.warning("%s has changed and was read again", self._path)
+            _logger.warning("reloaded %s, which has changed", self._path)
 
 
 def file_version(path: Path) -> tuple[int, ...] | None:
-    """Return a value that changes whenever the file does; None if there is no file."""
+    """Return a value that changes whenever the file does, or None if there is no file."""
     try:
         status = path.stat()
     except OSError:
         return None
-    # A new mode changes ctime as well, and may be all that makes a file readable. On Windows, ctime is
-    # when the file was created.
+    # ctime changes with the mode too, and a new mode may be all that makes the file readable. On Windows,
+    # ctime is when the file was created.
     return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
 
 
@@ -119,12 +119,13 @@ def replace_file(
 ) -> None:
     """Replace the content of a file atomically, even if this process is killed or the power fails.
 
-    Owner, group and mode are those of the file `like`, or of the file itself; if neither exists, or without
-    `keep_permissions`, our own and `mode`. Its time of change is now, or `modified_at` in seconds since the
-    epoch. Callers hold a lock, so that only one process at a time replaces a path. Raises `OSError`.
+    Owner, group and mode are copied from the file `like`, or from the file that is replaced. If neither
+    exists, or without `keep_permissions`, they are this process's and `mode`. The modification time is now,
+    or `modified_at` in seconds since the epoch. Callers must hold a lock, so that only one process at a time
+    replaces a path. Raises `OSError`.
     """
     draft = _draft_of(path)
-    draft.unlink(missing_ok=True)  # left by a process that was killed
+    draft.unlink(missing_ok=True)  # a killed process may have left one
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             if keep_permissions:
@@ -142,13 +143,14 @@ def replace_file(
 
 
 def _draft_of(path: Path) -> Path:
-    # A fixed name, so that the next writer removes what a killed one left. Without locks, writers may meet.
+    # A fixed name lets the next writer remove a draft that a killed process left. On platforms without locks
+    # two writers may run at the same time, so there each draft has a name of its own.
     unique = "" if HAS_PROCESS_LOCKS else f".{uuid.uuid4().hex}"
     return path.with_name(f".{path.name}{unique}.draft")
 
 
 def _copy_permissions(model: os.stat_result, descriptor: int) -> None:
-    """Copy owner, group and mode, as far as the platform has them: Windows does not."""
+    """Copy owner, group and mode, where the platform has them. Windows does not."""
     if hasattr(os, "fchown"):
         os.fchown(descriptor, model.st_uid, model.st_gid)
     if hasattr(os, "fchmod"):
@@ -156,7 +158,7 @@ def _copy_permissions(model: os.stat_result, descriptor: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make sure that the names in a folder survive a power failure. Windows cannot, and skips this."""
+    """Make sure that the names in a folder survive a power failure. Does nothing on Windows."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY)

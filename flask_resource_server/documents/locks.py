@@ -1,4 +1,4 @@
-"""Lock files and folders against other threads and processes, as far as the platform has such locks."""
+"""Lock files and folders against other threads and processes, where the platform has such locks."""
 
 import contextlib
 import os
@@ -11,22 +11,22 @@ from flask_resource_server.documents.processes import PerProcess
 
 try:
     import fcntl
-except ImportError:  # Windows has no lock between processes that the system releases for a killed one
+except ImportError:  # Windows has no lock that the system releases when its process is killed
     fcntl = None  # type: ignore[assignment]
 
 HAS_PROCESS_LOCKS = fcntl is not None
 
-# By file. POSIX record locks belong to a process, so they do not separate its threads. Worse, closing a file
-# releases every record lock that the process has on it, so only one thread at a time may have it open.
+# One lock for each file. A POSIX record lock belongs to the process, so it does not exclude other threads of
+# it. Worse, closing any descriptor of the file releases the record lock, so only one thread may have it open.
 _thread_locks: PerProcess[dict[Path, threading.Lock]] = PerProcess(dict)
 
 
 @contextlib.contextmanager
 def hold_lock(path: Path, seconds: float) -> Iterator[bool]:
-    """Try for some seconds to lock a file against other threads and processes; yield whether it worked.
+    """Try for some seconds to lock a file against other threads and processes; yield whether that worked.
 
-    The file is created if it does not exist. Where the platform has no locks between processes, only the
-    threads of this process exclude each other. Raises `OSError` if the file cannot be opened or locked.
+    The file is created if it does not exist. On a platform without locks between processes, only the threads
+    of this process exclude each other. Raises `OSError` if the file cannot be opened or locked.
     """
     deadline = time.monotonic() + seconds
     thread_lock = _thread_locks.get().setdefault(path.resolve(), threading.Lock())
@@ -37,7 +37,7 @@ def hold_lock(path: Path, seconds: float) -> Iterator[bool]:
         if not HAS_PROCESS_LOCKS:
             yield True
             return
-        # Not through a link, by which a file elsewhere would be made.
+        # Do not follow a link, which could make us create a file elsewhere.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
             yield _try_to_lock(path, descriptor, deadline)
@@ -48,11 +48,11 @@ def hold_lock(path: Path, seconds: float) -> Iterator[bool]:
 
 
 def _try_to_lock(path: Path, descriptor: int, deadline: float) -> bool:
-    """Take a POSIX record lock. Unlike that of `flock`, a fork does not inherit it and keep it for ever."""
+    """Acquire a POSIX record lock. Unlike with `flock`, a forked child does not inherit it and keep it."""
     while True:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # another process has it
+        except (BlockingIOError, PermissionError):  # another process holds it
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.05)
@@ -64,7 +64,7 @@ def _try_to_lock(path: Path, descriptor: int, deadline: float) -> bool:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Lock a folder against other processes, if the platform has such locks. Raises `OSError`."""
+    """Wait until a folder is locked against other processes. Does nothing on Windows. Raises `OSError`."""
     if not HAS_PROCESS_LOCKS:
         yield
         return

@@ -22,7 +22,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Proxy:
-    """An HTTP proxy. Its representations do not contain the credentials, so that they can be logged."""
+    """An HTTP proxy. Neither its `str` nor its `repr` contains the credentials, so both can be logged."""
 
     host: str
     port: int
@@ -33,25 +33,25 @@ class Proxy:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the headers that are meant for the proxy."""
+        """Return the request headers for the proxy."""
         return {"Proxy-Authorization": self.authorization} if self.authorization else {}
 
     def open_tunnel(self, connected: socket.socket, url: SplitResult) -> int:
-        """Ask the proxy, over a socket that is connected to it, for a tunnel to the host of a URL.
+        """Request a tunnel to the host of `url` over a socket that is connected to the proxy.
 
-        Returns the status of its answer: with 200, the tunnel is open.
+        Returns the status of the response: with 200, the tunnel is open.
         """
         authority = _authority(url.hostname or "", url.port or _DEFAULT_PORTS[url.scheme])
         lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         connected.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
-        # Closes the response, not the socket: what follows the headers belongs to the tunnel.
+        # This closes the response, not the socket: what follows the headers belongs to the tunnel.
         with contextlib.closing(HTTPResponse(connected, method="CONNECT")) as response:
             response.begin()
             return response.status
 
     def explain(self, status: int) -> str:
-        """Return what the status of an answer by the proxy itself means."""
+        """Explain a response status that comes from the proxy itself."""
         if status != 407:
             return f"the proxy {self} refused a tunnel with status {status}"
         if self.authorization:
@@ -60,11 +60,11 @@ class Proxy:
 
 
 def choose_proxy(setting: str | None) -> Callable[[SplitResult], Proxy | None]:
-    """Return the function that tells which proxy to use for a URL.
+    """Return a function that maps a URL to the proxy to use for it.
 
-    `setting` is the URL of a proxy for every URL, "environment" for what HTTP_PROXY, HTTPS_PROXY and NO_PROXY
-    say, or None for no proxy, whatever the environment says. Raises `ConfigurationError`; with "environment",
-    the returned function does.
+    `setting` is the URL of a proxy; or "environment" to use HTTP_PROXY, HTTPS_PROXY and NO_PROXY; or None to
+    use no proxy, whatever the environment says. Raises `ConfigurationError`; with "environment", the returned
+    function does.
     """
     if setting is None:
         return lambda url: None  # noqa: ARG005

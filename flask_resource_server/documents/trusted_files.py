@@ -1,27 +1,27 @@
-"""Read files that nobody but this process's user and root can have written, whatever else lies there."""
+"""Read only files that nobody but this process's user and root can have written."""
 
 import os
 import re
 import stat
 from pathlib import Path
 
-# Not through a link, and without waiting for whoever writes to a pipe. Windows has neither.
+# Do not follow links, and do not wait for the writer of a named pipe. Windows has neither flag.
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 class UntrustedFile(Exception):
-    """A file or folder that others may have written: what is wrong, and how to fix it."""
+    """A file or folder that other users may have written; the message says how to fix that."""
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `UntrustedFile` if others can put files into a folder. Raises `OSError`."""
+    """Raise `UntrustedFile` if other users can put files into a folder. Raises `OSError`."""
     _check(folder.stat(), folder)
 
 
 def read_trusted(path: Path, maximum: int) -> tuple[bytes, float]:
-    """Return the content of a regular file of at most `maximum` bytes, and when it was last changed.
+    """Return the content of a regular file of at most `maximum` bytes, and its modification time.
 
     Raises `UntrustedFile`, `OSError`.
     """
@@ -31,22 +31,22 @@ def read_trusted(path: Path, maximum: int) -> tuple[bytes, float]:
             raise UntrustedFile(f"{path} is not a regular file: remove it")
         _check(status, path)
         if status.st_size > maximum:
-            raise UntrustedFile(f"{path} has more than {maximum} bytes: remove it")
+            raise UntrustedFile(f"{path} is larger than {maximum} bytes: remove it")
         return file.read(), status.st_mtime
 
 
 def _check(status: os.stat_result, path: Path) -> None:
-    if not hasattr(os, "geteuid"):  # Windows has other permissions
+    if not hasattr(os, "geteuid"):  # Windows permissions are not POSIX ones
         return
     if status.st_uid not in {os.geteuid(), 0}:
         raise UntrustedFile(
-            f"{path} belongs to user {status.st_uid}, and this process runs as user {os.geteuid()}: change "
+            f"{path} belongs to user {status.st_uid}, but this process runs as user {os.geteuid()}: change "
             "its owner, or choose another folder"
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise UntrustedFile(f"others can write to {path}: run `chmod go-w {path}`")
+        raise UntrustedFile(f"other users can write to {path}: run `chmod go-w {path}`")
 
 
 def printable(text: str) -> str:
-    """Return text from elsewhere in printable ASCII, so that it cannot forge lines of a log."""
+    """Return untrusted text in printable ASCII, so that it cannot forge log lines."""
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -1,4 +1,4 @@
-"""Verify access tokens, with any framework or none.
+"""Verify access tokens, with any web framework or none.
 
 verifier = Verifier.trusting(Issuer("https://auth.example.com"), resource="https://reports.example.com")
 claims = verifier.verify(token)

@@ -1,8 +1,7 @@
-"""Remember tokens that were verified, so that the same one costs little when it comes again.
+"""Cache verified tokens, so that a token that is sent again does not have to be parsed and verified again.
 
-Only what a verification has accepted gets in, so forged tokens cannot push good ones out. What may change
-meanwhile is looked at again at every use: the time, and whether the key is still in force. (Revocation is the
-verifier's affair.)
+Only accepted tokens are cached, so forged tokens cannot evict good ones. What can change in the meantime is
+checked at every use: the time, and whether the key is still published. (The verifier checks revocation.)
 """
 
 import threading
@@ -15,7 +14,7 @@ from flask_resource_server.documents.processes import PerProcess
 from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.issuers import TrustedIssuer
 
-# In each worker. Claims take some three times the memory of the token, and objects in them more.
+# For each worker. Claims take about three times the memory of the token, and more if they contain objects.
 MAXIMUM_TOKENS = 1024
 MAXIMUM_CHARACTERS = 1024 * 1024  # of these tokens together
 
@@ -30,10 +29,10 @@ class _Verified(NamedTuple):
 
 
 class TokenCache:
-    """The claims of tokens by their text; the oldest entry goes when there are too many.
+    """The claims of verified tokens, by the token's text. The oldest entry is evicted when the cache is full.
 
-    Safe for threads and forks: reading takes no lock, and every change takes the same one. Nobody can change
-    claims, so that all who get them may share them.
+    Safe to share between threads and across forks: reads take no lock, and all changes take the same one.
+    Claims are immutable, so all requests with a token share one object.
     """
 
     def __init__(self) -> None:
@@ -42,11 +41,12 @@ class TokenCache:
         self._changing = PerProcess(threading.Lock)
 
     def get(self, token: str) -> tuple[VerifiedClaims, TrustedIssuer] | None:
-        """Return the claims of a token that was accepted before and still would be, and its issuer."""
+        """Return the claims and issuer of a token that was accepted before and is still valid, or None."""
         known = self._tokens.get(token)
         if known is None:
             return None
-        # A key that was read anew is another object, even if it is the same key: then all is verified again.
+        # Keys that are loaded again are new objects, even if they are the same keys: then tokens are verified
+        # again.
         is_in_force = known.issuer.public_keys.get(known.kid) is known.key
         if is_in_force and known.begins_at <= time.time() < known.ends_at:
             return known.claims, known.issuer
@@ -63,9 +63,9 @@ class TokenCache:
         begins_at: float,
         ends_at: float,
     ) -> None:
-        """Add a token that has just been accepted, good between two times in seconds since the epoch."""
+        """Add a token that has just been accepted, and between which times it is valid (since the epoch)."""
         key = issuer.public_keys.get(kid)
-        if key is None:  # it was dropped in this very moment
+        if key is None:  # it has been removed since the token was verified
             return
         with self._changing.get():
             self._remove(token)

@@ -1,8 +1,8 @@
-"""Say what a token must be: every check on a signed token is a row of one table.
+"""The checks that every signed token must pass, one row of a table each, and the limits they apply.
 
-RFC 9068 section 4 and RFC 8725 decide what is checked; the issuer's profile says where its tokens differ.
-`HEADER_CHECKS` hold for any JWT that the issuer signs, `CHECKS` for access tokens. Whoever made a token must
-not be able to steer a terminal: advice quotes it in ASCII.
+RFC 9068 section 4 and RFC 8725 decide what is checked. The issuer's profile (profiles.py) states where its
+tokens differ. `HEADER_CHECKS` apply to any JWT that the issuer signs, `CHECKS` to access tokens. Advice
+quotes tokens in ASCII only, because a token may contain control sequences for the terminal that shows it.
 """
 
 import time
@@ -19,36 +19,36 @@ from flask_resource_server.tokens.jws import UnverifiedJws
 from flask_resource_server.tokens.keys import ALGORITHM
 from flask_resource_server.tokens.profiles import PROFILES, RFC9068, Profile
 
-LEEWAY = 10  # seconds that two clocks may differ
+LEEWAY = 10  # seconds by which the clocks of two hosts may differ
 MAXIMUM_LIFETIME = RFC9068.maximum_lifetime  # seconds from `iat` to `exp`
 MAXIMUM_LENGTH = RFC9068.maximum_length  # characters of an encoded token
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a token is held against."""
+    """The keys, issuer, audiences and profile that a token is checked against."""
 
     public_keys: Mapping[str, RSAPublicKey]
     issuer: str = ""
-    audiences: Set[str] = frozenset()  # one of them must be in `aud`
+    audiences: Set[str] = frozenset()  # at least one of them must be in `aud`
     profile: Profile = RFC9068
 
 
 @dataclass(frozen=True)
 class Check:
-    """One row: what must be true of a token, and what to do where it is not."""
+    """One row of the table: a condition that a token must meet, and the function that checks it."""
 
-    name: str  # for people; `describe` fills in what is in braces
+    name: str  # the condition as `explain-token` prints it; `describe` fills in the braces
     reason: str  # a label for metrics and logs
-    # Returns None for a good token, else advice for the operator of the service.
+    # Returns None if the token meets the condition, and otherwise advice for the operator of the service.
     find_fault: Callable[[UnverifiedJws, Expected], str | None]
 
     def describe(self, expected: Expected) -> str:
-        """Return what must be true of a token that is held against `expected`, for people."""
+        """Return the condition in words, with the values of `expected`."""
         return self.name.format_map(_Wording(expected))
 
 
-# Advice where a token looks like another kind of token, or like an access token of another kind of issuer.
+# Advice for a token that looks like an ID token or a refresh token, or comes from another kind of issuer.
 _OTHER_TOKEN = (
     "send an access token, not an ID token or a refresh token; if it is one, set PROFILE to the "
     f"profile of its issuer ({', '.join(PROFILES)})"
@@ -72,20 +72,20 @@ def _check_type(token: UnverifiedJws, expected: Expected) -> str | None:
 
 def _check_extensions(token: UnverifiedJws, _expected: Expected) -> str | None:
     # RFC 7515 section 4.1.11
-    return "it needs an extension, and none is known here" if "crit" in token.header else None
+    return "the token requires an extension, and none is supported" if "crit" in token.header else None
 
 
 def _check_key_id(token: UnverifiedJws, expected: Expected) -> str | None:
     if _find_key(token, expected):
         return None
     kid, known = token.header.get("kid"), ", ".join(map(ascii, expected.public_keys))
-    return f"it is {kid!a}, and the known keys are {known}: give this service the issuer's public key"
+    return f"it is {kid!a}, and the known keys are {known}: configure the issuer's public key here"
 
 
 def _find_key(token: UnverifiedJws, expected: Expected) -> RSAPublicKey | None:
     """Return the key that `kid` names. Keys in the token (`jwk`, `jku`, `x5c`, `x5u`) are never used.
 
-    The key is looked up even if it is not in the mapping yet: the lookup may fetch it.
+    Looking up a key that is not in the mapping may fetch it.
     """
     kid = token.header.get("kid")
     return expected.public_keys.get(kid) if isinstance(kid, str) else None
@@ -94,11 +94,11 @@ def _find_key(token: UnverifiedJws, expected: Expected) -> RSAPublicKey | None:
 def _check_signature(token: UnverifiedJws, expected: Expected) -> str | None:
     key = _find_key(token, expected)
     if key is None:
-        return "there is no key to verify it with"
+        return "its key is not known"
     try:
         key.verify(token.signature, token.signed, PKCS1v15(), SHA256())
     except InvalidSignature:
-        return "somebody else signed this token, or changed it"
+        return "the token was signed with another key, or changed after it was signed"
     return None
 
 
@@ -106,7 +106,7 @@ def _check_issuer(token: UnverifiedJws, expected: Expected) -> str | None:
     issuer = token.claims.get("iss")
     if issuer == expected.issuer:
         return None
-    return f"it is {issuer!a}: set ISSUER to that, to the character, if this service trusts that issuer"
+    return f"it is {issuer!a}: if this service trusts that issuer, set ISSUER to exactly that"
 
 
 def _check_audience(token: UnverifiedJws, expected: Expected) -> str | None:
@@ -116,8 +116,8 @@ def _check_audience(token: UnverifiedJws, expected: Expected) -> str | None:
     if is_list and not expected.audiences.isdisjoint(listed):
         return None
     return (
-        f"it is {audience!a}: RESOURCE must be the name by which the issuer knows this service, "
-        "and the client must request a token for it"
+        f"it is {audience!a}: set RESOURCE to the name by which the issuer knows this service, and have the "
+        "client request a token for it"
     )
 
 
@@ -127,29 +127,29 @@ def _check_numbers(token: UnverifiedJws, _expected: Expected) -> str | None:
 
 def _check_expiry(token: UnverifiedJws, _expected: Expected) -> str | None:
     if not (times := _times(token)):
-        return "it has no time that can be compared"
+        return "its times are not numbers"
     ago = time.time() - times[0]
-    return None if ago < LEEWAY else f"it did {ago:.0f} seconds ago: get another one"
+    return None if ago < LEEWAY else f"it expired {ago:.0f} seconds ago: get a new token"
 
 
 def _check_beginning(token: UnverifiedJws, _expected: Expected) -> str | None:
     if not (times := _times(token)):
-        return "it has no time that can be compared"
+        return "its times are not numbers"
     ahead = max(times[1:]) - time.time()
     if ahead <= LEEWAY:
         return None
-    return f"it will in {ahead:.0f} seconds: set the clock of this host, or that of the issuer's"
+    return f"iat or nbf is {ahead:.0f} seconds ahead: correct the clock of this host or of the issuer's host"
 
 
 def _check_lifetime(token: UnverifiedJws, expected: Expected) -> str | None:
     if not (times := _times(token)):
-        return "it has no time that can be compared"
+        return "its times are not numbers"
     lifetime = times[0] - times[1]
     if 0 < lifetime <= expected.profile.maximum_lifetime:
         return None
     return (
-        f"it is valid for {lifetime:.0f}: configure the issuer to issue shorter-lived access tokens, or set "
-        "PROFILE to a profile that allows more"
+        f"it is {lifetime:.0f} seconds: configure the issuer to issue shorter-lived access tokens, or set "
+        "PROFILE to a profile that allows longer ones"
     )
 
 
@@ -168,10 +168,10 @@ def _check_claims(token: UnverifiedJws, expected: Expected) -> str | None:
 
 
 def _check_binding(token: UnverifiedJws, _expected: Expected) -> str | None:
-    # RFC 7800 section 3: without its proof the token is worth nothing, whoever sends it.
+    # RFC 7800 section 3: the sender of such a token must prove possession of a key, and no proof is checked.
     if "cnf" not in token.claims:
         return None
-    return "it is bound to a key (DPoP, mTLS), and no proof is checked here: request a bearer token"
+    return "the token is bound to a key (DPoP, mTLS), which is not supported: request a bearer token"
 
 
 def _check_scope(token: UnverifiedJws, expected: Expected) -> str | None:
@@ -183,7 +183,7 @@ def _check_scope(token: UnverifiedJws, expected: Expected) -> str | None:
         if name in claims and claims[name] != value:
             return f"{name} is {_show(claims, name)}: {_OTHER_TOKEN}"
     if profile.required_any and not any(claims.get(name) for name in profile.required_any):
-        return "the issuer granted the client nothing: grant it a scope or a role, and request that"
+        return "the issuer granted the client nothing: grant it a scope or a role, and request a new token"
     return None
 
 
@@ -192,7 +192,7 @@ def _show(claims: Mapping[str, Any], name: str) -> str:
 
 
 def _times(token: UnverifiedJws) -> tuple[float, float, float] | None:
-    """Return `exp`, `iat` and `nbf` if they are numbers (RFC 7519 section 2); without `nbf`, `iat` again."""
+    """Return `exp`, `iat` and `nbf`, or None unless they are numbers; `nbf` defaults to `iat`."""
     claims = token.claims
     exp, iat = claims.get("exp"), claims.get("iat")
     nbf = claims.get("nbf", iat)
@@ -200,26 +200,26 @@ def _times(token: UnverifiedJws) -> tuple[float, float, float] | None:
 
 
 def is_time(value: Any) -> bool:
-    """Tell whether a value is a number that can be compared with a time (RFC 7519 section 2)."""
-    # True is an `int` to Python; what cannot be a time breaks arithmetic.
+    """Return whether a value is a NumericDate (RFC 7519 section 2) that is safe to calculate with."""
+    # True is an `int` in Python. NaN, infinity and huge integers break arithmetic.
     return type(value) in {int, float} and -(2.0**53) < value < 2.0**53
 
 
 HEADER_CHECKS = (
-    Check(f"alg is {ALGORITHM}", "alg", _check_algorithm),  # whatever it says (RFC 8725 section 3.1)
+    Check(f"alg is {ALGORITHM}", "alg", _check_algorithm),  # RFC 8725 section 3.1
     Check("typ is {types}", "typ", _check_type),
     Check("crit is absent", "crit", _check_extensions),
-    Check("kid names a key that is known", "kid", _check_key_id),
-    Check("the signature is that key's", "signature", _check_signature),
+    Check("kid names a known key", "kid", _check_key_id),
+    Check("the signature verifies with that key", "signature", _check_signature),
 )
 CHECKS = (
     *HEADER_CHECKS,
     Check("iss is {issuer}", "iss", _check_issuer),
     Check("aud has {audience}", "aud", _check_audience),
-    Check("exp and iat, and nbf if there is one, are numbers", "times", _check_numbers),
+    Check("exp and iat are numbers, and nbf if present", "times", _check_numbers),
     Check("it has not expired", "expired", _check_expiry),
-    Check("its time has come", "early", _check_beginning),
-    Check("it is valid for {lifetime} seconds at most", "lifetime", _check_lifetime),
+    Check("it is already valid", "early", _check_beginning),
+    Check("its lifetime is at most {lifetime} seconds", "lifetime", _check_lifetime),
     Check("{claims}", "claims", _check_claims),
     Check("cnf is absent", "binding", _check_binding),
     Check("{scope}", "scope_claim", _check_scope),
@@ -229,12 +229,12 @@ CHECKS = (
 def find_faults(
     token: UnverifiedJws, expected: Expected, checks: Iterable[Check] = CHECKS
 ) -> Iterable[tuple[Check, str | None]]:
-    """Make checks in their order, and yield each with what is wrong, or with None."""
+    """Run the checks in order; yield each with its advice, or with None if the token passed it."""
     return ((check, check.find_fault(token, expected)) for check in checks)
 
 
 class _Wording(dict[str, str]):
-    """What `Check.describe` puts into the names of checks."""
+    """The values that `Check.describe` fills into the names of checks."""
 
     def __init__(self, expected: Expected) -> None:
         profile = expected.profile

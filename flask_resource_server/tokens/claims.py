@@ -1,4 +1,4 @@
-"""Read the claims of a verified token by the names that its issuer gives them."""
+"""The claims of a verified token, with properties that work alike for every issuer."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -10,9 +10,9 @@ from flask_resource_server.tokens.profiles import Profile
 class VerifiedClaims(Mapping[str, Any]):
     """The claims of a token that has passed every check, as a read-only mapping.
 
-    Properties hide where issuers differ; the mapping holds every claim as the issuer named it. Objects in it
-    are read-only mappings and lists are tuples, at every depth: requests with the same token share one
-    object. `claims` is not copied: it belongs to the new object from then on.
+    The mapping holds every claim under the issuer's own name for it; the properties hide where issuers
+    differ. Requests with the same token share one object, so nothing in it can be changed: nested objects
+    are read-only mappings, and lists are tuples. The constructor takes over `claims` without copying it.
     """
 
     __slots__ = ("_claims", "_profile", "_scopes")
@@ -35,17 +35,17 @@ class VerifiedClaims(Mapping[str, Any]):
         return len(self._claims)
 
     def __repr__(self) -> str:
-        # In logs and tracebacks: no other claim, and nothing that steers a terminal.
+        # This ends up in logs and tracebacks: show no other claim, and only printable ASCII.
         return f"<VerifiedClaims subject={self.subject!a} client_id={self.client_id!a}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a copy that is the caller's own, at every depth."""
+        """Return a deep copy, which the caller may change."""
         claims: dict[str, Any] = _copy(self._claims)
         return claims
 
     @property
     def subject(self) -> str:
-        """Return whose token it is: a user's ID, or that of a client which acts for itself."""
+        """Return the ID of the user, or of the client if it acts for itself (`sub`)."""
         subject: str = self._claims["sub"]
         return subject
 
@@ -57,7 +57,7 @@ class VerifiedClaims(Mapping[str, Any]):
 
     @property
     def audience(self) -> tuple[str, ...]:
-        """Return the services that the token is for, also where the issuer names a single one."""
+        """Return the services that the token is for, as a tuple even if the issuer names only one."""
         audience: str | list[str] = self._claims["aud"]
         return (audience,) if isinstance(audience, str) else tuple(audience)
 
@@ -96,13 +96,13 @@ class VerifiedClaims(Mapping[str, Any]):
 
     @property
     def session_id(self) -> str | None:
-        """Return the ID of the login that the token came of, or None: a client's own token has none."""
-        session_id = self._claims.get("sid")  # no check is made on it
+        """Return the ID of the session that the token belongs to, or None, as for a client's own token."""
+        session_id = self._claims.get("sid")  # no check covers this claim
         return session_id if isinstance(session_id, str) else None
 
 
 def _freeze(value: Any) -> Any:
-    """Return a JSON value in which nothing can be changed."""
+    """Return an immutable view of a JSON value."""
     if isinstance(value, dict):
         return MappingProxyType({name: _freeze(member) for name, member in value.items()})
     if isinstance(value, list):
@@ -111,7 +111,7 @@ def _freeze(value: Any) -> Any:
 
 
 def _copy(value: dict[str, Any] | list[Any]) -> Any:
-    """Return a copy of a JSON object or array."""
+    """Return a deep copy of a JSON object or array."""
     if isinstance(value, list):
         return [_copy(item) if isinstance(item, dict | list) else item for item in value]
     return {

@@ -1,4 +1,4 @@
-"""Find an issuer's keys and status lists through the metadata that it publishes (RFC 8414)."""
+"""Discover where an issuer publishes its keys and status lists, from its metadata (RFC 8414)."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,30 +12,30 @@ from flask_resource_server.tokens.jws import parse_object
 
 MAXIMUM_SIZE = 64 * 1024  # bytes of the document
 REFRESH = 3600  # seconds from one fetch to the next, at most
-COOLDOWN = 1  # seconds: only what the issuer has signed, or a failed fetch of its keys, can cause a fetch
+COOLDOWN = 1  # seconds; short, because only a signed token or a failed fetch of keys causes a fetch
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class UnusableMetadata(Exception):
-    """A metadata document that must not be used, and what to do about it."""
+    """A metadata document that must not be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a verifier needs of an issuer's metadata."""
+    """The members of an issuer's metadata that a verifier needs."""
 
     jwks_uri: str
     status_lists_uri: str | None  # None: the issuer publishes no status lists
 
     @property
     def content(self) -> bytes:
-        """Return what the copy on disk holds."""
+        """Return the metadata as JSON, for the copy on disk."""
         return json.dumps(asdict(self)).encode()
 
 
 class MetadataSource:
-    """The metadata of an issuer: at RFC 8414's address, or OpenID Connect Discovery's."""
+    """An issuer's metadata, at the URL of RFC 8414 or else at that of OpenID Connect Discovery."""
 
     def __init__(self, issuer: str, proxy: str | None = None) -> None:
         self._issuer = issuer
@@ -43,25 +43,25 @@ class MetadataSource:
         self._fetcher = Fetcher("application/json", MAXIMUM_SIZE, proxy=proxy)
 
     def fetch(self) -> Metadata:
-        """Return the metadata as the issuer publishes it now. Raises."""
+        """Return the metadata as the issuer publishes it now. Raises `UnusableMetadata`, or as `Fetcher`."""
         for url in (self.url, *self._others):
             try:
                 document = parse_object(self._fetcher.fetch(url))
-            # Nothing is at this address, or a single-page application, which answers with itself everywhere.
+            # Nothing is at this URL, or a single-page application that serves its HTML at every URL.
             except (RefusedFetch, ValueError) as error:
                 problem = f"{type(error).__name__}: {error}"
             else:
                 return self._read(document, url)
         raise UnusableMetadata(
-            f"there is no metadata at {self.url} or {self._others[0]} ({problem}): set ISSUER to the URL of "
-            "an authorization server"
+            f"there is no metadata at {self.url} or {self._others[0]} ({problem}): check that ISSUER is the "
+            "URL of an authorization server"
         )
 
     def _read(self, document: dict[str, object], url: str) -> Metadata:
         if document.get("issuer") != self._issuer:  # RFC 8414 section 3.3
             raise UnusableMetadata(
                 f"{url} is the metadata of {document.get('issuer')!a}, not of {self._issuer}: set ISSUER to "
-                "the issuer's URL exactly as its tokens and metadata spell it"
+                "the issuer's URL exactly as it is in its metadata and tokens"
             )
         # draft-ietf-oauth-status-list section 9
         status_lists = document.get("status_list_aggregation_endpoint")
@@ -73,16 +73,16 @@ class MetadataSource:
         )
 
     def _check(self, member: str, url: object, setting: str) -> str:
-        """Return the URL of a member, which must be the issuer's own: it decides what is trusted."""
+        """Return the URL of a member, which must be on the issuer's origin: it decides what is trusted."""
         if isinstance(url, str) and _origin(url) == _origin(self._issuer):
             return url
         raise UnusableMetadata(
-            f"{member} is {url!a}, which is not on the origin of {self._issuer}: if that is right, set "
+            f"{member} is {url!a}, which is not on the origin of {self._issuer}: if you trust that URL, set "
             f"{setting} to it"
         )
 
     def parse(self, content: bytes) -> Metadata:
-        """Return the metadata of a copy on disk. Raises."""
+        """Return the metadata of a copy on disk. Raises if it is damaged."""
         document = parse_object(content)
         status_lists = document["status_lists_uri"]
         return Metadata(str(document["jwks_uri"]), None if status_lists is None else str(status_lists))
@@ -92,7 +92,7 @@ class MetadataSource:
         return new
 
     def refresh(self, document: Metadata) -> float:  # noqa: ARG002
-        """Return the seconds from one fetch to the next, at most."""
+        """Return the maximum number of seconds between two fetches."""
         return REFRESH
 
 
@@ -104,24 +104,24 @@ class Discovery:
         self._copy = FetchedCopy(MetadataSource(issuer, proxy), disk, cooldown=COOLDOWN)
 
     def known(self) -> Metadata | None:
-        """Return the metadata if it is known; never waits."""
+        """Return the metadata, or None if it is not known yet. Requests no fetch."""
         return self._copy.document
 
     def metadata(self) -> Metadata:
-        """Return the metadata; may wait for the first fetch. Raises `Undetermined`."""
+        """Return the metadata. May wait for the first fetch. Raises `Undetermined` if that fails."""
         if self._copy.document is None:
-            self._copy.look_again()
+            self._copy.request_renewal()
         if (document := self._copy.document) is None:
             raise Undetermined(f"the issuer's metadata is not known: {self._copy.problem}")
         return document
 
-    def look_again(self) -> None:
-        """Fetch the metadata anew, at most once in `COOLDOWN` seconds: what it names may have moved."""
-        self._copy.look_again()
+    def request_renewal(self) -> None:
+        """Fetch the metadata again, at most once in `COOLDOWN` seconds: the URLs in it may have changed."""
+        self._copy.request_renewal()
 
 
 def _addresses(issuer: str) -> tuple[str, ...]:
-    """Return where an issuer's metadata may be: RFC 8414 section 3.1, OpenID Connect Discovery section 4."""
+    """Return the URLs of an issuer's metadata: RFC 8414 section 3.1, OpenID Connect Discovery section 4."""
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     return (

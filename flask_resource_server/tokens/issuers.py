@@ -1,4 +1,4 @@
-"""Name the authorization servers whose access tokens are accepted, and how each of them is trusted."""
+"""The settings of a trusted authorization server (`Issuer`), and the keys and lists behind them."""
 
 import hashlib
 import logging
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from flask_resource_server.documents.disk_copy import DiskCopy, NoDiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
-from flask_resource_server.documents.files import LOOK_INTERVAL
+from flask_resource_server.documents.files import POLL_INTERVAL
 from flask_resource_server.exceptions import ConfigurationError
 from flask_resource_server.tokens.discovery import Discovery
 from flask_resource_server.tokens.profiles import PROFILES, RFC9068, Profile
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 _KEY_SOURCES = ("public_key", "public_key_file", "public_keys", "jwks_url")
 
-# Tells from its claims whether a token that is good in every other respect was revoked.
+# Returns whether a token with these claims, which has passed every other check, was revoked.
 IsRevoked = Callable[[Mapping[str, Any]], bool]
 
 
@@ -32,9 +32,9 @@ IsRevoked = Callable[[Mapping[str, Any]], bool]
 class TrustedIssuer:
     """An issuer whose tokens for one of `audiences` are accepted if one of `public_keys` verifies them.
 
-    `checks`, by name, tell whether what is needed to verify is up to date: each raises
-    `ConfigurationError` or `Undetermined` while no token can be verified, and `Degraded` while only an older
-    state is known. `ages`, by name, return the seconds since a state was current, None where that is unknown.
+    `checks` are for readiness checks, by name: each raises `ConfigurationError` or `Undetermined` while no
+    token can be verified, and `Degraded` while only an older state of keys or lists is known. `ages` are for
+    metrics, by name: each returns the seconds since that state was current, or None if it is not known.
     """
 
     url: str
@@ -50,10 +50,10 @@ class TrustedIssuer:
 
 @dataclass(frozen=True)
 class Issuer:
-    """An authorization server, and how this service trusts it.
+    """An authorization server whose access tokens a service accepts.
 
-    The URL alone is enough: keys and status lists are found through its metadata (RFC 8414). It is compared
-    with `iss` character by character. Raises `ConfigurationError` for settings that cannot work.
+    The URL is enough: keys and status lists are found through its metadata (RFC 8414). It is compared with
+    `iss` character by character. Raises `ConfigurationError` for settings that cannot work.
     """
 
     url: str
@@ -131,7 +131,7 @@ class Issuer:
                 raise ConfigurationError(f"{name.upper()} must be a number of seconds above 0")
 
     def open(self, resource: str) -> TrustedIssuer:
-        """Return the issuer with its keys and lists, for a service whose own URL is `resource`.
+        """Return the issuer with its keys and status lists, for a service whose own URL is `resource`.
 
         Reads no file, fetches nothing and starts no thread. Raises `ConfigurationError`.
         """
@@ -160,19 +160,19 @@ class Issuer:
     def _open_keys(self, discovery: Discovery) -> PublicKeys:
         if self.public_keys is not None:
             return self.public_keys
-        # An empty one too: parsing refuses it, whereas passing over it would trust keys that are fetched.
+        # An empty PUBLIC_KEY counts as set: parsing refuses it. Ignoring it would trust fetched keys instead.
         if self.public_key is not None or self.public_key_file is not None:
             file = None if self.public_key_file is None else Path(self.public_key_file)
-            return open_keys(self.public_key, file, "PUBLIC_KEY", LOOK_INTERVAL)
+            return open_keys(self.public_key, file, "PUBLIC_KEY", POLL_INTERVAL)
         _warn_without_tls(self.jwks_url or self.url)
         source = KeySetSource(self.jwks_url or discovery, self.jwks_refresh, proxy=self.proxy)
         copy = self._copy("keys", self.jwks_url)
         return FetchedKeys(FetchedCopy(source, copy, cooldown=self.jwks_cooldown))
 
     def _copy(self, name: str, fetched_from: str | None = None) -> DiskCopy | NoDiskCopy:
-        """Return the copy of one of the issuer's documents; each has a file of its own.
+        """Return the copy on disk of one of the issuer's documents; each document has a file of its own.
 
-        So have the documents of services that fetch from elsewhere than where the issuer's metadata says.
+        A document that is fetched from another URL than the metadata's has a file of its own too.
         """
         if self.copies is None:
             return NoDiskCopy()
@@ -185,18 +185,20 @@ def _warn_without_tls(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "http" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
         _logger.warning(
-            "keys are fetched from %s without TLS: whoever can change them on the way can issue tokens", url
+            "keys are fetched from %s without TLS: anyone on the network path can replace them and forge "
+            "tokens; use https",
+            url,
         )
 
 
 def check_url(
     setting: str, url: object, *, may_end_in_slash: bool = False, may_have_query: bool = False
 ) -> None:
-    """Raise `ConfigurationError` unless `url` is an absolute HTTP URL that can be compared as it is."""
+    """Raise `ConfigurationError` unless `url` is an absolute HTTP URL in the form that tokens have it."""
     try:
         parts = urlsplit(url) if isinstance(url, str) else None
         is_absolute = parts and parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:  # the port is not a number, or the address not one of IPv6
+    except ValueError:  # the port is not a number, or what is in brackets is not an IPv6 address
         is_absolute = False
     if not is_absolute:
         raise ConfigurationError(f"{setting} must be an absolute URL, such as https://service.example.com")

@@ -1,4 +1,4 @@
-"""Read the JWK Set of an issuer (RFC 7517): its RSA signature keys, and nothing else."""
+"""Parse the JWK Set of an issuer (RFC 7517) and keep its RSA signature keys; skip and log the others."""
 
 import json
 import logging
@@ -28,30 +28,30 @@ _MAXIMUM_BITS = 16384
 _MAXIMUM_EXPONENT_BITS = 64
 _MAXIMUM_NAMED = 5  # skipped keys in one line of the log
 
-_REPEATS = object()  # marks a JSON object of which a member is repeated
+_REPEATS = object()  # marks a JSON object that repeats a member
 
 _logger = logging.getLogger(__name__)
 
 
 class NoUsableKey(UnusableKey):
-    """A set that is well-formed, and has keys, but none for us."""
+    """A well-formed set that has keys, but none that verifies RS256 signatures."""
 
 
 class _OtherKey(UnusableKey):
-    """A key that is not for us; `level` is that of the log line."""
+    """A key of another kind, which is skipped. `level` is the level of the log line."""
 
     level = logging.INFO
 
 
 class _PrivateKey(_OtherKey):
-    """A key that the issuer has published by mistake."""
+    """A private or secret key, which the issuer has published by mistake."""
 
     level = logging.ERROR
 
 
 @dataclass(frozen=True)
 class KeySet:
-    """The keys of a set that can verify, by key ID; `problem` says why there are none if there should be."""
+    """The usable keys of a set, by key ID. `problem` says why none of the published keys is usable."""
 
     keys: Mapping[str, PublishedKey]
     problem: str | None = None
@@ -63,13 +63,13 @@ class KeySet:
         return json.dumps({"keys": jwks, **({"problem": self.problem} if self.problem else {})}).encode()
 
 
-@lru_cache(maxsize=4)  # the set is parsed at each fetch, and what it skips is logged when it has changed
+@lru_cache(maxsize=4)  # so that skipped keys are logged only when the set has changed, not at every fetch
 def parse_key_set(body: bytes) -> KeySet:
     """Return the keys of a JWK Set that can verify RS256 signatures, by their `kid`.
 
-    A key that cannot is skipped, and the others are kept (RFC 7517 section 5); so is a second key of the same
-    `kid`. A key without `kid` is named by its thumbprint. An empty set has no keys: the issuer has revoked
-    them all. Raises `UnusableKey`: if keys were published and none can be used, its subclass `NoUsableKey`.
+    Other keys are skipped (RFC 7517 section 5), and so is a second key with the same `kid`. A key without
+    `kid` gets its thumbprint as its ID. An empty set is valid: the issuer has revoked all its keys. Raises
+    `UnusableKey` if this is not a JWK Set, and its subclass `NoUsableKey` if every key was skipped.
     """
     keys: dict[str, PublishedKey] = {}
     skipped: list[tuple[int, str]] = []
@@ -92,7 +92,7 @@ def parse_key_set(body: bytes) -> KeySet:
 
 
 def read_copy(content: bytes) -> KeySet:
-    """Return the set of which this is the `content`. Raises `UnusableKey`."""
+    """Return the set whose `content` this is. Raises `UnusableKey`."""
     keys = parse_key_set(content).keys
     problem = json.loads(content).get("problem")
     return KeySet(keys, None if problem is None else printable(str(problem)))
@@ -106,14 +106,14 @@ def _add(keys: dict[str, PublishedKey], key: RSAPublicKey, kid: object) -> None:
 
 
 def _parse_set(body: bytes) -> list[Any]:
-    """Return the members of a set; each is judged alone, so that an odd one does not spoil the others."""
+    """Return the keys of a set, unparsed, so that a bad key does not affect the others."""
     try:
         document = json.loads(body.decode(), object_pairs_hook=_mark_repeats)
         jwks = None if _REPEATS in document else document["keys"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise UnusableKey("the answer is not a JWK Set") from None
+        raise UnusableKey("the response is not a JWK Set") from None
     if not isinstance(jwks, list):
-        raise UnusableKey("the answer is not a JWK Set")
+        raise UnusableKey("the response is not a JWK Set")
     return jwks
 
 
@@ -138,7 +138,7 @@ def _check_purpose(jwk: Any) -> None:
     if _REPEATS in jwk:
         raise UnusableKey("repeats a member")
     if PRIVATE_MEMBERS & jwk.keys():
-        raise _PrivateKey("is a private or a secret key, and must not be used any more by anybody")
+        raise _PrivateKey("is a private or secret key and is compromised: the issuer must replace it")
     if jwk.get("kty") != "RSA":
         raise _OtherKey("is not an RSA key")
     operations = jwk.get("key_ops", ["verify"])
@@ -152,6 +152,6 @@ def _check_size(n: int, e: int) -> None:
     if bits > _MAXIMUM_BITS:
         raise UnusableKey(f"has more than {_MAXIMUM_BITS} bits")
     if 0 < bits < MINIMUM_BITS:
-        raise UnusableKey(f"has {bits} bits, and {MINIMUM_BITS} are the minimum")
+        raise UnusableKey(f"has {bits} bits, but must have at least {MINIMUM_BITS}")
     if e.bit_length() > _MAXIMUM_EXPONENT_BITS:
         raise UnusableKey(f"has an exponent of more than {_MAXIMUM_EXPONENT_BITS} bits")

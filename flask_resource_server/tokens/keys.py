@@ -1,4 +1,4 @@
-"""Read public keys and name them; refuse whatever is not a public key."""
+"""Read public RSA keys, for RS256 only, from PEM text and files, and compute key IDs; refuse private keys."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from flask_resource_server.exceptions import ConfigurationError
 
-ALGORITHM = "RS256"  # what every key is for
+ALGORITHM = "RS256"  # the only algorithm
 MINIMUM_BITS = 2048
 
 _PEM_BLOCK = re.compile(
@@ -25,19 +25,19 @@ _PEM_BLOCK = re.compile(
 
 
 class UnusableKey(ConfigurationError):
-    """A key that this service must not work with, and what to do about it."""
+    """A key that this service must not use; the message says what to do."""
 
 
 class PublishedKey(NamedTuple):
-    """A public key of a PEM file, and what the line above its block says of it."""
+    """A public key of a PEM file, with the state in the comment line above its block."""
 
     key: RSAPublicKey
     state: str | None = None  # next, active or retiring
-    time: float | None = None  # since when, or of a retiring key until when
+    time: float | None = None  # when the state began, or when a retiring key expires (since the epoch)
 
     @property
     def is_gone(self) -> bool:
-        """Tell whether every token that the key has signed must have expired."""
+        """Return whether a retiring key has expired, and with it every token that it signed."""
         return self.state == "retiring" and self.time is not None and self.time <= time.time()
 
 
@@ -47,26 +47,26 @@ def read_key_file(path: Path) -> dict[str, PublishedKey]:
         text = path.read_bytes().decode("ascii", errors="replace")
     except OSError as error:
         raise UnusableKey(
-            f"{path} cannot be read ({error.strerror}): put the issuer's public key there, or name its file "
-            "in the setting for it (JWT_PUBLIC_KEY_FILE of our services, PUBLIC_KEY_FILE of the kit)"
+            f"{path} cannot be read ({error.strerror}): put the issuer's public key there, or set the path "
+            "of its file (JWT_PUBLIC_KEY_FILE of our services, PUBLIC_KEY_FILE of the kit)"
         ) from None
     return parse_public_keys(text, str(path))
 
 
 def parse_public_keys(text: str, source: str) -> dict[str, PublishedKey]:
-    """Parse PEM text in which nothing but RSA public keys may stand, and lines that tell of their lives.
+    """Parse PEM text of RSA public keys, each with an optional comment line that gives its state.
 
-    `source` tells the operator where the text is from. Raises `UnusableKey`.
+    Nothing else may be in the text. Error messages name `source`. Raises `UnusableKey`.
     """
     if "PRIVATE" in text:
         raise UnusableKey(
             f"{source} holds a private key: put the public key there that `openssl rsa -in private_key.pem "
             "-pubout` prints, and make a new key pair if others could have seen this one"
         )
-    # Whatever is not understood is refused, so that a private key in a form unknown here is refused too.
+    # Everything unknown is refused, and with it private keys in formats that the test above does not detect.
     if not _PEM_BLOCK.search(text) or _PEM_BLOCK.sub("", text).strip():
         raise UnusableKey(
-            f"{source} must hold PEM blocks of public keys and nothing else: make it with `openssl rsa -in "
+            f"{source} must hold PEM blocks of public keys and nothing else: create it with `openssl rsa -in "
             "private_key.pem -pubout -out public_key.pem`"
         )
     keys = [_parse_block(block, source) for block in _PEM_BLOCK.finditer(text)]
@@ -78,7 +78,7 @@ def _parse_block(block: re.Match[str], source: str) -> PublishedKey:
         key = load_pem_public_key(block["pem"].encode())
         moment = datetime.fromisoformat(block["time"]).timestamp() if block["time"] else None
     except (ValueError, UnsupportedAlgorithm):
-        raise UnusableKey(f"{source} holds a PEM block that is damaged: copy the public key again") from None
+        raise UnusableKey(f"{source} holds a damaged PEM block: copy the public key again") from None
     if not isinstance(key, RSAPublicKey):
         raise UnusableKey(f"{source} holds a key that is not RSA: RS256 needs an RSA key")
     check_size(key, source)
@@ -86,10 +86,10 @@ def _parse_block(block: re.Match[str], source: str) -> PublishedKey:
 
 
 def check_size(key: RSAPublicKey, source: str) -> None:
-    """Raise `UnusableKey` for a key shorter than RFC 7518 section 3.3 asks for RS256."""
+    """Raise `UnusableKey` for a key that is too short for RS256 (RFC 7518 section 3.3)."""
     if key.key_size < MINIMUM_BITS:
         raise UnusableKey(
-            f"{source} holds an RSA key of {key.key_size} bits: make one of {MINIMUM_BITS} bits or more"
+            f"{source} holds an RSA key of {key.key_size} bits: create one of {MINIMUM_BITS} bits or more"
         )
 
 

@@ -1,4 +1,4 @@
-"""Hold the public keys that verify now, wherever they come from."""
+"""The public keys that verify tokens now: from a setting, from a PEM file, or from a JWK Set at a URL."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -19,31 +19,32 @@ MAXIMUM_SIZE = 64 * 1024  # bytes of a JWK Set
 
 _logger = logging.getLogger(__name__)
 
-_UNKNOWN = "the issuer's keys are not known yet, or not the newest"
+_UNKNOWN = "the issuer's current keys are not known"
 
 
 class PublicKeys(Mapping[str, RSAPublicKey], ABC):
-    """The keys that verify now, by key ID, so that a token's `kid` chooses its key (RFC 7515 section 4.1.4).
+    """The keys that verify now, by key ID: a token's `kid` chooses its key (RFC 7515 section 4.1.4).
 
-    They come and go without a restart. Looking up an unknown key, by `in` too, may ask the issuer for it;
-    `knows` and iteration never do. All raise `UnusableKey` or `Undetermined` while no key is known at all.
+    Keys are added and removed without a restart. Looking up an unknown key, also with `in`, may wait for a
+    fetch of the issuer's keys; `verifies` and iteration never fetch for a single key. While no key is known,
+    every method raises `UnusableKey` or `Undetermined`. Safe to share between threads and across forks.
     """
 
     @abstractmethod
     def read(self) -> Mapping[str, PublishedKey]:
-        """Return the keys as they are now, including those that are gone by their date."""
+        """Return the keys as they are now, including retiring keys that have expired."""
 
-    def look_again(self, kid: str) -> PublishedKey:
-        """Look for a key that was not there a moment ago. Raises `KeyError`, `Undetermined`."""
+    def find_new(self, kid: str) -> PublishedKey:
+        """Return a key that `read` does not have, if it can be fetched. Raises `KeyError`, `Undetermined`."""
         raise KeyError(kid)
 
     def verifies(self, kid: str, key: RSAPublicKey) -> bool:
-        """Tell whether `kid` names this very key by what is known now, without asking the issuer."""
+        """Return whether `kid` names exactly this key by what is known now. Requests no fetch."""
         published = self.read().get(kid)
         return published is not None and not published.is_gone and published.key == key
 
     def check(self) -> None:
-        """Raise `Degraded` while the newest state is unknown, and what `read` raises."""
+        """Raise `Degraded` while only an older state of the keys is known, or what `read` raises."""
         self.read()
 
     def check_startup(self) -> None:
@@ -52,11 +53,11 @@ class PublicKeys(Mapping[str, RSAPublicKey], ABC):
 
     @property
     def age(self) -> float | None:
-        """Return the seconds since the newest state was known, None for keys that are not fetched."""
+        """Return the seconds since the keys were known to be current, or None if they are not fetched."""
         return None
 
     def __getitem__(self, kid: str) -> RSAPublicKey:
-        published = self.read().get(kid) or self.look_again(kid)
+        published = self.read().get(kid) or self.find_new(kid)
         if published.is_gone:
             raise KeyError(kid)
         return published.key
@@ -69,7 +70,7 @@ class PublicKeys(Mapping[str, RSAPublicKey], ABC):
 
 
 class FixedKeys(PublicKeys):
-    """Keys that never change, such as those of a setting."""
+    """Keys that never change, such as those in a setting."""
 
     def __init__(self, keys: Mapping[str, PublishedKey]) -> None:
         self._keys = keys
@@ -80,7 +81,7 @@ class FixedKeys(PublicKeys):
 
 
 class FollowedKeys(PublicKeys):
-    """The keys of a PEM file, which is read again whenever it changes."""
+    """The keys of a PEM file, which is reloaded when it changes."""
 
     def __init__(self, file: FollowedFile[dict[str, PublishedKey]]) -> None:
         self._file = file
@@ -89,34 +90,37 @@ class FollowedKeys(PublicKeys):
         """Return the keys of the last good version of the file. Raises `UnusableKey`."""
         return self._file.value
 
-    def look_again(self, kid: str) -> PublishedKey:
-        """Look for a key that was added since the last look at the file. Raises `KeyError`, `UnusableKey`."""
-        self._file.look()
+    def find_new(self, kid: str) -> PublishedKey:
+        """Return a key that was added since the file was last checked. Raises `KeyError`, `UnusableKey`."""
+        self._file.reload_if_changed()
         return self.read()[kid]
 
     def check(self) -> None:
-        """Raise `Degraded` while the file is not good, `UnusableKey` if it never was."""
+        """Raise `Degraded` while the file is not good, or `UnusableKey` if it never was."""
         self.read()
         if problem := self._file.problem:
             raise Degraded(problem)
 
 
 class KeySetSource:
-    """A JWK Set at a URL, or where the issuer's metadata says that it is."""
+    """A JWK Set at a URL, or at the `jwks_uri` in the issuer's metadata."""
 
     def __init__(self, address: str | Discovery, refresh: float, proxy: str | None = None) -> None:
         self._address = address
         self.url = address if isinstance(address, str) else f"the jwks_uri of {address.url}"
         self._refresh = refresh
         self._fetcher = Fetcher("application/json", MAXIMUM_SIZE, proxy=proxy)
-        self._problem: str | None = None  # that was logged already
+        self._problem: str | None = None  # the problem that was last logged
 
     def fetch(self) -> KeySet:
-        """Return the set as the issuer publishes it now, an empty one if no key in it can be used. Raises."""
+        """Return the set as the issuer publishes it now; it is empty if no key in it can be used.
+
+        Raises `UnusableKey` if the response is not a JWK Set, or as `Fetcher` and `Discovery.metadata` do.
+        """
         body = self._fetch()
         try:
             found = parse_key_set(body)
-        # The keys of before have been removed, whatever was put in their place.
+        # The previous keys have been removed, whatever was published in their place.
         except NoUsableKey as error:
             found = KeySet({}, f"{self.url}: {error}")
         if found.problem and found.problem != self._problem:
@@ -130,11 +134,11 @@ class KeySetSource:
         try:
             return self._fetcher.fetch(self._address.metadata().jwks_uri)
         except FetchError:
-            self._address.look_again()  # for the next attempt: the set may have moved
+            self._address.request_renewal()  # for the next attempt: `jwks_uri` may have changed
             raise
 
     def parse(self, content: bytes) -> KeySet:
-        """Return the set that a copy on disk holds. Raises."""
+        """Return the set that a copy on disk holds. Raises `UnusableKey`."""
         return read_copy(content)
 
     def merge(self, new: KeySet, known: KeySet | None) -> KeySet:  # noqa: ARG002
@@ -142,12 +146,12 @@ class KeySetSource:
         return new
 
     def refresh(self, document: KeySet) -> float:  # noqa: ARG002
-        """Return the seconds from one fetch to the next, at most."""
+        """Return the maximum number of seconds between two fetches."""
         return self._refresh
 
 
 class FetchedKeys(PublicKeys):
-    """The keys of a JWK Set that is fetched, and of its last good copy while it cannot be fetched."""
+    """The keys of a JWK Set that is fetched; while that fails, those of the last good copy."""
 
     def __init__(self, copy: FetchedCopy[KeySet]) -> None:
         self._copy = copy
@@ -155,23 +159,23 @@ class FetchedKeys(PublicKeys):
     def read(self) -> Mapping[str, PublishedKey]:
         """Return the newest known keys.
 
-        Raises `Undetermined` if none were ever fetched, or if the issuer publishes none that can be used.
+        Raises `Undetermined` if none were ever fetched, or if none of the issuer's keys can be used.
         """
         document = self._copy.document
         if document is None or document.problem:
-            self._copy.look_again()
+            self._copy.request_renewal()
             document = self._copy.document
         if document is None or document.problem:
             raise Undetermined((document and document.problem) or self._copy.problem or _UNKNOWN)
         return document.keys
 
-    def look_again(self, kid: str) -> PublishedKey:
-        """Ask the issuer for the key, within the limits of `FetchedCopy`.
+    def find_new(self, kid: str) -> PublishedKey:
+        """Return the key after fetching the set again, within the limits of `FetchedCopy`.
 
-        Raises `KeyError` if the issuer does not have it, and `Undetermined` if nobody can know that now: a
-        401 would tell the client to throw away a token that may be good.
+        Raises `KeyError` if the issuer does not publish it, and `Undetermined` if that cannot be determined
+        now: a 401 would make the client discard a token that may be good.
         """
-        is_current = self._copy.look_again()
+        is_current = self._copy.request_renewal()
         published = self.read().get(kid)
         if published is None and not is_current:
             raise Undetermined(self._copy.problem or _UNKNOWN)
@@ -180,14 +184,14 @@ class FetchedKeys(PublicKeys):
         return published
 
     def check(self) -> None:
-        """Raise `Degraded` while the last fetch failed, and what `read` raises."""
+        """Raise `Degraded` if the last fetch failed, or what `read` raises."""
         problem = self._copy.check()
         self.read()
         if problem:
             raise Degraded(problem)
 
     def check_startup(self) -> None:
-        """Do nothing: a service starts while the issuer is down, and has its keys as soon as it is up."""
+        """Do nothing: a service may start while the issuer is down, and fetches its keys later."""
 
     @property
     def age(self) -> float | None:
@@ -196,13 +200,14 @@ class FetchedKeys(PublicKeys):
 
 
 def open_keys(text: str | None, file: Path | None, setting: str, interval: float = 0) -> PublicKeys:
-    """Return the keys of PEM text, which the setting `setting` holds, or of a file that is followed.
+    """Return the keys of PEM text, which is the value of the setting `setting`, or of a PEM file.
 
-    A key that leaves the file may verify for `interval` seconds more; a new one does at once. Text
-    is parsed at once; a file is read when it is first needed. Raises `UnusableKey`.
+    Text is parsed now. A file is read when it is first needed and reloaded when it changes: a key that was
+    added verifies at once, and one that was removed verifies for at most `interval` seconds longer. Raises
+    `UnusableKey`.
     """
     if text is not None:
-        # An environment file often cannot hold line breaks and spells them out.
+        # Environment files often cannot contain line breaks, and have `\n` instead.
         return FixedKeys(parse_public_keys(text.replace("\\n", "\n"), setting))
     assert file is not None
     return FollowedKeys(FollowedFile(file, read_key_file, interval))

@@ -1,6 +1,6 @@
-"""Find out which tokens were revoked, from the status lists of their issuer.
+"""Look up whether a token was revoked, in the status lists of its issuer.
 
-The lists are fetched in the background: a request costs a look at one bit.
+The lists are fetched in the background, so a request only reads a bit in memory.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,16 @@ from flask_resource_server.tokens.public_keys import PublicKeys
 from flask_resource_server.tokens.status_list import VALID, StatusList, read_reference
 from flask_resource_server.tokens.status_lists import ListAddress, StatusListsSource
 
-COOLDOWN = 1  # seconds: only a token that the issuer has signed can cause a fetch
+COOLDOWN = 1  # seconds; short, because only a token that the issuer has signed can cause a fetch
 
-_UNKNOWN = "whether the token was revoked is not known: its status list could not be fetched"
+_UNKNOWN = "cannot determine whether the token was revoked: its status list could not be fetched"
 
 
 class Revocations:
-    """Tells which tokens were revoked, by the status lists of their issuer."""
+    """Determines whether tokens were revoked. Safe to share between threads and across forks.
+
+    `status_claim` and `stale_status_lists` are the settings of `Issuer`.
+    """
 
     def __init__(
         self,
@@ -40,10 +43,10 @@ class Revocations:
         self._copy = FetchedCopy(source, disk, cooldown=COOLDOWN)
 
     def is_revoked(self, claims: Mapping[str, Any]) -> bool:
-        """Tell from its claims whether a token that is otherwise good was revoked.
+        """Return whether a token with these claims, which has passed every other check, was revoked.
 
-        Raises `Undetermined` where that cannot be known, unless the settings accept such a token: a 401 would
-        tell the client to throw it away.
+        Raises `Undetermined` if that cannot be determined, unless the settings accept such tokens: a 401
+        would make the client discard a token that may be good.
         """
         if self._status_claim == "ignored":
             return False
@@ -52,7 +55,7 @@ class Revocations:
         try:
             uri, index = read_reference(claims)
             status_list = self._find(uri)
-            if status_list and status_list[index] != VALID:  # even if stale: a revocation is not taken back
+            if status_list and status_list[index] != VALID:  # even if stale: revocations are final
                 return True
         except (ValueError, IndexError):
             return True
@@ -61,9 +64,9 @@ class Revocations:
         return False
 
     def _check_stale(self, known: StatusList | None) -> None:
-        """Raise `Undetermined`, unless the settings accept a token whose list cannot be fetched.
+        """Raise `Undetermined`, unless the settings accept tokens whose list cannot be fetched.
 
-        A list that the issuer can be asked for, and does not publish, is not one that cannot be fetched.
+        They do not accept a token whose list the issuer does not publish, although it can be reached.
         """
         problem = self._copy.problem
         if self._accepts_stale_lists and (known or problem or self._copy.document is None):
@@ -72,9 +75,9 @@ class Revocations:
         raise Undetermined(f"{problem or _UNKNOWN}{hint}")
 
     def check(self) -> dict[str, object]:
-        """Return the seconds since the lists were current.
+        """Return the seconds since the lists were current, as `status_lists_age`.
 
-        Raises `Degraded` while they may not be, and `Undetermined` while tokens are refused for that.
+        Raises `Degraded` while they may be out of date, and `Undetermined` while tokens are refused for that.
         """
         if self._status_claim == "ignored":
             return {}
@@ -92,24 +95,24 @@ class Revocations:
 
     @property
     def age(self) -> float | None:
-        """Return the seconds since the lists were current."""
+        """Return the seconds since the lists were known to be current, or None if they never were."""
         return self._copy.age
 
     def _find(self, uri: str) -> StatusList | None:
-        """Return a list as it is known by now. Raises `ValueError` for one that is not the issuer's."""
+        """Return a list, or None if it cannot be fetched. Raises `ValueError` if it is not the issuer's."""
         found = self._look_up(uri)
         if found and not found.is_stale:
             return found
-        with suppress(Undetermined):  # without the metadata it may be one
+        with suppress(Undetermined):  # until the metadata is known, it may be the issuer's
             if not self._address.names(uri):
-                raise ValueError("the address in a token is compared, and never followed")
-        self._copy.look_again()
+                raise ValueError("a URI in a token is only compared, and never fetched")
+        self._copy.request_renewal()
         return self._look_up(uri)
 
     def _look_up(self, uri: str) -> StatusList | None:
         document = self._copy.document
         signed = document.lists.get(uri) if document else None
-        # What a key has signed that was revoked meanwhile may be anybody's.
+        # If its key has been revoked since, anybody may have signed the list.
         if signed is None or not self._public_keys.verifies(signed.parsed.kid, signed.parsed.key):
             return None
         return signed.parsed

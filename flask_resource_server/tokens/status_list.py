@@ -1,7 +1,7 @@
-"""Read Token Status Lists: verify one that the issuer has signed, and look a token's status up.
+"""Verify a Token Status List that the issuer has signed, and look up a token's status in it.
 
-The format is that of the IETF draft "Token Status List" (draft-ietf-oauth-status-list), to whose sections the
-comments refer.
+The format is that of the IETF draft "Token Status List" (draft-ietf-oauth-status-list). Comments refer to its
+sections.
 """
 
 import re
@@ -22,9 +22,9 @@ from flask_resource_server.tokens.public_keys import PublicKeys
 
 LIST_TYPE = "statuslist+jwt"  # section 5.1
 MEDIA_TYPE = f"application/{LIST_TYPE}"
-PATH = "/.well-known/status-list"  # at the issuer: what lists there are; below it by number, each of them
-VALID = 0  # section 7.1; all else is not
-MAXIMUM_BYTES = 1024 * 1024  # of a list that is unpacked: eight million tokens of one bit
+PATH = "/.well-known/status-list"  # the index of the issuer's lists; each list is below it, by number
+VALID = 0  # section 7.1; every other status counts as revoked
+MAXIMUM_BYTES = 1024 * 1024  # of an unpacked list: eight million tokens of one bit each
 
 _PROFILE = Profile(token_types=frozenset({LIST_TYPE}))
 _PATH_OF_LIST = re.compile(r"/[1-9][0-9]{0,8}")
@@ -32,12 +32,12 @@ _BITS = {1, 2, 4, 8}  # section 4.1
 
 
 class UnusableStatusList(ConfigurationError):
-    """A status list that this service must not work with."""
+    """A status list that this service must not use."""
 
 
 @dataclass(frozen=True, repr=False)
 class StatusList:
-    """A list that was verified."""
+    """A verified list. Times are in seconds since the epoch."""
 
     statuses: bytes
     bits: int  # of each status
@@ -45,32 +45,32 @@ class StatusList:
     key: RSAPublicKey
     issued_at: float
     expires_at: float
-    ttl: float  # seconds after which to look for a newer one
+    ttl: float  # seconds after which to fetch it again
 
     @property
     def is_stale(self) -> bool:
-        """Tell whether nothing may be concluded from the list any more (section 8.3)."""
+        """Return whether the list has expired (section 8.3)."""
         return time.time() >= self.expires_at
 
     def may_replace(self, known: "StatusList") -> bool:
-        """Tell whether this list is newer than `known`, another one of the same URI, or says the same."""
+        """Return whether this list is newer than `known`, a list with the same URI, or equal to it."""
         if self.issued_at == known.issued_at:
             return (self.bits, self.statuses) == (known.bits, known.statuses)
         return self.issued_at > known.issued_at
 
     def __getitem__(self, index: int) -> int:
-        """Return the status at an index from 0 on. Raises `IndexError`."""
+        """Return the status at an index, counted from 0. Raises `IndexError`."""
         position = index * self.bits
         return self.statuses[position >> 3] >> (position & 7) & ((1 << self.bits) - 1)
 
 
 def is_path_of_list(path: str) -> bool:
-    """Tell whether this follows `PATH` in the address of a list: a slash and a number."""
+    """Return whether `path` is what follows `PATH` in the URI of a list: a slash and a number."""
     return bool(_PATH_OF_LIST.fullmatch(path))
 
 
 def read_reference(claims: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the list that a token refers to, and its index in it (section 6.2). Raises `ValueError`."""
+    """Return the URI of the list that a token refers to, and its index (section 6.2). Raises `ValueError`."""
     try:
         reference = claims["status"]["status_list"]
         uri, index = reference["uri"], reference["idx"]
@@ -82,9 +82,9 @@ def read_reference(claims: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def parse_status_list(token: str, uri: str, public_keys: PublicKeys) -> StatusList:
-    """Verify the list that was found at `uri`, a signed JWT (section 8.3); it may have expired.
+    """Verify the signed JWT that was fetched from `uri` (section 8.3), and return the list in it.
 
-    Raises `UnusableStatusList`.
+    The list may have expired. Raises `UnusableStatusList`.
     """
     try:
         jws = parse_jws(token)
@@ -92,7 +92,7 @@ def parse_status_list(token: str, uri: str, public_keys: PublicKeys) -> StatusLi
         kid = jws.header["kid"]
         return _read_claims(jws.claims, uri, kid, public_keys[kid])
     except (LookupError, TypeError, ValueError, zlib.error) as error:
-        raise UnusableStatusList(f"the list at {uri} is not good ({type(error).__name__}: {error})") from None
+        raise UnusableStatusList(f"the list at {uri} is invalid ({type(error).__name__}: {error})") from None
 
 
 def _check_header(jws: UnverifiedJws, public_keys: PublicKeys) -> None:
@@ -104,10 +104,10 @@ def _check_header(jws: UnverifiedJws, public_keys: PublicKeys) -> None:
 
 def _read_claims(claims: dict[str, Any], uri: str, kid: str, key: RSAPublicKey) -> StatusList:
     if claims["sub"] != uri:
-        raise ValueError("sub is not its address")
+        raise ValueError("sub is not its URI")
     bits, packed = claims["status_list"]["bits"], claims["status_list"]["lst"]
     iat, exp, ttl = claims["iat"], claims["exp"], claims["ttl"]
-    # 1.0 is 1 to Python, until bits are shifted by it.
+    # 1.0 equals 1 in Python, but cannot be used for shifting.
     if type(bits) is not int or bits not in _BITS or not all(map(is_time, (iat, exp, ttl))):
         raise ValueError("bits, iat, exp or ttl")
     if iat > time.time() + LEEWAY:
@@ -118,10 +118,10 @@ def _read_claims(claims: dict[str, Any], uri: str, kid: str, key: RSAPublicKey) 
 
 
 def unpack(packed: str) -> bytes:
-    """Return the statuses of a `lst` (section 4.2). Raises `ValueError` or `zlib.error`."""
+    """Return the statuses of a `lst` claim (section 4.2). Raises `ValueError` or `zlib.error`."""
     compressed = urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
     unpacking = zlib.decompressobj()
     statuses = unpacking.decompress(compressed, MAXIMUM_BYTES)
-    if not unpacking.eof:  # cut off, or a bomb: a few bytes may stand for gigabytes
-        raise ValueError(f"the list is cut off, or has more than {MAXIMUM_BYTES} bytes")
+    if not unpacking.eof:  # truncated, or a zip bomb
+        raise ValueError(f"the list is truncated, or larger than {MAXIMUM_BYTES} bytes")
     return statuses

@@ -1,4 +1,4 @@
-"""Parse JSON that every parser understands alike (RFC 8259 section 4, RFC 8725 section 2.4)."""
+"""Parse JSON strictly: only what every parser reads alike (RFC 8259 section 4, RFC 8725 section 2.4)."""
 
 import json
 from collections.abc import Iterable
@@ -8,18 +8,18 @@ MAXIMUM_DEPTH = 100
 
 
 class RepeatedMember(ValueError):
-    """An object has two members of one name, of which each parser may choose another."""
+    """An object has two members of the same name; parsers differ in which one they use."""
 
 
 def parse_json(data: bytes) -> Any:
-    """Parse JSON in UTF-8. Raises `ValueError`, and `RepeatedMember`, which is one.
+    """Parse JSON in UTF-8. Raises `ValueError`, or its subclass `RepeatedMember`.
 
-    What Python alone accepts is refused too: other encodings, a byte order mark, NaN and its like, lone
-    surrogates, and what is nested more than `MAXIMUM_DEPTH` deep, which other code would fail on.
+    Refuses what only Python accepts: other encodings, a byte order mark, NaN and infinity, and lone
+    surrogates. Also refuses values nested more than `MAXIMUM_DEPTH` deep, on which other code would fail.
     """
     try:
         value = _DECODER.decode(data.decode())
-        if b"\\u" in data:  # the only way to spell a lone surrogate
+        if b"\\u" in data:  # only an escape can produce a lone surrogate
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -43,7 +43,7 @@ def _is_nested(value: Any) -> bool:
 
 
 def unique_members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return members as a dictionary. Raises `RepeatedMember`."""
+    """Return the members as a dictionary. Raises `RepeatedMember`."""
     pairs = list(pairs)
     members = dict(pairs)
     if len(members) != len(pairs):

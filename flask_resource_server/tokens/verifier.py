@@ -1,4 +1,4 @@
-"""Verify access tokens: what a view, introspection, revocation and `explain-token` all go through."""
+"""Verify an access token. Views, introspection, revocation and `explain-token` all use this verifier."""
 
 from collections.abc import Iterator
 
@@ -8,14 +8,13 @@ from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.issuers import Issuer, TrustedIssuer
 from flask_resource_server.tokens.jws import UnverifiedJws, parse_jws
 
-# What was checked, whether the token passed, and what to do if not.
-Explanation = tuple[str, bool, str]
+Explanation = tuple[str, bool, str]  # the check in words, whether the token passed, and advice if it did not
 
 _REVOKED = "it was not revoked"
 
 
 class RefusedToken(Exception):
-    """A token has failed a check. `reason` is a label for metrics and logs; clients do not learn it."""
+    """A token has failed a check. `reason` is a label for metrics and logs; do not send it to clients."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -23,9 +22,9 @@ class RefusedToken(Exception):
 
 
 class Verifier:
-    """Accepts the access tokens of one or more issuers. Safe for threads and forks.
+    """Verifies the access tokens of one or more issuers. Safe to share between threads and across forks.
 
-    The `iss` of a token chooses the issuer, whose keys, audiences and profile then decide. Making a verifier
+    A token's `iss` selects the issuer, whose keys, audiences and profile then apply. Creating a verifier
     fetches nothing and starts no thread; its first use may.
     """
 
@@ -41,11 +40,11 @@ class Verifier:
         return cls(*(issuer.open(resource) for issuer in issuers))
 
     def verify(self, text: str) -> VerifiedClaims:
-        """Return the claims of a token that is accepted.
+        """Return the claims of a token, which passes every check and was not revoked.
 
-        A token is verified once and then remembered; its time, its key and its revocation are looked at
-        each time. Raises `RefusedToken`, and while it cannot be known whether the token is good,
-        `Undetermined` or `ConfigurationError`, such as for a key file that is missing.
+        A token is verified once and then cached; its times, its key and its revocation are checked at each
+        call. Raises `RefusedToken`. Raises `Undetermined` or `ConfigurationError` (a missing key file, say)
+        if it cannot be determined whether the token is good: respond with 503 then, never with 401.
         """
         claims, issuer = self._cache.get(text) or self._verify_anew(text)
         if issuer.is_revoked(claims):
@@ -68,15 +67,15 @@ class Verifier:
         return claims, issuer
 
     def _find_issuer(self, token: UnverifiedJws) -> TrustedIssuer:
-        """Return the issuer that a token names; for one that names no known issuer, the first.
+        """Return the issuer that a token names, or the first issuer if it names no known one.
 
-        That one's checks then refuse it: the signature is not by its keys, or `iss` is not its URL.
+        The checks of the first issuer then refuse the token: its signature or its `iss` is wrong.
         """
         name = token.claims.get("iss")
         return self._by_url.get(name, self.issuers[0]) if isinstance(name, str) else self.issuers[0]
 
     def _parse(self, text: str) -> UnverifiedJws | None:
-        if len(text) > self.maximum_length:  # the issuer is not known yet, whose own limit may be lower
+        if len(text) > self.maximum_length:  # the limit of the issuer, unknown before parsing, may be lower
             return None
         try:
             return parse_jws(text)
@@ -84,19 +83,19 @@ class Verifier:
             return None
 
     def explain(self, text: str) -> Iterator[Explanation]:
-        """Make every check on a token, whatever the ones before have come to.
+        """Run every check on a token, also after one has failed, and yield the results.
 
-        Whether it was revoked is asked only of a token that is good in every other respect. Raises
-        `Undetermined`, `ConfigurationError`.
+        Revocation is checked only if the token passed every other check. Raises `Undetermined`,
+        `ConfigurationError`.
         """
         token = self._parse(text)
         issuer = self._find_issuer(token) if token else None
         limit = issuer.profile.maximum_length if issuer else self.maximum_length
         is_accepted = token is not None and len(text) <= limit
         yield (
-            f"three parts in base64url, JSON in UTF-8, {limit} characters at most",
+            f"three parts in base64url, JSON in UTF-8, at most {limit} characters",
             is_accepted,
-            "copy the whole token, without quotes, spaces and the word Bearer",
+            "copy the whole token, without quotes, spaces or the word Bearer",
         )
         if token is None or issuer is None:
             return
@@ -105,7 +104,7 @@ class Verifier:
             is_accepted = is_accepted and fault is None
             yield check.describe(expected), fault is None, fault or ""
         if is_accepted:
-            advice = "its session has ended, or it has no good `status` (STATUS_CLAIM): log in again"
+            advice = "its session has ended, or it has no valid `status` claim (STATUS_CLAIM): log in again"
             yield _REVOKED, not issuer.is_revoked(token.claims), advice
 
 

@@ -9,7 +9,7 @@ const ui = SwaggerUIBundle({
   syntaxHighlight: { activated: true },
   oauth2RedirectUrl: redirect && new URL(redirect, location).href,
   requestInterceptor: (request) => {
-    // Swagger UI sends it to the token endpoint, which would have to allow it to other origins for nothing.
+    // Swagger UI sends this header to the token endpoint, which would have to allow it in CORS for no benefit.
     delete request.headers["X-Requested-With"];
     return request;
   },

@@ -1,21 +1,21 @@
-// Hand the answer to a sign-in to the docs page that opened this window. Swagger UI's own page for this goes on with
-// a wrong state, and does not know RFC 9207.
-const asked = window.opener?.swaggerUIRedirectOauth2;
+// Pass the authorization response to the docs page, which opened this window. Swagger UI's own page for this
+// continues even if the state is wrong, and does not check the issuer (RFC 9207).
+const request = window.opener?.swaggerUIRedirectOauth2;
 
-function handOver({ auth, state, redirectUrl, callback, errCb }) {
-  const answer = new URLSearchParams(location.search);
+function passOn({ auth, state, redirectUrl, callback, errCb }) {
+  const response = new URLSearchParams(location.search);
   const fail = (message) => errCb({ authId: auth.name, source: "auth", level: "error", message });
-  if (answer.get("state") !== state || answer.get("iss") !== document.body.dataset.issuer) {
-    fail("This is not the answer to this sign-in.");
-  } else if (answer.has("code")) {
-    callback({ auth: { ...auth, code: answer.get("code") }, redirectUrl });
+  if (response.get("state") !== state || response.get("iss") !== document.body.dataset.issuer) {
+    fail("This response does not belong to this sign-in.");
+  } else if (response.has("code")) {
+    callback({ auth: { ...auth, code: response.get("code") }, redirectUrl });
   } else {
-    fail(answer.get("error_description") ?? answer.get("error"));
+    fail(response.get("error_description") ?? response.get("error"));
   }
 }
 
-if (asked) {
-  delete window.opener.swaggerUIRedirectOauth2; // one answer is enough
-  handOver(asked);
+if (request) {
+  delete window.opener.swaggerUIRedirectOauth2; // accept only one response
+  passOn(request);
   window.close();
 }

@@ -1,4 +1,4 @@
-"""A page in the Chromium of the system, and the pages of auth_app that it may look at."""
+"""Fixtures: a page in the system's Chromium, and the pages of auth_app that it opens."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.conftest import find_browser
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for a file; what tests do in it is kept apart by their contexts."""
+    """One Chromium for a file; each test has a context of its own in it."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=find_browser(),
@@ -33,6 +33,6 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The pages where people sign in."""
+    """The sign-in pages."""
     with serve_site(tmp_path_factory.mktemp("site")) as site:
         yield site

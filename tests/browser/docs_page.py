@@ -1,4 +1,4 @@
-"""Use a docs page as a person does who follows the README."""
+"""Use a docs page as a user does who follows the README."""
 
 import json
 

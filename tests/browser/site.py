@@ -1,4 +1,4 @@
-"""Serve the pages for people, and an application that they sign in to; and use both as people do."""
+"""Serve auth_app's pages and an application to sign in to, and use both as users do."""
 
 import socket
 import threading
@@ -21,14 +21,14 @@ Answer = tuple[str, dict[str, str]]
 
 @dataclass(frozen=True)
 class Site:
-    """A running auth_app, and the redirect URI of the application `web`, at which somebody listens."""
+    """A running auth_app, and the redirect URI of the application `web`, at which a server listens."""
 
     url: str
     application: Application
     answers: list[Answer] = field(default_factory=list)
 
     def authorize(self, **changes: str) -> str:
-        """Return the URL to which the application sends browsers."""
+        """Return the URL to which the application redirects browsers."""
         return self.url + self.application.url(**changes)
 
 
@@ -36,7 +36,7 @@ class Site:
 def serve_site(
     folder: Path, host: str = "127.0.0.1", leads_on_to: str = "", **settings: str
 ) -> Iterator[Site]:
-    """Serve auth_app with demo data, and an application that any port of its user's machine may have."""
+    """Serve auth_app with demo data, and register an application that may use any loopback port."""
     home = folder / "auth"
     copy_home("auth", home)
     with listen() as listener, serve_application(host, leads_on_to) as (port, answers):
@@ -55,7 +55,7 @@ def serve_site(
 
 @contextmanager
 def serve_application(host: str = "127.0.0.1", leads_on_to: str = "") -> Iterator[tuple[int, list[Answer]]]:
-    """Listen for browsers that come back; yield the port, and the method and parameters of each answer.
+    """Listen for browsers that are redirected back; yield the port, and a list of methods and parameters.
 
     Browsers go on from the callback to the host `leads_on_to`, if there is one.
     """
@@ -96,7 +96,7 @@ def serve_application(host: str = "127.0.0.1", leads_on_to: str = "") -> Iterato
 
 
 def submit_sign_in(page: Page, username: str = "student1", password: str | None = None) -> None:
-    """Fill in the sign-in page that is open, by keyboard, and wait for what comes of it."""
+    """Fill in the open sign-in page by keyboard, and wait for the result."""
     page.locator("#username").fill("")  # a page with an error has the name already, and the focus elsewhere
     page.keyboard.type(username)
     page.keyboard.press("Tab")
@@ -106,7 +106,7 @@ def submit_sign_in(page: Page, username: str = "student1", password: str | None 
 
 
 def fail_until_throttled(page: Page, username: str) -> None:
-    """Sign in with a wrong password until that is held up, for longer each time."""
+    """Sign in with a wrong password until that is throttled, for longer each time."""
     for _ in range(20):
         submit_sign_in(page, username, "wrong")
         if "Too many" in page.get_by_role("alert").inner_text():

@@ -1,4 +1,4 @@
-"""The pages for people can be used by everybody: WCAG 2.2 AA, as far as axe and Chromium can tell."""
+"""auth_app's pages are accessible: WCAG 2.2 AA, where axe and Chromium can check it."""
 
 from importlib import resources
 from typing import Any

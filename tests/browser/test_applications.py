@@ -1,4 +1,4 @@
-"""People use the example applications in a real browser: sign in once, use both, sign out of both."""
+"""Users of the example applications sign in once, use both, and sign out of both, in a real browser."""
 
 from collections.abc import Iterator
 from pathlib import Path

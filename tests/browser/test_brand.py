@@ -1,4 +1,4 @@
-"""An operator's name, logo, colour and language on the pages for people."""
+"""An operator can set the name, logo, colour and language of auth_app's pages."""
 
 import json
 import re

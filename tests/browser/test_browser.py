@@ -1,4 +1,4 @@
-"""The walk of the README in a real browser: log in at one docs page, read courses on the other."""
+"""The README's walk in a real browser: log in on one docs page, read courses on the other."""
 
 from pathlib import Path
 

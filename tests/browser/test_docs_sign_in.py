@@ -1,4 +1,4 @@
-"""Sign in from the docs page of course_app, in a real browser and under the strict policy."""
+"""Sign in on the docs page of course_app, in a real browser and under the strict CSP."""
 
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -86,8 +86,8 @@ def test_token_can_be_pasted_beside_it(page: Page, docs_pair: Pair, complaints: 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"state": "another"}, "This is not the answer to this sign-in."),
-        ({"iss": "https://another.example.com"}, "This is not the answer to this sign-in."),
+        ({"state": "another"}, "This response does not belong to this sign-in."),
+        ({"iss": "https://another.example.com"}, "This response does not belong to this sign-in."),
         ({"code": "", "error": "x", "error_description": "It is too late."}, "It is too late."),
     ],
     ids=["state", "issuer", "error"],

@@ -1,4 +1,4 @@
-"""The pages where people sign in, in a real browser: by keyboard, without JavaScript, from applications."""
+"""The sign-in pages in a real browser: by keyboard, without JavaScript, from applications."""
 
 import re
 from pathlib import Path
@@ -55,29 +55,33 @@ def test_wrong_password_is_told_at_both_fields(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/login")
     submit_sign_in(page, "teacher1", "wrong")
 
-    expect(page.get_by_role("alert")).to_have_text("The user name or the password is wrong.")
+    expect(page.get_by_role("alert")).to_have_text("Incorrect user name or password.")
     expect(page).to_have_title(re.compile("^Error: Sign in"))
     expect_focus(page, "Password")
     for name in ("User name", "Password"):
         field = page.get_by_label(name)
         expect(field).to_have_attribute("aria-invalid", "true")
-        expect(field).to_have_accessible_description("The user name or the password is wrong.")
+        expect(field).to_have_accessible_description("Incorrect user name or password.")
 
 
 def test_throttle_is_told_without_blaming_the_fields(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/login")
     fail_until_throttled(page, "stranger")
 
-    expect(page.get_by_role("alert")).to_contain_text("Too many sign-ins have failed.")
+    expect(page.get_by_role("alert")).to_contain_text("Too many failed attempts.")
     assert page.locator("[aria-invalid]").count() == 0
 
 
 @pytest.mark.parametrize(
     ("passwords", "field", "message"),
     [
-        (["wrong", "a long phrase", "a long phrase"], "Current password", "The current password is wrong."),
-        (["password123", "short", "short"], "New password", "must have 8 characters or more"),
-        (["password123", "a phrase", "another"], "New password again", "new passwords are not the same"),
+        (
+            ["wrong", "a long phrase", "a long phrase"],
+            "Current password",
+            "The current password is incorrect.",
+        ),
+        (["password123", "short", "short"], "New password", "must have at least 8 characters"),
+        (["password123", "a phrase", "another"], "Repeat new password", "The new passwords do not match"),
     ],
     ids=["current", "new", "repeated"],
 )

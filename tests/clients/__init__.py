@@ -1,1 +1,1 @@
-"""Clients of other people, unchanged, sign people in at a running auth_app."""
+"""Third-party OpenID Connect clients, unchanged, sign users in at a running auth_app."""

@@ -1,4 +1,4 @@
-"""Run Apache with mod_auth_openidc, Debian's package, in front of a page that only signed-in users see."""
+"""Run Apache with Debian's mod_auth_openidc in front of a page that only signed-in users see."""
 
 import secrets
 import shutil

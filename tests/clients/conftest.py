@@ -1,4 +1,4 @@
-"""One pair of services for all clients, which start as tests ask for them."""
+"""Fixtures: one pair of services for all clients, which are started when a test needs them."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""An application that signs its users in with idpyoidc. Answers `/` with what it knows of its user."""
+"""An application that signs users in with idpyoidc. `/` returns what it knows of its user."""
 
 import json
 import os
@@ -42,10 +42,10 @@ user: dict[str, Any] = {}
 
 
 class Application(BaseHTTPRequestHandler):
-    """Has the three addresses that every application of these tests has, and a callback."""
+    """Serves the three URLs of every application in these tests, and a callback."""
 
     def do_GET(self) -> None:
-        """Answer with a redirect or with JSON."""
+        """Respond with a redirect or with JSON."""
         parts = urlsplit(self.path)
         match parts.path:
             case "/sign-in":
@@ -80,7 +80,7 @@ class Application(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(body).encode())
 
     def log_message(self, *_: object) -> None:
-        """Log no codes."""
+        """Do nothing: the request line may contain a code."""
 
 
 HTTPServer(("127.0.0.1", urlsplit(HERE).port or 0), Application).serve_forever()

@@ -1,4 +1,4 @@
-"""Start applications that use other people's clients, each when a test first asks for it."""
+"""Start applications with third-party clients, each when a test first needs it."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ Command = tuple[list[str], dict[str, str]]  # and settings
 
 @dataclass(frozen=True)
 class Application:
-    """Where an application is, and its pages: to sign in, to see what it knows of its user, to sign out."""
+    """The URL of an application, and its pages: sign in, show the user, sign out."""
 
     url: str
     sign_in: str = "/sign-in"
@@ -35,7 +35,7 @@ class Application:
 
 @dataclass
 class Clients:
-    """Starts each application when it is first asked for. All end with `stack`."""
+    """Starts each application when it is first needed. All are stopped with `stack`."""
 
     pair: Pair
     folder: Path
@@ -43,7 +43,7 @@ class Clients:
     running: dict[str, Application] = field(default_factory=dict)
 
     def start(self, name: str) -> Application:
-        """Return an application that is running."""
+        """Return a running application."""
         if name not in self.running:
             self.running[name] = self._serve(name)
         return self.running[name]
@@ -68,7 +68,7 @@ class Clients:
 
 @contextmanager
 def serve_clients(folder: Path) -> Iterator[Clients]:
-    """Serve both services until the block ends; log-outs are told to applications on this machine."""
+    """Serve both services until the block ends; log-out notices may go to applications on this machine."""
     settings = {"STATUS_LIST_TTL": "1", "BACKCHANNEL_LOGOUT_NETWORKS": "127.0.0.0/8"}
     with serve_pair(folder / "pair", auth_settings=settings) as pair, ExitStack() as stack:
         yield Clients(pair, folder, stack)
@@ -91,7 +91,7 @@ def _openid_client(method: str) -> Callable[[Clients, str, Path], Command]:
 
 
 def _make_keys(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Make a key pair, and return the options that register it and the settings that name it."""
+    """Create a key pair, and return the options that register it and the settings for it."""
     pair = make_key_pair(folder)
     numbers = pair.private_key.private_numbers()
     public = {"kid": pair.kid, **public_jwk(pair.private_key.public_key())}

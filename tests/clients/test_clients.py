@@ -20,7 +20,7 @@ every_client_that_signs_out = pytest.mark.parametrize("name", sorted(APPLICATION
 
 
 def begin(browser: FormBrowser, application: Application) -> Page:
-    """Have an application ask for a sign-in, and return the page to which that leads."""
+    """Start a sign-in at an application, and return the page to which it redirects."""
     page = browser.open(application.url + application.sign_in)
     if application.sign_in == "/auth/signin":  # Auth.js asks first which provider it should be
         page = browser.submit(page)
@@ -28,7 +28,7 @@ def begin(browser: FormBrowser, application: Application) -> Page:
 
 
 def sign_in(browser: FormBrowser, application: Application) -> dict[str, Any]:
-    """Sign in with a password, and return what the application knows then."""
+    """Sign in with a password, and return what the application then knows of its user."""
     page = begin(browser, application)
     assert 'type="password"' in page.text, page.text
     answer = browser.submit(page, username="student1", password="password123")
@@ -39,7 +39,7 @@ def sign_in(browser: FormBrowser, application: Application) -> dict[str, Any]:
 
 
 def what_is_known(browser: FormBrowser, application: Application) -> dict[str, Any]:
-    """Return what an application knows of its user, nothing if nobody is signed in."""
+    """Return what an application knows of its user; an empty result if nobody is signed in."""
     page = browser.open(application.url + application.known)
     if page.status_code == 401:
         return {}
@@ -91,7 +91,7 @@ def test_user_signs_out_of_everything(name: str, clients: Clients) -> None:
 
 
 def test_apache_ends_its_session_when_it_is_told(clients: Clients) -> None:
-    """Back-channel logout: the browser does not visit Apache meanwhile, and the session there ends."""
+    """Back-channel logout ends the session at Apache, although the browser does not visit it."""
     browser, application = FormBrowser(), clients.start("mod_auth_openidc")
     sign_in(browser, application)
     question = browser.open(f"{clients.pair.auth.url}/logout")

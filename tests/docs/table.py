@@ -9,6 +9,7 @@ PAGES = [
     Page("docs/explanation/dependencies.md"),
     Page("docs/explanation/performance.md"),
     Page("docs/explanation/security.md"),
+    Page("docs/explanation/tokens.md"),
     Page("docs/get-started.md", fails=("curl http://127.0.0.1:8081/healthz", 'echo "$FORGED" |')),
     Page("docs/how-to/deploy.md"),
     Page("docs/how-to/log-out-everywhere.md"),

@@ -1,1 +1,1 @@
-"""The programs in examples/, run as their READMEs tell, against a running pair of services."""
+"""The programs in examples/, run as their READMEs say, against a running pair of services."""

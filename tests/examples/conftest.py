@@ -1,4 +1,4 @@
-"""One pair of services for all examples, which start as tests ask for them."""
+"""Fixtures: one pair of services for all examples, which are started when a test needs them."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examples]:
 
 @pytest.fixture(scope="session")
 def genuine(examples: Examples) -> Forger:
-    """Signs with the key of the auth_app that runs, for a service that a test names by `aud`."""
+    """Signs with the key of the running auth_app, for the service in `aud`."""
     key = load_pem_private_key((examples.pair.auth.log.parent / "keys/private_key.pem").read_bytes(), None)
     assert isinstance(key, RSAPrivateKey)
     return Forger(key, thumbprint(key.public_key()), issuer=examples.pair.auth.url)

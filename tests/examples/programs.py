@@ -1,4 +1,4 @@
-"""Start the programs in examples/ as processes of their own, beside a running pair of services."""
+"""Start the programs in examples/ as processes, next to a running pair of services."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service has answered; `headers` are in lower case."""
+    """The response of a service; the names of `headers` are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -112,7 +112,7 @@ def run_program(
 
 @dataclass
 class Examples:
-    """Starts each example when it is first asked for. All end with `stack`."""
+    """Starts each example when it is first needed. All are stopped with `stack`."""
 
     pair: Pair
     urls: dict[str, str]  # by name of the example
@@ -142,7 +142,7 @@ class Examples:
 
 @contextmanager
 def serve_examples(folder: Path) -> Iterator[Examples]:
-    """Serve both services, and let tokens be for every example too, until the block ends."""
+    """Serve both services until the block ends; auth_app issues tokens for every example too."""
     urls = {name: f"http://127.0.0.1:{find_port()}" for name in PATHS}
     listeners = listen(), listen()
     settings = {"RESOURCES": " ".join([url_of(listeners[1]), *urls.values()]), "STATUS_LIST_TTL": "1"}

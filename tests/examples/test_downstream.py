@@ -1,4 +1,4 @@
-"""The service that calls another one never holds a token that is good at both."""
+"""A service that calls another one never has a token that both accept."""
 
 import importlib.util
 import subprocess

@@ -1,4 +1,4 @@
-"""The job gets a token of its own, renews it, and ends when it is refused."""
+"""The job gets a token of its own, renews it, and exits when it is refused."""
 
 import json
 import subprocess

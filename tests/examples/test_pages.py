@@ -48,7 +48,7 @@ def _version(text: str) -> list[int]:
 
 @every_example
 def test_page_runs_files_that_are_there(name: str) -> None:
-    """Its commands start the programs of its own folder, as the other tests do."""
+    """Its commands start the programs in its own folder in the same way as the other tests."""
     text = (EXAMPLES / name / "README.md").read_text()
     words = shlex.split(" ".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)), comments=False)
     modules = [

@@ -1,4 +1,4 @@
-"""Every example that is a service accepts good tokens and refuses others, with the right challenge."""
+"""Every example service accepts good tokens and refuses others with the right challenge."""
 
 import dataclasses
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_log_out_is_honoured(name: str, examples: Examples) -> None:
 def test_token_is_kept_while_it_cannot_be_verified(
     name: str, examples: Examples, genuine: Forger, tmp_path: Path
 ) -> None:
-    """Its issuer is down: the answer is 503, since a 401 would make the client discard the token."""
+    """While its issuer is down it responds with 503: a 401 would make the client discard the token."""
     url, issuer = (f"http://127.0.0.1:{find_port()}" for _ in range(2))
     token = dataclasses.replace(genuine, issuer=issuer, resource=url).sign()
     with serve_example(name, url, issuer, examples.pair, tmp_path):

@@ -1,1 +1,1 @@
-"""Inputs that a program makes up: thousands of requests to each service."""
+"""Generated inputs: thousands of requests to each service."""

@@ -1,4 +1,4 @@
-"""Ten thousand random and mutated Authorization headers and bodies, and never a 5xx."""
+"""Ten thousand random and mutated Authorization headers and bodies never cause a 5xx."""
 
 import json
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def token(key_pair: KeyPair) -> str:
 
 @st.composite
 def mutations(draw: st.DrawFn, text: str) -> str:
-    """Return a text with a piece replaced by another."""
+    """Return a text with one part replaced by another text."""
     start = draw(st.integers(0, len(text)))
     end = draw(st.integers(start, min(len(text), start + 20)))
     return text[:start] + draw(latin)[:8] + text[end:]
@@ -101,7 +101,7 @@ def test_no_body_makes_the_service_fail(data: st.DataObject, auth_client: FlaskC
 
 
 def test_control(auth_client: FlaskClient, course_client: FlaskClient, token: str) -> None:
-    """What is mutated above is good as it is."""
+    """The inputs are good before they are mutated."""
     good = {"username": "student1", "password": "password123", "scope": "courses:read"}
 
     assert course_client.get("/courses", headers=bearer(token)).status_code == 200

@@ -1,4 +1,4 @@
-"""Whatever a client sends, the answer is one that openapi.yml knows: with a token and without."""
+"""Whatever a client sends, the response is one that openapi.yml allows: with a token and without."""
 
 from collections.abc import Iterator
 from typing import Any

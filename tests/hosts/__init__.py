@@ -1,1 +1,1 @@
-"""Tests across hosts: network namespaces of this one."""
+"""Tests with several hosts, simulated by network namespaces."""

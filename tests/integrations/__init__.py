@@ -1,1 +1,1 @@
-"""The kit in other people's applications, with the real libraries."""
+"""The kit in third-party applications, with the real libraries."""

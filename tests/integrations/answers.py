@@ -1,4 +1,4 @@
-"""What a client sees of a view that asks for the scope courses:read, in whatever application it is."""
+"""Check the responses of a view that requires the scope courses:read, in any kind of application."""
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -10,7 +10,7 @@ METADATA = "/.well-known/oauth-protected-resource"
 
 
 def check_view(client: FlaskClient, path: str, forger: Forger, attacker: Forger) -> None:
-    """Assert what a view answers with a good token, a bad one, one that lacks the scope, and none."""
+    """Assert a view's responses to a good token, a bad one, one without the scope, and none."""
     good = client.get(path, headers=bearer(forger.sign()))
     assert (good.status_code, good.json) == (200, {"reader": forger.subject}), good.text
     check_refusal(client.get(path), 401, 'Bearer resource_metadata="')
@@ -21,7 +21,7 @@ def check_view(client: FlaskClient, path: str, forger: Forger, attacker: Forger)
 
 
 def check_unavailable(client: FlaskClient, path: str, forger: Forger) -> None:
-    """Assert what a view answers while no token can be verified."""
+    """Assert a view's response while no token can be verified."""
     issuer = client.application.extensions["flask_resource_server"].verifier.issuers[0].url
     assert issuer != ISSUER
     response = client.get(path, headers=bearer(forger.sign(iss=issuer)))
@@ -29,14 +29,14 @@ def check_unavailable(client: FlaskClient, path: str, forger: Forger) -> None:
 
 
 def check_refusal(response: TestResponse, status: int, challenge: str) -> None:
-    """Assert a status, and that there is one challenge, which begins with `challenge`."""
+    """Assert a status, and exactly one challenge, which begins with `challenge`."""
     assert response.status_code == status, response.text
     (header,) = response.headers.getlist("WWW-Authenticate")
     assert header.startswith(challenge)
 
 
 def published_scopes(client: FlaskClient) -> list[str]:
-    """Return the scopes that the application's metadata names."""
+    """Return the scopes in the application's metadata."""
     metadata = client.get(METADATA).json
     assert metadata
     scopes: list[str] = metadata["scopes_supported"]

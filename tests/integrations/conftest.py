@@ -1,4 +1,4 @@
-"""Other people's applications, which the kit makes resource servers."""
+"""Fixtures: third-party applications that the kit protects."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ Protect: TypeAlias = Callable[..., ResourceServer]
 
 @pytest.fixture
 def protect(key_pair: KeyPair) -> Protect:
-    """A function that makes an application a resource server of the issuer whose key we have."""
+    """A function that makes an application a resource server for the tests' issuer."""
 
     def protect(app: Flask, **changes: Any) -> ResourceServer:
         settings: dict[str, Any] = {
@@ -32,7 +32,7 @@ def protect(key_pair: KeyPair) -> Protect:
 
 @pytest.fixture
 def protect_without_keys() -> Protect:
-    """The same, but nobody can tell whether a token is good: the issuer is down."""
+    """The same, but the issuer is down: it cannot be determined whether a token is good."""
 
     def protect(app: Flask) -> ResourceServer:
         return ResourceServer(app, issuer=f"http://127.0.0.1:{find_port()}", resource=COURSES)

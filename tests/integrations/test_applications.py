@@ -1,4 +1,4 @@
-"""Several applications in one process, and settings of an application that are none of the kit's business."""
+"""Several applications in one process, and settings of an application that do not concern the kit."""
 
 from collections.abc import Iterable
 from pathlib import Path

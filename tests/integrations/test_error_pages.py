@@ -1,4 +1,4 @@
-"""An application's own error pages are shown, and the answers still have the headers that clients need."""
+"""An application's own error pages are shown, and still have the headers that clients need."""
 
 from typing import Any
 

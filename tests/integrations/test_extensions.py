@@ -1,4 +1,4 @@
-"""Other extensions of Flask do their work beside the kit."""
+"""Other Flask extensions work together with the kit."""
 
 import subprocess
 import sys

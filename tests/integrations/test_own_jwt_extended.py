@@ -1,4 +1,4 @@
-"""An application that issues tokens of its own with flask-jwt-extended keeps them beside the kit's."""
+"""An application that issues its own tokens with flask-jwt-extended keeps working with the kit."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Frameworks on top of Flask answer 401, 403 and 503, each in its own form, and never 500."""
+"""Flask's REST frameworks respond with 401, 403 and 503 in their own formats, and never with 500."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar

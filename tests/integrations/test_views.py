@@ -1,4 +1,4 @@
-"""Views and guards of every kind that Flask has, under both decorators."""
+"""Both decorators work on every kind of view and guard that Flask has."""
 
 from collections.abc import Callable
 from typing import Any

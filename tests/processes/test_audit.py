@@ -1,4 +1,4 @@
-"""What happens to users, clients, sessions and keys is one line of JSON each: who, what, from where."""
+"""Changes of users, clients, sessions and keys are logged as one line of JSON each: who, what, from where."""
 
 import contextlib
 import json

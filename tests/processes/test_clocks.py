@@ -1,4 +1,4 @@
-"""Clocks that are wrong, and hours that pass: real services whose clocks are set while they run."""
+"""Wrong clocks and passing hours: real services whose clocks are changed while they run."""
 
 import contextlib
 import platform
@@ -41,7 +41,7 @@ class Clock:
         }
 
     def set(self, seconds: int) -> None:
-        """Let the clock be ahead of the true one, or with a negative number behind."""
+        """Set the clock ahead of the true time, or behind it with a negative number."""
         draft = self.file.with_suffix(".draft")
         draft.write_text(f"{seconds:+d}\n")
         draft.replace(self.file)

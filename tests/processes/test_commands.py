@@ -30,7 +30,7 @@ from tests.servers import environment_for, run_flask
 GOOD_PASSWORD = "correct horse battery"
 
 
-ENDED = "ended {}\nauth_app refuses their tokens now, and every service within 30 seconds\n"
+ENDED = "ended {}\nauth_app refuses their tokens now, and other services refuse them within 30 seconds\n"
 
 
 def done(result: Result) -> str:
@@ -155,7 +155,7 @@ def test_roles_are_set(auth: FlaskClient) -> None:
     done(run_command(auth, "users", "set-roles", "student1", "teacher", "admin"))
     assert find_user(auth, "student1").roles == ["teacher", "admin"]
 
-    assert done(run_command(auth, "users", "set-roles", "student1")) == "student1 has no role now\n"
+    assert done(run_command(auth, "users", "set-roles", "student1")) == "student1 now has no roles\n"
     assert find_user(auth, "student1").roles == []
 
 
@@ -216,16 +216,21 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     "bad name": (["users", "add", "a b"], GOOD_PASSWORD, 1, "A user name is"),
     "weak password": (["users", "add", "ada"], "password", 1, "one of the most common"),
     "no password": (["users", "add", "ada"], "", 1, "8 characters or more"),
-    "no hash": (["users", "add", "ada", "--hashed"], GOOD_PASSWORD, 1, "this is no hash"),
-    "long hash": (["users", "add", "ada", "--hashed"], f"scrypt:1:1:1$x${'0' * 300}", 1, "this is no hash"),
+    "no hash": (["users", "add", "ada", "--hashed"], GOOD_PASSWORD, 1, "This is not an argon2"),
+    "long hash": (
+        ["users", "add", "ada", "--hashed"],
+        f"scrypt:1:1:1$x${'0' * 300}",
+        1,
+        "This is not an argon2",
+    ),
     "unknown role": (["users", "add", "ada", "--role", "king"], GOOD_PASSWORD, 2, "'king' is not one of"),
     "password as an argument": (["users", "add", "ada", GOOD_PASSWORD], "", 2, "unexpected extra argument"),
     **{
         f"{command} of nobody": (["users", command, "nobody"], GOOD_PASSWORD, 1, "There is no user nobody")
         for command in ("show", "set-password", "set-roles", "disable", "enable", "delete")
     },
-    "profile of nobody": (["users", "set", "nobody", "--no-name"], "", 1, "nobody: `users list` shows"),
-    "no profile to set": (["users", "set", "student1"], "", 2, "Say what to change"),
+    "profile of nobody": (["users", "set", "nobody", "--no-name"], "", 1, "nobody: run `flask --app"),
+    "no profile to set": (["users", "set", "student1"], "", 2, "Nothing to change"),
     "name and none": (
         ["users", "set", "student1", "--name", "x", "--no-name"],
         "",
@@ -252,9 +257,14 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         ["clients", "add", "reports", "--scope", "courses:read courses:write"],
         "",
         2,
-        "give --scope once for each value",
+        "repeat --scope for each value",
     ),
-    "two roles in one": (["users", "add", "ada", "--role", "student,teacher"], "", 2, "give --role once for"),
+    "two roles in one": (
+        ["users", "add", "ada", "--role", "student,teacher"],
+        "",
+        2,
+        "repeat --role for each",
+    ),
     "unknown scope": (["clients", "add", "reports", "--scope", "x"], "", 2, "'x' is not one of"),
     "unknown resource": (
         ["clients", "add", "reports", "--resource", "http://x"],
@@ -266,12 +276,12 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         f"client to {command}": (["clients", command, "nobody", *options], "", 1, "There is no client nobody")
         for command, *options in (["remove"], ["show"], ["set", "--no-scope"], ["set-secret"])
     },
-    "nothing to set": (["clients", "set", "reports"], "", 2, "Say what to change"),
+    "nothing to set": (["clients", "set", "reports"], "", 2, "Nothing to change"),
     "scope and none": (
         ["clients", "set", "x", "--no-scope", "--scope", "courses:read"],
         "",
         2,
-        "or the same with --no-.",
+        "Give either --scope or --no-scope.",
     ),
     "unknown resource to set": (["clients", "set", "x", "--resource", "http://x"], "", 1, "add it to RES"),
     "negative overlap": (["clients", "set-secret", "x", "--overlap", "-1"], "", 2, "not in the range"),
@@ -279,17 +289,22 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         ["sessions", "list", "--user", "nobody"],
         "",
         1,
-        "nobody: `users list` shows which",
+        "nobody: run `flask --app wsgi_auth users list`",
     ),
     "sessions to revoke of nobody": (["sessions", "revoke", "--user", "nobody"], "", 1, "There is no user"),
-    "no session": (["sessions", "revoke", UUID], "", 1, f"There is no session {UUID}: `sessions list`"),
+    "no session": (["sessions", "revoke", UUID], "", 1, f"There is no session {UUID}: run `flask --app"),
     "bad session": (["sessions", "revoke", "x"], "", 2, "not a valid UUID"),
-    "neither session nor user": (["sessions", "revoke"], "", 2, "either a session's ID, --user or --all"),
+    "neither session nor user": (
+        ["sessions", "revoke"],
+        "",
+        2,
+        "exactly one of SESSION_ID, --user and --all",
+    ),
     "session and user": (
         ["sessions", "revoke", UUID, "--user", "x"],
         "",
         2,
-        "either a session's ID, --user or --all",
+        "exactly one of SESSION_ID, --user and --all",
     ),
     "no such command": (["users", "remove", "student1"], "", 2, "No such command"),
 }

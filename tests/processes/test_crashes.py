@@ -1,4 +1,4 @@
-"""What was acknowledged stays, and a client that lost a response retries, whatever ends under load."""
+"""Acknowledged changes survive, and clients that lose a response retry, whatever is killed under load."""
 
 import contextlib
 import json
@@ -62,7 +62,7 @@ def refresh(url: str, refresh_token: str) -> tuple[int, dict[str, str]]:
 
 @contextlib.contextmanager
 def repeating(*actions: Callable[[], None]) -> Iterator[None]:
-    """Do each of some things again and again, side by side, while the block runs."""
+    """Repeat each of some actions in a thread of its own while the block runs."""
     stopping = threading.Event()
 
     def repeat(action: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""The queries of dashboard and alarms find something, asked by a real Prometheus."""
+"""The queries of the dashboard and the alerts return data from a real Prometheus."""
 
 import contextlib
 import itertools
@@ -56,7 +56,7 @@ class Watched:
         wait_for(lambda: bool(self.ask("query", query=query)))
 
     def use(self, seconds: float = 0) -> None:
-        """Let all happen that is counted, once or for some time; more at some times than at others."""
+        """Cause every event that is counted, once or for some time, at varying rates."""
         auth, course, until = self.pair.auth.url, self.pair.course.url, time.monotonic() + seconds
         for number in itertools.count():
             answer = call(f"{auth}/token", form=STUDENT)[1]
@@ -74,7 +74,7 @@ class Watched:
                 return
 
     def sign_out(self) -> None:
-        """Show the sign-in page, and end logins of two applications that want to be told of it."""
+        """Show the sign-in page, and end sessions of two applications that want log-out notices."""
         auth = self.pair.auth.url
         urllib.request.urlopen(f"{auth}/login").close()
         for client in ("told", "unreachable"):
@@ -108,7 +108,7 @@ def serve_application() -> Iterator[int]:
 
 
 def add_applications(pair: Pair, port: int) -> None:
-    """Register who is told of logouts, who is not, and who has not been told five times already."""
+    """Register clients with notices that succeed, that fail, and that have failed five times already."""
     folder, environment = pair.auth.log.parent, pair.auth.environment
     for name, host in (("told", "127.0.0.1"), ("unreachable", "127.0.0.2"), ("given-up", "127.0.0.2")):
         options = f"--public --grant password --backchannel-logout-uri http://{host}:{port}/"

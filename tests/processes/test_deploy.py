@@ -1,4 +1,4 @@
-"""What is deployed keeps the private key to auth_app, and gives each service no more than it needs."""
+"""Deployments give the private key only to auth_app, and each service only what it needs."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What breaks around the services: they refuse clearly, recover by themselves, and lose nothing."""
+"""When dependencies fail, the services refuse clearly, recover by themselves, and lose nothing."""
 
 import contextlib
 import sqlite3

@@ -1,4 +1,4 @@
-"""What gunicorn answers and logs by itself looks like ours, and quotes nothing of a request."""
+"""gunicorn's own responses and log lines have our format and quote nothing from requests."""
 
 import json
 import re

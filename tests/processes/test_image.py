@@ -1,4 +1,4 @@
-"""The images hold what they should and no more; built by buildah, which needs no engine."""
+"""The container images contain only what they should; built with buildah, which needs no daemon."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A resource server that takes its keys from JWKS_URL, and an issuer that answers with anything."""
+"""A service that fetches its keys from JWKS_URL, from an issuer that may respond with anything."""
 
 import json
 import logging
@@ -136,8 +136,8 @@ BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "number": ({"body": b"1"}, "not a JWK Set"),
     "keys that are no list": ({"body": b'{"keys": {"a": 1}}'}, "not a JWK Set"),
     "too large": ({"body": b" " * (MAXIMUM_SIZE + 1)}, "more than"),
-    "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "no complete answer within 3 seconds"),
-    "never": ({"body": HTML, "pace": 60}, "no complete answer within 3 seconds"),
+    "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "no complete response within 3 seconds"),
+    "never": ({"body": HTML, "pace": 60}, "no complete response within 3 seconds"),
 }
 
 
@@ -386,7 +386,7 @@ def test_service_works_without_a_folder_for_copies(
         assert course.get("/readyz").json == {"status": "ok"}
     lines = [message for _, _, message in caplog.record_tuples if "cannot write" in message]
     assert len(lines) == 1
-    assert "make the path in COPIES writable for this service" in lines[0]
+    assert "make the folder in COPIES writable for this service" in lines[0]
 
 
 def test_copy_is_made_again_once_there_is_a_folder(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
@@ -436,7 +436,7 @@ def test_workers_answer_good_requests_while_the_issuer_hangs(
             finally:
                 stopping.set()
             assert [job.result(60) for job in jobs] == [None] * 6
-    # An attempt lasts three seconds, and whoever waits for one is answered at its end.
+    # An attempt takes three seconds, and a request that waits for it gets its response at the end.
     assert sum(seconds > 1 for seconds in good) < len(good) / 20
 
 

@@ -1,4 +1,4 @@
-"""Keys: made by openssl or by our command, in files or in variables, all alike."""
+"""Keys from openssl or from our command, in files or in environment variables, all work alike."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The kit under the servers that people run: keys and revocations arrive in workers that were forked."""
+"""The kit under common WSGI servers: keys and revocations reach workers that were forked."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Log out means out: at every service, in every worker, without a request to the issuer but the polls."""
+"""A log-out takes effect at every service, in every worker; the issuer is only polled for lists."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""A process without memory for a password hash says so, and blames nobody."""
+"""Without memory for a password hash, the service says so and does not count a failed login."""
 
 import json
 import subprocess

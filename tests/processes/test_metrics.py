@@ -1,4 +1,4 @@
-"""`/metrics` counts what happens, alike from every worker."""
+"""`/metrics` returns the same totals from every worker."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The reverse proxy's configuration does what it says, with a real nginx before real services."""
+"""The reverse proxy's configuration works, with a real nginx in front of real services."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""People sign in through the reverse proxy: by https, with cookies for that host alone, under limits."""
+"""Users sign in through the reverse proxy: over HTTPS, with cookies for that host only, with rate limits."""
 
 import contextlib
 import html
@@ -47,7 +47,7 @@ class Page:
 
 @dataclass
 class Visitor:
-    """A browser, as far as cookies go; `prefix` is where auth_app is on the host."""
+    """The cookie handling of a browser; `prefix` is the path of auth_app on the host."""
 
     proxy: Proxy
     host: str
@@ -200,7 +200,7 @@ class Echo(BaseHTTPRequestHandler):
 def test_cookies_are_kept_from_the_other_service(
     name: str, auth: tuple[str, str], course: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Under one host name the browser sends them to both; whoever broke into course_app must not get them."""
+    """With one host name, browsers send the cookies to both services, but course_app must not get them."""
     make_certificate(tmp_path, DNSName("example.com"), *map(DNSName, NAMES.values()))
     trust = ssl.create_default_context(cafile=tmp_path / "certificate.pem")
     port = find_port()

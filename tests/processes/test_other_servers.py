@@ -1,4 +1,4 @@
-"""Servers other than ours, and forks: the applications start nothing and guess nothing when they are made."""
+"""Other servers and forks: creating an application starts no thread and depends on no server."""
 
 import os
 import signal

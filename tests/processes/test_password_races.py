@@ -1,4 +1,4 @@
-"""A password change is final: a request that is under way with the old password cannot undo it."""
+"""A password change is final: a simultaneous request with the old password cannot undo it."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""The three promises of the README, against real processes."""
+"""The three guarantees of the README, tested against real processes."""
 
 import base64
 import contextlib

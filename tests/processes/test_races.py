@@ -1,4 +1,4 @@
-"""Many requests at the same moment, at several processes over one database: they have one outcome."""
+"""Simultaneous requests to several processes with one database have one consistent outcome."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -143,5 +143,5 @@ def test_of_a_refresh_and_a_revocation_the_revocation_stays(replicas: list[Serve
 def test_simultaneous_good_logins_all_succeed(replicas: list[Server]) -> None:
     answers = send_together([post(replicas, n, STUDENT) for n in range(8)])
 
-    assert {status for status, _ in answers} <= {200, 503}, "or are told to come again in a moment"
+    assert {status for status, _ in answers} <= {200, 503}, "or are asked to try again later"
     assert [status for status, _ in answers].count(200) >= 4

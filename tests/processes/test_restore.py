@@ -1,4 +1,4 @@
-"""The commands of docs/how-to/operate.md undo what a restored backup brings back."""
+"""Restoring a backup, with the commands of docs/how-to/operate.md, undoes no later decision."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Keys that come and go while real processes serve: two workers of each service, verifiers of both kinds."""
+"""Keys are rotated under load: two workers of each service, services with files and with JWKS_URL."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
 
 @dataclass
 class Load:
-    """Threads that log in and use new tokens and old ones, until they are told to stop."""
+    """Threads that log in and use new and old tokens until they are stopped."""
 
     trio: Trio
     tokens: list[str] = field(default_factory=list)
@@ -173,7 +173,9 @@ def test_revoked_key_is_refused_everywhere_within_one_refresh(trio: Trio) -> Non
         return answers[-20:] == [[401] * 3] * 20  # so often that both workers of each were asked
 
     wait_for(all_refuse)
-    assert all(answer[0] == answer[2] == 401 for answer in answers), "whoever reads the file refuses at once"
+    assert all(answer[0] == answer[2] == 401 for answer in answers), (
+        "a service that reads the file refuses at once"
+    )
     successor = trio.log_in()
     assert kid_of(successor) != kid
     wait_for(lambda: trio.use(successor) == [200] * 3)

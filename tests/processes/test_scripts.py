@@ -105,7 +105,7 @@ def test_step_of_the_preparation_that_fails_is_shown(clone: Path) -> None:
 
     assert failed.returncode == 1
     assert "AUTH_DATABASE_URL is not a database URL" in failed.stderr
-    assert failed.stderr.endswith("run: this did not work: keys generate. See above, and run this again.\n")
+    assert failed.stderr.endswith("run: keys generate failed: see above, and run this again.\n")
 
 
 def test_service_that_cannot_serve_is_named_and_no_other_is_started(clone: Path) -> None:
@@ -214,7 +214,7 @@ def test_port_in_use_is_refused_before_anything_is_made(name: str, clone: Path) 
 
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"run: port {port} is in use: end what listens there, or choose others with AUTH_PORT, "
+        f"run: port {port} is in use: stop what listens there, or choose others with AUTH_PORT, "
         "COURSE_PORT and WEB_PORT.\n"
     )
     assert nothing_was_made(clone)

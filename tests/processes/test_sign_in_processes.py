@@ -1,4 +1,4 @@
-"""Codes and logouts at several processes over one database, of which one is killed."""
+"""Codes and log-outs in several processes with one database, of which one is killed."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What keeps a service from starting: one line that says what is wrong and how to mend it."""
+"""A service that cannot start says why, and how to fix it, in one line."""
 
 import contextlib
 import os
@@ -144,7 +144,10 @@ def make_folder(keys: Path) -> None:
 
 # A change to a folder of good keys, and what the line of the refusal holds.
 BAD_KEYS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no private key": (lambda keys: (keys / "private_key.pem").unlink(), "make a key pair with `flask --app"),
+    "no private key": (
+        lambda keys: (keys / "private_key.pem").unlink(),
+        "create a key pair with `flask --app",
+    ),
     "no public key": (lambda keys: (keys / "public_key.pem").unlink(), "put the issuer's public key there"),
     "private key is a folder": (
         make_folder,

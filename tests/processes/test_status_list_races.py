@@ -1,4 +1,4 @@
-"""Status lists never miss a revocation, however many there are at once, and wherever the database was."""
+"""Status lists miss no revocation, however many there are at once, and whatever the database does."""
 
 import sqlite3
 import threading

@@ -1,4 +1,4 @@
-"""gunicorn with the project's configuration stops soon, whenever it is told to."""
+"""gunicorn with the project's configuration stops soon after a signal, whenever it comes."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""All workers and replicas count failed logins together, even those of the same moment."""
+"""All workers and replicas count failed logins together, also simultaneous ones."""
 
 import time
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def test_workers_and_replicas_count_together(new_database: Callable[[], str], tm
 
 
 def fail_before(url: str, count: int, seconds: float) -> None:
-    """Let logins of student1 from this host have failed some time ago."""
+    """Store failed logins of student1 from this host, some time ago."""
     row = {
         "account": hash_key("account student1"),
         "address": hash_key("address 127.0.0.1"),

@@ -1,4 +1,4 @@
-"""The kit as strangers get it: a wheel in an environment of its own, outside the repository."""
+"""The kit as others install it: a wheel, in its own environment, outside the repository."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What only a real server shows: broken framing, repeated headers, bodies that end early."""
+"""Tests that need a real server: broken framing, repeated headers, bodies that end early."""
 
 import socket
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Applications that the kit makes resource servers."""
+"""Fixtures: applications that the kit protects."""
 
 from collections.abc import Callable
 from typing import Any

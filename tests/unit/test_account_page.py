@@ -1,4 +1,4 @@
-"""People look after their own account, in a browser (`/account`)."""
+"""Users manage their own account in a browser (`/account`)."""
 
 import uuid
 
@@ -63,18 +63,18 @@ def test_account_shows_who_is_signed_in_and_where(auth: FlaskClient, web: Applic
 
 
 REFUSED = {
-    "wrong password": ({"current_password": "wrong"}, "The current password is wrong."),
-    "too short": ({"new_password": "short", "repeated_password": "short"}, "8 characters or more"),
-    "too long": ({"new_password": "x" * 129, "repeated_password": "x" * 129}, "128 characters or fewer"),
-    "common": ({"new_password": "password1", "repeated_password": "password1"}, "most common"),
-    "the user name": ({"new_password": "student1", "repeated_password": "student1"}, "not be the user name"),
+    "wrong password": ({"current_password": "wrong"}, "The current password is incorrect."),
+    "too short": ({"new_password": "short", "repeated_password": "short"}, "at least 8 characters"),
+    "too long": ({"new_password": "x" * 129, "repeated_password": "x" * 129}, "at most 128 characters"),
+    "common": ({"new_password": "password1", "repeated_password": "password1"}, "too common"),
+    "the user name": ({"new_password": "student1", "repeated_password": "student1"}, "not be your user name"),
     "the current one": (
         {"new_password": "password123", "repeated_password": "password123"},
-        "not be the current one",
+        "different from the current one",
     ),
-    "not repeated": ({"repeated_password": "another password"}, "not the same"),
-    "form of another page": ({"form_token": "0" * 64}, "open for too long"),
-    "no form token": ({"form_token": ""}, "open for too long"),
+    "not repeated": ({"repeated_password": "another password"}, "do not match"),
+    "form of another page": ({"form_token": "0" * 64}, "This page has expired"),
+    "no form token": ({"form_token": ""}, "This page has expired"),
 }
 
 

@@ -1,4 +1,4 @@
-"""An application that was there before keeps what it had when the kit is added."""
+"""An existing application keeps its behaviour when the kit is added."""
 
 from typing import Any
 

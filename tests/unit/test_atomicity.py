@@ -1,4 +1,4 @@
-"""A request is one transaction: when the database fails at any statement, nothing at all has changed."""
+"""A request is one transaction: if the database fails at any statement, nothing has changed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,7 +45,7 @@ def snapshot(engine: sa.Engine) -> dict[str, list[Any]]:
 
 @contextmanager
 def failing(engine: sa.Engine, number: int) -> Iterator[Callable[[], bool]]:
-    """Let the database fail at a statement, counted from 0, or a commit; yield whether it came to that."""
+    """Make the database fail at a statement, counted from 0, or at a commit; yield whether it did."""
     left = number
 
     def fail(*details: object) -> None:

@@ -1,4 +1,4 @@
-"""`resource` narrows the servers that a token is for (RFC 8707)."""
+"""`resource` narrows the services that a token is for (RFC 8707)."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Applications get codes for people who sign in, and nothing that they should not (RFC 6749 section 4.1)."""
+"""`/authorize` issues codes for users who sign in, and refuses everything else (RFC 6749 section 4.1)."""
 
 import hashlib
 import time

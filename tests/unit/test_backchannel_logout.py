@@ -1,4 +1,4 @@
-"""Clients are told of every login that has ended, outside of the request, and again if they do not answer."""
+"""Clients are notified of every session that ends, after the response, and again if they do not respond."""
 
 import logging
 import re
@@ -65,7 +65,7 @@ def auth(new_database: Callable[[], str], key_pair: KeyPair, receiver: Receiver)
 
 
 def stop(client: FlaskClient, receiver: Receiver) -> None:
-    """Let the threads end that would go on sending."""
+    """Wait for the end of the threads that send notices."""
     receiver.released.set()
     change_row(client, sa.delete(LogoutNotice))
     wake(client)
@@ -337,7 +337,7 @@ def test_notice_waits_longer_each_time_and_is_given_up_in_the_end(
 
     assert len(receiver.forms) == len(DELAYS) + 1
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert errors == ["cannot tell web that a login has ended: it has answered 503; giving up"]
+    assert errors == ["cannot notify web of a logout: it returned status 503; giving up"]
 
 
 def test_other_notices_wait_for_the_same_client_and_for_no_other(

@@ -1,4 +1,4 @@
-"""Bad input to POST /token: each a row, each a 4xx in the form of RFC 6749 section 5.2."""
+"""Bad input to POST /token: a table of rows, each of which gets a 4xx as in RFC 6749 section 5.2."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""The tables of the benchmark fit together; nothing is started or measured."""
+"""The benchmark's tables are consistent; nothing is started or measured."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`VerifiedClaims` reads a token's claims by its issuer's profile, and nobody can change them."""
+"""`VerifiedClaims` reads claims by the issuer's profile and is immutable."""
 
 import timeit
 from types import MappingProxyType

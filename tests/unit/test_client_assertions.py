@@ -1,4 +1,4 @@
-"""Clients that sign assertions are known by their keys: every check is a row (RFC 7523 section 3)."""
+"""Clients authenticate with signed assertions: every check is a row (RFC 7523 section 3)."""
 
 import json
 import time
@@ -342,7 +342,7 @@ def remote(auth: FlaskClient, signer: Forger, issuer: Issuer) -> FlaskClient:
 
 
 def let_pass(client: FlaskClient, seconds: float) -> None:
-    """Make the last fetch that much older."""
+    """Make the last fetch older by some seconds."""
     for keys in client.application.extensions["client_keys"].values():
         keys._fetched_at -= seconds
 

@@ -1,4 +1,4 @@
-"""A client gets tokens in the ways that it is registered for, and is registered for none that is unsafe."""
+"""A client can use only the grants it is registered for, and cannot be registered for unsafe ones."""
 
 import json
 from collections.abc import Callable

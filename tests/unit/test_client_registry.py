@@ -1,4 +1,4 @@
-"""Clients get other secrets, scopes and resources, and their own tokens end like a login's."""
+"""Clients' secrets, scopes and resources can be changed, and their own tokens revoked."""
 
 import json
 import time

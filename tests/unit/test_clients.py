@@ -1,4 +1,4 @@
-"""Confidential clients: how they authenticate, and what their tokens are good for."""
+"""Confidential clients: how they authenticate, and what their tokens can be used for."""
 
 from base64 import b64encode
 from typing import Any

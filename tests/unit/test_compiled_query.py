@@ -1,4 +1,4 @@
-"""A compiled query answers, fails and recovers as one that SQLAlchemy executes."""
+"""A compiled query returns, fails and recovers like a query that SQLAlchemy executes."""
 
 from collections.abc import Callable, Iterator
 

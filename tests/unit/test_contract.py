@@ -1,4 +1,4 @@
-"""The openapi.yml of a service is true: it names every address, and every answer is as it says."""
+"""Each openapi.yml is true: it documents every route, and every response matches it."""
 
 import uuid
 from pathlib import Path
@@ -59,7 +59,7 @@ OPEN = {
         "GET /.well-known/oauth-authorization-server",
         "GET /.well-known/openid-configuration",
         "GET /.well-known/status-list",
-        # Pages: whoever is not signed in is shown the form to sign in.
+        # Pages: users who are not signed in get the sign-in form.
         "GET /authorize",
         "POST /authorize",
         "GET /login",

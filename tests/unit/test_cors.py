@@ -1,4 +1,4 @@
-"""Which scripts of other origins may read the answers of either service."""
+"""Which other origins' scripts may read the responses of each service."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

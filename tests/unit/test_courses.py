@@ -1,4 +1,4 @@
-"""Courses: read by those who may, written by those who may, and no update is lost."""
+"""Courses: users with the scope can read and write them, and no update is lost."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""At auth_app a token has the scopes that its user and its client have now, whatever it says itself."""
+"""At auth_app a token has the scopes that its user and client have now, whatever the token says."""
 
 from typing import Any
 

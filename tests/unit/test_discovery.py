@@ -1,4 +1,4 @@
-"""A service knows its issuer's URL alone: keys and status lists are found through its metadata."""
+"""The issuer's URL is enough: keys and status lists are found through its metadata."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def origin(issuer: Issuer) -> str:
 
 
 def publish(server: Issuer, *pairs: KeyPair, path: str = "", at: str = RFC8414, **changes: Any) -> str:
-    """Let the issuer publish metadata and keys, and return its URL."""
+    """Publish metadata and keys at the issuer, and return its URL."""
     url = origin(server) + path
     metadata = {"issuer": url, "jwks_uri": f"{origin(server)}/keys"} | changes
     address = at + path.rstrip("/") if at == RFC8414 else path.rstrip("/") + at
@@ -99,7 +99,7 @@ def test_page_at_both_addresses_is_named(
         assert get(client, forge(key_pair, url)) == 503
 
     assert f"there is no metadata at {url}{RFC8414} or {url}{OIDC} (JSONDecodeError: Expecting" in caplog.text
-    assert "set ISSUER to the URL of an authorization server" in caplog.text
+    assert "check that ISSUER is the URL of an authorization server" in caplog.text
 
 
 @pytest.mark.parametrize("status", [301, 500])
@@ -116,7 +116,10 @@ def test_only_what_the_issuer_does_not_have_is_looked_for_elsewhere(
 BAD_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "another issuer": ({"issuer": "https://evil.example.com"}, "set ISSUER to the issuer's URL exactly"),
     "no issuer": ({"issuer": None}, "is the metadata of None"),
-    "keys elsewhere": ({"jwks_uri": "https://evil.example.com/keys"}, "if that is right, set JWKS_URL to it"),
+    "keys elsewhere": (
+        {"jwks_uri": "https://evil.example.com/keys"},
+        "if you trust that URL, set JWKS_URL to it",
+    ),
     "keys of another scheme": ({"jwks_uri": "file:///etc/keys"}, "set JWKS_URL"),
     "keys at another port": ({"jwks_uri": "http://127.0.0.1:1/keys"}, "set JWKS_URL"),
     "keys with credentials": ({"jwks_uri": "http://127.0.0.1@evil.example.com/keys"}, "set JWKS_URL"),
@@ -125,7 +128,7 @@ BAD_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "keys with an odd port": ({"jwks_uri": "http://127.0.0.1:x/keys"}, "set JWKS_URL"),
     "lists elsewhere": (
         {"status_list_aggregation_endpoint": "https://evil.example.com/lists"},
-        "if that is right, set STATUS_LISTS_URL to it",
+        "if you trust that URL, set STATUS_LISTS_URL to it",
     ),
     "lists a number": ({"status_list_aggregation_endpoint": 1}, "status_list_aggregation_endpoint is 1"),
 }

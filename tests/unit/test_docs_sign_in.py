@@ -1,4 +1,4 @@
-"""The docs page of course_app offers to sign in, if it is a client of the issuer."""
+"""The docs page of course_app offers sign-in if it is registered as a client of the issuer."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

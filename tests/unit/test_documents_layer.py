@@ -1,4 +1,4 @@
-"""The layer that keeps documents current stands alone, and runs on platforms without POSIX locks."""
+"""The documents layer imports nothing above it, and runs on platforms without POSIX locks."""
 
 import ast
 import contextlib
@@ -41,7 +41,7 @@ from tests.servers import wait_for
 from tests.unit.test_fetched_copy import Source, open_copy, text_of
 source = Source(lambda: b"new")
 copy = open_copy(source, Path(sys.argv[1]))
-assert copy.look_again()
+assert copy.request_renewal()
 assert text_of(copy) == b"new"
 wait_for(Path(sys.argv[1]).exists)
 other = open_copy(Source(lambda: b"other"), Path(sys.argv[1]), cooldown=100)
@@ -141,7 +141,7 @@ def test_applications_in_one_process_share_one_fetch(
 
     sources = [Source(fetch_slowly) for _ in range(4)]
     copies = [open_copy(source, tmp_path / "copy", cooldown=100) for source in sources]
-    threads = [threading.Thread(target=copy.look_again) for copy in copies]
+    threads = [threading.Thread(target=copy.request_renewal) for copy in copies]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -210,10 +210,10 @@ def test_document_is_kept_in_memory_without_a_folder_for_copies(caplog: pytest.L
     copies: list[FetchedCopy[Text]] = [
         FetchedCopy(Source(make), NoDiskCopy("MY_COPIES"), cooldown=0) for make in (fetch, lambda: b"other")
     ]
-    assert [copy.look_again() for copy in copies] == [True, True]
+    assert [copy.request_renewal() for copy in copies] == [True, True]
     answers.clear()
 
-    assert not copies[0].look_again()
+    assert not copies[0].request_renewal()
 
     assert [text_of(copy) for copy in copies] == [b"new", b"other"]
     (line,) = [message for _, _, message in caplog.record_tuples if "MY_COPIES" in message]
@@ -227,9 +227,9 @@ def test_folder_that_cannot_be_written_is_logged_once_with_the_setting_that_name
     disk = DiskCopy(tmp_path / "missing" / "copies" / "copy", "MY_COPIES")
     copy: FetchedCopy[Text] = FetchedCopy(Source(lambda: b"new"), disk, cooldown=0)
 
-    assert copy.look_again()
-    assert copy.look_again()
+    assert copy.request_renewal()
+    assert copy.request_renewal()
 
     (line,) = [message for _, _, message in caplog.record_tuples if "cannot write" in message]
     assert "No such file" in line
-    assert "make the path in MY_COPIES writable" in line
+    assert "make the folder in MY_COPIES writable" in line

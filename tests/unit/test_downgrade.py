@@ -1,4 +1,4 @@
-"""A downgrade keeps what the version before sign-in in the browser knows, and lets nobody do more there."""
+"""A downgrade keeps what the version before browser sign-in knows, and gives nobody more rights there."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ pytestmark = both_databases
 
 @contextmanager
 def downgraded(auth: FlaskClient) -> Iterator[sa.Connection]:
-    """Let a database be looked at as the version before finds it; it is upgraded again afterwards."""
+    """Downgrade a database to the previous version inside the block, and upgrade it again afterwards."""
     with auth.application.app_context():
         engine = auth.application.extensions["sqlalchemy"].engine
         flask_migrate.downgrade(revision="0004")

@@ -1,4 +1,4 @@
-"""Seats in courses: taken and left by those who sit on them, and never more than there are."""
+"""Enrolments: users take and give up only their own seats, and never more than there are."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Every error is JSON in the one form, and every answer carries the security headers."""
+"""Every error has the same JSON format, and every response has the security headers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`explain-token` says why a token is refused, and agrees with what refuses it."""
+"""`explain-token` shows why a token is refused, and agrees with the verifier."""
 
 import pytest
 from click.testing import Result
@@ -38,14 +38,17 @@ def explain_here(course: FlaskClient, token: str) -> Result:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"exp": now(-100), "iat": now(-1000)}, "FAIL  it has not expired\n      it did "),
-        ({"iat": now(3600), "exp": now(4000)}, "set the clock of this host"),
+        ({"exp": now(-100), "iat": now(-1000)}, "FAIL  it has not expired\n      it expired "),
+        ({"iat": now(3600), "exp": now(4000)}, "correct the clock of this host"),
         (
             {"aud": ["http://a"]},
-            "it is ['http://a']: RESOURCE must be the name by which the issuer knows this service",
+            "it is ['http://a']: set RESOURCE to the name by which the issuer knows this service",
         ),
-        ({"iss": "http://b"}, "it is 'http://b': set ISSUER to that"),
-        ({"exp": now(90_000)}, "FAIL  it is valid for 3600 seconds at most\n      it is valid for "),
+        (
+            {"iss": "http://b"},
+            "it is 'http://b': if this service trusts that issuer, set ISSUER to exactly that",
+        ),
+        ({"exp": now(90_000)}, "FAIL  its lifetime is at most 3600 seconds\n      it is "),
         ({"sub": ""}, "sub is '': send an access token"),
         ({"iss": "\x1b[2J\u202e"}, r"it is '\x1b[2J\u202e'"),
     ],
@@ -65,7 +68,7 @@ def test_unknown_key_is_named_beside_those_that_are_known(
     output = explain_here(course, stranger.sign()).output
 
     assert f"it is '{other_key_pair.kid}', and the known keys are '{key_pair.kid}': " in output
-    assert "FAIL  the signature is that key's" in output
+    assert "FAIL  the signature verifies with that key" in output
     assert "pass  it has not expired" in output, "the other checks are made all the same"
 
 

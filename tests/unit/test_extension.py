@@ -1,4 +1,4 @@
-"""The kit as a Flask extension: what it gives to views."""
+"""The kit as a Flask extension: what it provides to views."""
 
 import contextlib
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def test_mode_that_does_not_exist_is_refused_at_once(arguments: dict[str, Any]) 
 
 
 def test_decorator_without_parentheses_is_refused_at_once() -> None:
-    with pytest.raises(TypeError, match="give scopes as strings"):
+    with pytest.raises(TypeError, match="pass scopes as strings"):
         require_scope(lambda: "view")  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""A document that is fetched in the background, whatever happens to fetches, threads and processes."""
+"""A document that is fetched in the background stays current through failures of fetches and processes."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_resource_server.documents import fetching, renewal
+from flask_resource_server.documents import fetching, memory_copy, renewal
 from flask_resource_server.documents.disk_copy import DiskCopy
 from flask_resource_server.documents.fetched_copy import FetchedCopy
 from flask_resource_server.documents.fetching import MAXIMUM_ABANDONED, Fetcher, FetchError
@@ -77,7 +77,7 @@ def test_nothing_happens_before_the_first_use(tmp_path: Path) -> None:
 
     assert threads() == before
     assert (source.fetches, list(tmp_path.iterdir())) == ([], [])
-    assert copy.look_again()
+    assert copy.request_renewal()
     assert text_of(copy) == b"new"
 
 
@@ -94,7 +94,7 @@ def test_no_exception_ends_the_fetching(
 
     copy = open_copy(Source(make), tmp_path / "copy")
 
-    wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+    wait_for(lambda: copy.request_renewal() and text_of(copy) == b"new")
     assert error.__name__ in caplog.text, "the log has its type"
 
 
@@ -129,12 +129,12 @@ def test_fork_starts_afresh_whatever_the_parent_was_doing(holds: str, tmp_path: 
         return b"new"
 
     copy = open_copy(Source(make), tmp_path / "copy")
-    reader = threading.Thread(target=lambda: copy.look_again())
+    reader = threading.Thread(target=lambda: copy.request_renewal())
     reader.start()
     wait_for((tmp_path / "copy.attempt").exists)
 
     def work() -> bytes:
-        wait_for(lambda: copy.look_again() and text_of(copy) is not None, 40)
+        wait_for(lambda: copy.request_renewal() and text_of(copy) is not None, 40)
         return text_of(copy) or b"none"
 
     with forked(work) as reading:
@@ -150,6 +150,7 @@ def test_fork_starts_afresh_whatever_the_parent_was_doing(holds: str, tmp_path: 
 def test_lock_that_another_process_never_releases_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(memory_copy, "TIMEOUT", 0.2)
     monkeypatch.setattr(renewal, "TIMEOUT", 0.2)
     (tmp_path / "copy.lock").touch()
     code = (
@@ -163,7 +164,7 @@ def test_lock_that_another_process_never_releases_is_not_waited_for(
             assert other.stdout.readline() == b"locked\n"
             copy = open_copy(Source(lambda: b"new"), tmp_path / "copy")
 
-            wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+            wait_for(lambda: copy.request_renewal() and text_of(copy) == b"new")
         finally:
             other.kill()
     assert not (tmp_path / "copy").exists(), "only the holder of the lock writes"
@@ -178,11 +179,11 @@ def test_one_caller_waits_and_the_others_do_not(tmp_path: Path) -> None:
         return b"new"
 
     copy = open_copy(Source(make), tmp_path / "copy", cooldown=0.01)
-    assert copy.look_again()
+    assert copy.request_renewal()
     going_on.clear()
     time.sleep(0.02)
     answers: list[bool] = []
-    waiting = [threading.Thread(target=lambda: answers.append(copy.look_again())) for _ in range(6)]
+    waiting = [threading.Thread(target=lambda: answers.append(copy.request_renewal())) for _ in range(6)]
     for thread in waiting:
         thread.start()
 
@@ -198,7 +199,7 @@ def test_processes_share_one_fetch(tmp_path: Path) -> None:
     sources = [Source(lambda: b"new"), Source(lambda: b"other")]
     copies = [open_copy(source, tmp_path / "copy", cooldown=100) for source in sources]
 
-    assert [copy.look_again() for copy in copies] == [True, True]
+    assert [copy.request_renewal() for copy in copies] == [True, True]
 
     assert [text_of(copy) for copy in copies] == [b"new", b"new"]
     assert [len(source.fetches) for source in sources] == [1, 0]
@@ -206,13 +207,13 @@ def test_processes_share_one_fetch(tmp_path: Path) -> None:
 
 def test_copy_that_was_removed_is_fetched_again_at_once(tmp_path: Path) -> None:
     """The record of a good attempt alone is no reason to wait for the next one."""
-    assert open_copy(Source(lambda: b"new"), tmp_path / "copy").look_again()
+    assert open_copy(Source(lambda: b"new"), tmp_path / "copy").request_renewal()
     wait_for((tmp_path / "copy").exists)  # it is written after the request was answered
     (tmp_path / "copy").unlink()
 
     copy = open_copy(Source(lambda: b"newer"), tmp_path / "copy", cooldown=100)
 
-    copy.look_again()
+    copy.request_renewal()
     assert text_of(copy) == b"newer"
 
 
@@ -227,30 +228,30 @@ def test_copy_that_could_not_be_rewritten_does_not_come_back(is_restarted: bool,
         return contents[0]
 
     copy = open_copy(Source(make), tmp_path / "copy", cooldown=0.01)
-    assert copy.look_again()
+    assert copy.request_renewal()
     wait_for((tmp_path / "copy").exists)
     (tmp_path / ".copy.draft").mkdir()  # as with a full disk, for root may write to any file
     if is_restarted:
         copy = open_copy(Source(make), tmp_path / "copy", cooldown=0.01)
         assert text_of(copy) == b"old"
     contents[0] = b"new"
-    wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+    wait_for(lambda: copy.request_renewal() and text_of(copy) == b"new")
     contents.clear()
 
-    wait_for(lambda: not copy.look_again())
+    wait_for(lambda: not copy.request_renewal())
     time.sleep(1.1)  # for that long, a copy that was read is not read again
-    copy.look_again()
+    copy.request_renewal()
 
     assert text_of(copy) == b"new"
 
 
 def test_unchanged_document_makes_the_copy_younger_without_another_write(tmp_path: Path) -> None:
     copy = open_copy(Source(lambda: b"text"), tmp_path / "copy", cooldown=0.01)
-    assert copy.look_again()
+    assert copy.request_renewal()
     wait_for((tmp_path / "copy").exists)
     before = (tmp_path / "copy").stat()
 
-    wait_for(lambda: copy.look_again() and (tmp_path / "copy").stat().st_mtime > before.st_mtime)
+    wait_for(lambda: copy.request_renewal() and (tmp_path / "copy").stat().st_mtime > before.st_mtime)
 
     assert (tmp_path / "copy").stat().st_ino == before.st_ino
 
@@ -261,7 +262,7 @@ def test_copy_from_before_the_clock_was_set_back_is_used_until_there_is_a_newer_
     os.utime(path, (time.time() + 3600,) * 2)
     contents = [b"new"]
     copy = open_copy(Source(lambda: contents[0]), path, cooldown=0.01)
-    wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+    wait_for(lambda: copy.request_renewal() and text_of(copy) == b"new")
     contents.clear()
 
     path.write_bytes(b"newer")
@@ -269,7 +270,7 @@ def test_copy_from_before_the_clock_was_set_back_is_used_until_there_is_a_newer_
     path.write_bytes(b"old")
     os.utime(path, (time.time() + 3600,) * 2)
 
-    wait_for(lambda: copy.look_again() is False)
+    wait_for(lambda: copy.request_renewal() is False)
     assert text_of(copy) == b"newer"
 
 
@@ -285,7 +286,7 @@ def test_name_that_is_never_resolved_is_given_up(monkeypatch: pytest.MonkeyPatch
     fetcher = Fetcher("text/plain", 100)
 
     for _ in range(MAXIMUM_ABANDONED):
-        with pytest.raises(FetchError, match="no complete answer"):
+        with pytest.raises(FetchError, match="no complete response"):
             fetcher.fetch("http://issuer.example/x")
     with pytest.raises(FetchError, match="have not ended"):
         fetcher.fetch("http://issuer.example/x")
@@ -322,23 +323,23 @@ def test_server_that_never_answers_is_given_up_and_its_thread_ends(
     with closing(listen()) as listener:
         url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/issuer.example"
 
-        with pytest.raises(FetchError, match="no complete answer within"):
+        with pytest.raises(FetchError, match="no complete response within"):
             Fetcher("text/plain", 100).fetch(url)
 
         wait_for(lambda: not [thread for thread in threads() if thread.name == f"GET {url}"], 5)
 
 
 def test_longest_pause_holds_whatever_an_issuer_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(renewal, "_LONGEST_PAUSE", 1)
+    monkeypatch.setattr(memory_copy, "_LONGEST_PAUSE", 1)
     source = Source(lambda: b"text", interval=1000)
     copy = open_copy(source, tmp_path / "copy", cooldown=1000)
-    assert copy.look_again()
+    assert copy.request_renewal()
 
     wait_for(lambda: len(source.fetches) > 2, 10)
 
 
 def age(path: Path, seconds: float) -> None:
-    """Make a copy, and the record of the last good fetch, older."""
+    """Make a copy and the record of the last good fetch older by some seconds."""
     then = time.time() - seconds
     os.utime(path, (then, then))
     times = {"started_at": then, "good_at": then}
@@ -366,7 +367,7 @@ def test_round_under_way_that_does_not_fetch_settles_nothing(tmp_path: Path) -> 
     source = Source(lambda: b"new")
     copy = open_copy(source, tmp_path / "copy")
     answers: list[bool] = []
-    asking = threading.Thread(target=lambda: answers.append(copy.look_again()))
+    asking = threading.Thread(target=lambda: answers.append(copy.request_renewal()))
     with hold_lock(tmp_path / "copy.lock", 1):  # which the round waits for
         assert text_of(copy) == b"old"
         asking.start()
@@ -409,7 +410,7 @@ def test_thread_outlives_an_interval_that_no_clock_can_hold(interval: float, tmp
     copy = open_copy(source, tmp_path / "copy", cooldown=0)
     wait_for(lambda: text_of(copy) == b"text")
 
-    wait_for(lambda: copy.look_again() and len(source.fetches) > 1)
+    wait_for(lambda: copy.request_renewal() and len(source.fetches) > 1)
     assert any(thread.is_alive() and source.url in thread.name for thread in threads())
 
 
@@ -428,7 +429,7 @@ def test_hosts_that_start_together_do_not_fetch_together(tmp_path: Path) -> None
         for n in range(20)
     ]
     for host in hosts:
-        assert text_of(host) or host.look_again()
+        assert text_of(host) or host.request_renewal()
 
     wait_for(lambda: len(second) == len(hosts))
     assert max(second) - min(second) > 0.1  # of the 0.4 s that they may be apart

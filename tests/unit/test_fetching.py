@@ -1,4 +1,4 @@
-"""What a fetch sends and remembers, and how it goes through a proxy."""
+"""Fetching: the requests that are sent, what is cached, and how proxies are used."""
 
 import base64
 import importlib.metadata
@@ -199,7 +199,7 @@ def test_proxy_that_hangs_is_given_up_and_its_thread_ends(
     monkeypatch.setattr(fetching, "TIMEOUT", 0.3)
     proxy.answers.clear()
 
-    with pytest.raises(FetchError, match=f"through the proxy {proxy.address}: no complete answer within"):
+    with pytest.raises(FetchError, match=f"through the proxy {proxy.address}: no complete response within"):
         fetch(issuer.url, f"http://{proxy.address}")
 
     wait_for(lambda: f"GET {issuer.url}" not in {thread.name for thread in threading.enumerate()}, 5)
@@ -210,7 +210,7 @@ def test_tunnel_to_a_server_that_hangs_is_given_up(proxy: Proxy, monkeypatch: py
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/x"
 
-        with pytest.raises(FetchError, match="no complete answer within"):
+        with pytest.raises(FetchError, match="no complete response within"):
             fetch(url, f"http://{proxy.address}")
 
         wait_for(lambda: f"GET {url}" not in {thread.name for thread in threading.enumerate()}, 5)

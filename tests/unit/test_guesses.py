@@ -1,4 +1,4 @@
-"""How many guesses an attacker gets, measured with moved clocks: security.md says the same."""
+"""How many passwords an attacker can try, measured with moved clocks and compared with security.md."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""An error that a view raises by Flask's own means keeps its status, its headers and its author's text."""
+"""An error that a view raises with Flask's own means keeps its status, headers and description."""
 
 from collections.abc import Callable
 from typing import Any

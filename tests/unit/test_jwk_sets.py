@@ -1,4 +1,4 @@
-"""Keys of a JWK Set that cannot be used are skipped and named in the log, and the others are used."""
+"""Unusable keys in a JWK Set are skipped and logged, and the others are used."""
 
 import json
 import logging
@@ -124,7 +124,7 @@ def test_key_with_a_private_member_is_an_error(
 
     ((level, line),) = [(at, text) for name, at, text in caplog.record_tuples if name == LOGGER]
     assert level == logging.ERROR
-    assert "keys[0] is a private or a secret key" in line
+    assert "keys[0] is a private or secret key" in line
 
 
 @pytest.mark.parametrize(

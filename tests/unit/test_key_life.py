@@ -1,4 +1,4 @@
-"""The life of a signing key: next, active, retiring, gone, whatever happens meanwhile."""
+"""The life of a signing key, next, active, retiring, gone, also through failures in between."""
 
 import json
 import os
@@ -204,8 +204,10 @@ def test_key_that_no_file_holds_is_revoked_beforehand(auth: FlaskClient, pair: K
     revoked = keys(auth, "revoke", STRANGER)
 
     assert (revoked.exit_code, revoked.stderr) == (0, "")
-    assert revoked.stdout.startswith(f"revoked {STRANGER}\nauth_app refuses it now, and services once they ")
-    assert revoked.stdout.endswith("no key file holds it; it is refused if it comes back\n")
+    assert revoked.stdout.startswith(f"revoked {STRANGER}\nauth_app refuses it now, and services refuse it ")
+    assert revoked.stdout.endswith(
+        "no key file holds it; it stays refused if it reappears, for example from a backup\n"
+    )
     assert states(auth) == {pair.kid: "active"}
     assert auth.get("/readyz").json == {"status": "ok"}
 
@@ -226,7 +228,7 @@ def test_revoke_says_what_keeps_it_from_recording_and_drops_nothing(auth: FlaskC
     refused = keys(auth, "revoke", before[0])
 
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert f"so {before[0]} was not revoked: let REVOKED_KEYS_FILE name" in refused.stderr
+    assert f"so {before[0]} was not revoked: set REVOKED_KEYS_FILE to a file" in refused.stderr
     assert (pair.kid, pair.public_file.read_text()) == before
 
 
@@ -324,7 +326,7 @@ def test_issuer_does_not_start_with_a_revoked_key(
 
     assert re.fullmatch(
         rf"auth_app cannot start: {pair.private_file} holds the key {kid}, which was revoked at 2\d\d\d-.*Z: "
-        rf"run `flask --app wsgi_auth keys revoke {kid}`, which puts a new key in its place\n",
+        rf"run `flask --app wsgi_auth keys revoke {kid}`, which replaces it with a new key\n",
         capsys.readouterr().err,
     )
     pair.private_file.unlink()
@@ -362,7 +364,7 @@ def test_key_pair_is_not_made_of_a_revoked_private_key(
     refused = keys(auth, "generate")
 
     assert refused.exit_code == 1
-    assert f"holds a key that was revoked, {kid}: move it away first" in refused.stderr
+    assert f"holds the revoked key {kid}: move the file away first" in refused.stderr
 
 
 def test_list_shows_since_when_a_key_is_revoked(
@@ -409,7 +411,7 @@ def test_keys_in_variables_are_not_rotated(command: str, pair: KeyPair) -> None:
     refused = app.test_cli_runner().invoke(args=["keys", command])
 
     assert refused.exit_code == 1
-    assert "changed where the variables are set" in refused.output
+    assert "replace the keys where the variables are set" in refused.output
 
 
 def test_key_in_a_variable_is_revoked_and_must_be_replaced_there(
@@ -499,7 +501,7 @@ def test_change_for_the_worse_leaves_the_last_good_keys_in_force(
     path.write_bytes(good)
     path.chmod(0o600)
     assert auth.get("/readyz").json == {"status": "ok"}
-    assert "was read again" in caplog.text
+    assert "reloaded" in caplog.text
 
 
 def test_private_key_that_is_not_published_does_not_sign(

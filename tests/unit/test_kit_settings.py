@@ -1,4 +1,4 @@
-"""The settings of the kit: what it accepts, and how it refuses what cannot work."""
+"""The kit's settings: which values it accepts, and how it refuses others."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -30,7 +30,7 @@ BAD_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
     "no such profile": ({"profile": "lax"}, "PROFILE is 'lax': set it to one of rfc9068, keycloak"),
     "a time of nothing": ({"jwks_refresh": 0}, "JWKS_REFRESH must be a number of seconds above 0"),
     "a time in words": ({"jwks_cooldown": "10"}, "JWKS_COOLDOWN must be a number of seconds above 0"),
-    "both ways": ({"issuers": [{"url": "https://a"}]}, "are both set: put"),
+    "both ways": ({"issuers": [{"url": "https://a"}]}, "are both set: move"),
     "a private key": ({"public_key_file": None, "public_key": "-----BEGIN PRIVATE KEY-----"}, "private key"),
 }
 

@@ -1,4 +1,4 @@
-"""Users who log in from an address again are not held up there by what others do."""
+"""Users who log in again from a known address are not throttled because of what others do."""
 
 import re
 import time

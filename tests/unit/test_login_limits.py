@@ -1,4 +1,4 @@
-"""Failed logins are slowed down by account and address, for a while."""
+"""Failed logins are throttled by account and by address, for a while."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def statuses(client: FlaskClient, count: int, username: str = "student1", addres
 
 
 def let_time_pass(client: FlaskClient, seconds: float) -> None:
-    """Make all failures and all known addresses that much older."""
+    """Make all failures and all known addresses older by some seconds."""
     change_row(client, sa.update(LoginFailure).values(failed_at=LoginFailure.failed_at - seconds))
     change_row(client, sa.update(KnownAddress).values(last_login_at=KnownAddress.last_login_at - seconds))
 

@@ -1,4 +1,4 @@
-"""The sign-in page: one answer for every failure, no way in for other sites, and no way out to them."""
+"""The sign-in page: one response for every failure, and no redirect from or to other sites."""
 
 import html
 import re
@@ -22,7 +22,7 @@ from tests.sign_in import (
     submit_sign_in,
 )
 
-SAME_SENTENCE = "The user name or the password is wrong."
+SAME_SENTENCE = "Incorrect user name or password."
 
 
 def is_signed_in(browser: FlaskClient) -> bool:
@@ -119,7 +119,7 @@ def test_form_of_another_site_signs_nobody_in(forge: Callable[[FlaskClient], str
     page = auth.post("/login", data=form)
 
     assert page.status_code == 400
-    assert "open for too long" in page.text
+    assert "This page has expired" in page.text
     assert not is_signed_in(auth)
     assert fields_of(page)["form_token"] == token_of(auth), "a second try works"
 
@@ -140,7 +140,7 @@ def test_form_of_another_session_in_the_same_browser_is_refused(auth: FlaskClien
 
     passwords = {"current_password": "password456", "new_password": "a good password"}
     form = {"form_token": stale, **passwords, "repeated_password": "a good password"}
-    assert "open for too long" in auth.post("/account/password", data=form).text
+    assert "This page has expired" in auth.post("/account/password", data=form).text
     auth.post("/account/end", data={"form_token": stale, "others": "1"})
     auth.post("/logout", data={"form_token": stale})
 

@@ -1,4 +1,4 @@
-"""Signing out ends what came of a sign-in, for whoever may ask for it, and leads nowhere else (`/logout`)."""
+"""`/logout` ends the sessions of a sign-in, only for those who may, and redirects only to the client."""
 
 import time
 from typing import Any
@@ -51,7 +51,7 @@ def is_signed_in(browser: FlaskClient) -> bool:
 
 
 def works(client: FlaskClient, tokens: Tokens) -> bool:
-    """Tell whether the access token of a login is good at the issuer."""
+    """Return whether the issuer accepts the access token of a login."""
     status = client.get("/userinfo", headers=bearer(tokens["access_token"])).status_code
     assert status in {200, 401}
     return status == 200

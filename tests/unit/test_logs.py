@@ -1,4 +1,4 @@
-"""Log lines are JSON with the request's ID, whichever application of the process writes them."""
+"""Log lines are JSON with the request's ID, whichever application in the process writes them."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""An account with very many sessions is disabled as fast as any other, and its sessions end at once."""
+"""Disabling an account with very many sessions is as fast as any other, and ends them at once."""
 
 import time
 import uuid

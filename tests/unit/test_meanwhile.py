@@ -1,4 +1,4 @@
-"""What was true when a request began may have changed before it writes: the decision is made again then."""
+"""Conditions that change while a request runs are checked again before it writes."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ EVICTIONS = {"disabled": ("disable", "admin1"), "demoted": ("set-roles", "admin1
 
 @contextmanager
 def before_first_write(client: FlaskClient, act: Callable[[], object]) -> Iterator[list[str]]:
-    """Do something else just before the next request writes to the table of users."""
+    """Call a function just before the next request writes to the table of users."""
     with client.application.app_context():
         engine = client.application.extensions["sqlalchemy"].engine
     acted: list[str] = []

@@ -1,4 +1,4 @@
-"""The metadata of the authorization server (RFC 8414): every member is true."""
+"""The authorization server's metadata (RFC 8414): every member is true."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Migrations lead to the tables of the models, forwards and backwards, on both databases."""
+"""Migrations produce the tables of the models, upwards and downwards, on both databases."""
 
 import flask_migrate
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""A resource server learns from the issuer which tokens were revoked, or does without as it was told."""
+"""A service finds out from the issuer's lists which tokens were revoked, or does without, as configured."""
 
 import json
 import time
@@ -424,7 +424,7 @@ def test_older_list_does_not_take_a_revocation_back(
         publish(issuer, forger, 6, iat=now + 0.001, ttl=1)
         wait_for(lambda: read(course, token_at(forger, 6)) == 401)
         assert read(course, token_at(forger, 5)) == 200, "the issuer says so, and it is newer"
-    assert 1 <= caplog.text.count("is older than the version known here") <= 2, "once for each application"
+    assert 1 <= caplog.text.count("not newer than the known one") <= 2, "once for each application"
 
 
 def test_list_that_was_left_out_for_a_while_does_not_come_back_older(
@@ -481,4 +481,4 @@ def test_revocation_is_honoured_without_a_folder_for_copies(
         assert course.get("/readyz").get_json()["status"] == "ok"
     # Other lines are of threads that earlier tests have left behind.
     lines = [line for _, _, line in caplog.record_tuples if str(tmp_path) in line]
-    assert sum("make the path in COPIES writable" in line for line in lines) == 1
+    assert sum("make the folder in COPIES writable" in line for line in lines) == 1

@@ -1,4 +1,4 @@
-"""Forms are posted to public addresses only, without redirects, and within a deadline."""
+"""Outgoing forms go only to public addresses, without redirects, and within a deadline."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""No page reads a whole table, however much others have stored."""
+"""No page reads a whole table, however much is stored."""
 
 import time
 import uuid
@@ -121,7 +121,7 @@ def fill(client: FlaskClient) -> None:
 
 
 def analyze(client: FlaskClient, model: type) -> None:
-    """Let PostgreSQL look at a table: until then it takes a third of the rows to have expired."""
+    """Have PostgreSQL analyze a table: without statistics it assumes that a third of the rows has expired."""
     with client.application.app_context():
         engine = client.application.extensions["sqlalchemy"].engine
         if engine.dialect.name == "postgresql":

@@ -1,4 +1,4 @@
-"""Which passwords may be chosen: the same rules wherever one is."""
+"""The same rules for new passwords apply wherever one is set."""
 
 import pytest
 from flask.testing import FlaskClient

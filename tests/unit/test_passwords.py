@@ -1,4 +1,4 @@
-"""Password hashes: their strength, their upgrade at login, and failures that all cost the same."""
+"""Password hashes: strength, rehashing at login, and failures that all take the same time."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ in_application = pytest.mark.usefixtures("_in_application")
 
 @contextmanager
 def no_place_left(client: FlaskClient) -> Iterator[None]:
-    """Hold the semaphore as often as it can be, as logins do that are under way."""
+    """Acquire the semaphore as often as possible, as concurrent logins do."""
     hashing: Hashing = client.application.extensions["hashing"]
     held = 0
     while hashing.semaphore.acquire(blocking=False):

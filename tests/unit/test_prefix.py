@@ -1,4 +1,4 @@
-"""Both services work under a path prefix, by SCRIPT_NAME or by the header of a trusted proxy."""
+"""Both services work under a path prefix, from SCRIPT_NAME or from a trusted proxy's header."""
 
 from collections.abc import Callable
 from typing import Any

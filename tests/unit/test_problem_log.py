@@ -1,4 +1,4 @@
-"""A problem that every request meets is logged once a minute."""
+"""A problem that occurs at every request is logged once a minute."""
 
 from collections.abc import Iterator
 

@@ -347,33 +347,33 @@ def test_one_setting_of_a_profile_can_be_changed(forger: Forger) -> None:
 DESCRIPTIONS: Mapping[str, list[str]] = {
     "rfc9068": [
         "typ is at+jwt",
-        "it is valid for 3600 seconds at most",
-        "sub, jti and client_id are strings that are not empty",
-        "scope is a string, and type is access, where they are present",
+        "its lifetime is at most 3600 seconds",
+        "sub, jti and client_id are non-empty strings",
+        "scope, if present, is a string; type, if present, is access",
     ],
     "keycloak": [
         "typ is at+jwt or jwt",
-        "it is valid for 3600 seconds at most",
-        "sub, jti and azp are strings that are not empty, typ is Bearer",
-        "scope is a string, where it is present",
+        "its lifetime is at most 3600 seconds",
+        "sub, jti and azp are non-empty strings; typ is Bearer",
+        "scope, if present, is a string",
     ],
     "auth0": [
         "typ is jwt",
-        "it is valid for 86400 seconds at most",
-        "sub and azp are strings that are not empty, there is no at_hash or c_hash or nonce or typ",
-        "scope is a string, where it is present",
+        "its lifetime is at most 86400 seconds",
+        "sub and azp are non-empty strings; there is no at_hash or c_hash or nonce or typ",
+        "scope, if present, is a string",
     ],
     "okta": [
         "typ is absent",
-        "it is valid for 3600 seconds at most",
-        "sub, jti and cid are strings that are not empty, there is no at_hash or c_hash or nonce",
-        "scp is a list of strings, where it is present, and there is scp",
+        "its lifetime is at most 3600 seconds",
+        "sub, jti and cid are non-empty strings; there is no at_hash or c_hash or nonce",
+        "scp, if present, is a list of strings; scp is present",
     ],
     "entra": [
         "typ is jwt",
-        "it is valid for 5700 seconds at most",
-        "sub, uti and azp are strings that are not empty, ver is 2.0, there is no at_hash or c_hash or nonce",
-        "scp is a string, where it is present, and there is roles or scp",
+        "its lifetime is at most 5700 seconds",
+        "sub, uti and azp are non-empty strings; ver is 2.0; there is no at_hash or c_hash or nonce",
+        "scp, if present, is a string; roles or scp is present",
     ],
 }
 

@@ -1,4 +1,4 @@
-"""No request reads all sessions, even where the database knows nothing about how many there are."""
+"""No request reads all sessions, even if the database has no statistics."""
 
 import secrets
 import time

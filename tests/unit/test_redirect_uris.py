@@ -1,4 +1,4 @@
-"""Redirect URIs are registered only where a code is safe, and clients only as what they can be."""
+"""Redirect URIs must be safe for codes, and clients are registered only with options that fit together."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from auth_app.accounts.redirect_uris import check_redirect_uri, check_web_uri, targets_after
+from auth_app.accounts.redirect_uris import check_redirect_uri, check_web_uri, form_action_sources
 from shared.errors import InvalidRequest
 from tests.assertions import jwks_of
 from tests.conftest import run_command
@@ -124,7 +124,7 @@ TARGETS = {
 
 @pytest.mark.parametrize(("uri", "targets"), TARGETS.items(), ids=TARGETS)
 def test_policy_names_where_a_form_may_lead(uri: str, targets: list[str]) -> None:
-    assert targets_after(uri) == targets
+    assert form_action_sources(uri) == targets
 
 
 # Commands
@@ -138,7 +138,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "bad URL of keys": (("--jwks-uri", "file:///x"), "is not an absolute URL"),
     "public without redirect URIs": (("--public",), "A public client cannot use client_credentials"),
     "public with its own tokens": ((*CB, "--public", "--grant", "client_credentials"), "A public client"),
-    "public with keys": ((*CB, "--public", "--jwks-uri", "https://a.example.com/"), "leave out --public"),
+    "public with keys": ((*CB, "--public", "--jwks-uri", "https://a.example.com/"), "omit --public"),
     "two kinds of keys": (("--jwks", "{jwks}", "--jwks-uri", "https://a.example.com/"), "not both"),
     "empty keys": (("--jwks", "{empty}"), "has no keys"),
     "private keys": (("--jwks", "{private}"), "private"),

@@ -1,4 +1,4 @@
-"""Refresh tokens: rotation, retries within the grace period, reuse, and what is no refresh token at all."""
+"""Refresh tokens: rotation, retries within the grace period, reuse, and malformed tokens."""
 
 import hmac
 import secrets
@@ -155,7 +155,7 @@ def test_retry_of_another_client_is_refused_and_revokes_nothing(auth: FlaskClien
     assert refreshed(auth, token)["refresh_token"] == successor
 
 
-# Seconds since the rotation, by the clock of whoever handles the retry. It may be behind by ten seconds.
+# Seconds since the rotation, by the clock of the host that handles the retry; it may be ten seconds behind.
 MOMENTS = {
     "at once": (0, True),
     "soon": (5, True),

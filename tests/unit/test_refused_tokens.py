@@ -1,4 +1,4 @@
-"""Every check on a token is a row here; beside each group stands a control that is accepted."""
+"""Every check on tokens is a row here, and each group has a control that is accepted."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.forger import (
 )
 from tests.token_rows import ACCEPTED, REFUSED, REFUSED_BY, Make
 
-# No token came: nothing is told but where to get one (RFC 6750 section 3.1, RFC 9728 section 5.1).
+# Without a token, the response only says where to get one (RFC 6750 section 3.1, RFC 9728 section 5.1).
 BARE_CHALLENGE = f'Bearer resource_metadata="{COURSES}/.well-known/oauth-protected-resource"'
 
 

@@ -1,4 +1,4 @@
-"""What was decided after a backup is decided again, from the log, on the database that was restored."""
+"""Decisions made after a backup are replayed from the log on the restored database."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def test_old_password_that_is_back_lets_nobody_in(auth: FlaskClient) -> None:
     said = replay(auth, event("password_changed", user=user), event("user_enabled", LATER[1], user=user))
 
     assert said[0].startswith(
-        "student1 is disabled, because password_changed cannot be repeated: run `users set-"
+        "student1 is disabled, because password_changed cannot be replayed: run `users set-"
     )
     assert said[1:] == ["replayed 2 events"]
     assert refuses(auth, "student1")
@@ -85,7 +85,7 @@ def test_disabled_user_is_not_to_be_enabled_for_a_new_password(auth: FlaskClient
 def test_change_that_this_version_does_not_know_disables_the_user(auth: FlaskClient) -> None:
     said = replay(auth, event("something_else", user=str(find_user(auth, "student1").id)))
 
-    assert "because something_else cannot be repeated" in said[0]
+    assert "because something_else cannot be replayed" in said[0]
     assert refuses(auth, "student1")
 
 
@@ -105,8 +105,8 @@ def test_address_that_is_back_is_not_taken_for_the_users(auth: FlaskClient) -> N
     said = replay(auth, *lines)
 
     assert said == [
-        "student1: the log does not say what email, email_verified changed to: run `users set student1`",
-        "teacher1: the log does not say what name changed to: run `users set teacher1`",
+        "student1: the log has no new value for email, email_verified: run `users set student1`",
+        "teacher1: the log has no new value for name: run `users set teacher1`",
         "replayed 3 events",
     ]
     users = [find_user(auth, username) for username in ("student1", "teacher1")]
@@ -133,7 +133,7 @@ def test_what_is_left_to_do_is_printed(auth: FlaskClient) -> None:
     )
 
     assert said == [
-        "client reports: client_secret_changed cannot be repeated; repeat it, or remove the client",
+        "client reports: client_secret_changed cannot be replayed: repeat the change, or remove the client",
         f"user {unknown} is not in the backup: add it again if it is still needed",
         "client mailer is not in the backup: add it again if it is still needed",
         "replayed 6 events",
@@ -201,7 +201,7 @@ def test_time_must_be_complete(since: str, auth: FlaskClient) -> None:
 
 
 def test_every_event_of_the_audit_log_is_repeated_or_harmless_or_disables() -> None:
-    """A new event must be put into one of the three, but for a changed profile, which is told."""
+    """A new event must be added to one of the three, except for a changed profile, which is only reported."""
     calls: Any = re.compile(r"record(?:_on_commit)?\(\s*((?:\"\w+\"(?: if .*? else )?)+)")
     sources = [path.read_text() for path in (ROOT / "auth_app").rglob("*.py")]
     names = {

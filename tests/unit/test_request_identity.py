@@ -1,4 +1,4 @@
-"""A token that was accepted counts for its own request, and for no other that is made of the same environ."""
+"""An accepted token counts only for its own request, not for others made from the same environ."""
 
 from collections.abc import Iterator
 

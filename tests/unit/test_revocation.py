@@ -1,4 +1,4 @@
-"""`POST /revoke` (RFC 7009) ends a session, and `POST /introspect` (RFC 7662) tells of what is left."""
+"""`POST /revoke` (RFC 7009) ends a session, and `POST /introspect` (RFC 7662) shows what is left."""
 
 import time
 from typing import Any

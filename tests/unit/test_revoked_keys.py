@@ -1,4 +1,4 @@
-"""The record of revoked keys: nothing in it is lost, and what cannot be read is never taken for empty."""
+"""The record of revoked keys: nothing in it is lost, and an unreadable record never counts as empty."""
 
 import os
 import re

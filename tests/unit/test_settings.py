@@ -1,4 +1,4 @@
-"""Settings come from the environment, typed, and every problem is told at once and without its value."""
+"""Settings come from the environment, typed; all problems are reported at once, without values."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an attacker found in the first version of signing in, and how it is now."""
+"""Attacks that worked against the first version of the sign-in, and fail now."""
 
 import contextlib
 import json
@@ -313,7 +313,7 @@ def test_server_that_never_ends_its_answer_is_given_up_by_tls_too(
         server.start()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/out"
         try:
-            with pytest.raises(TimeoutError, match="no complete answer"):
+            with pytest.raises(TimeoutError, match="no complete response"):
                 post_form(url, {"logout_token": "x"}, [ip_network("127.0.0.0/8")])
         finally:
             stop.set()

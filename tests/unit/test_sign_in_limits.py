@@ -1,4 +1,4 @@
-"""Guesses at the sign-in page are slowed down like others, and hold up nobody in a browser that is known."""
+"""Guesses on the sign-in page are throttled, and do not affect users in a known browser."""
 
 import time
 
@@ -70,7 +70,7 @@ def test_failures_count_wherever_they_happen(auth: FlaskClient) -> None:
 
     assert (page.status_code, answer.status_code) == (429, 429)
     assert page.headers["Retry-After"] == "1"
-    assert "Too many sign-ins have failed." in page.text
+    assert "Too many failed attempts." in page.text
     assert not signed_in(auth)
     assert try_page(auth, address=THERE).status_code == 303
 

@@ -1,4 +1,4 @@
-"""What signs somebody in, and what ends that, at the same moment: the end stays."""
+"""A sign-in and what ends it happen at the same time: the end wins."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ def live_sessions(client: FlaskClient) -> int:
 
 @contextmanager
 def before_statement(client: FlaskClient, beginning: str, act: Callable[[], object]) -> Iterator[list[str]]:
-    """Do something else just before the next statement that begins so."""
+    """Call a function just before the next statement that begins with a text."""
     with client.application.app_context():
         engine = client.application.extensions["sqlalchemy"].engine
     acted: list[str] = []
@@ -201,7 +201,7 @@ def test_user_who_is_disabled_while_the_password_is_verified_is_not_signed_in(
 
     assert acted
     assert page.status_code == 400
-    assert "The user name or the password is wrong." in page.text
+    assert "Incorrect user name or password." in page.text
     assert auth.get("/login").status_code == 200
 
 

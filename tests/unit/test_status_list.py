@@ -1,4 +1,4 @@
-"""A Token Status List is read as the draft says, and nothing that is not one is taken for it."""
+"""A Token Status List is read as the draft says, and anything else is refused."""
 
 import json
 import time
@@ -154,7 +154,7 @@ def test_what_is_no_jwt_is_refused(token: str, public_keys: PublicKeys) -> None:
 
 def test_largest_list_is_read() -> None:
     assert len(unpack(pack(bytes(MAXIMUM_BYTES)))) == MAXIMUM_BYTES
-    with pytest.raises(ValueError, match="more than"):
+    with pytest.raises(ValueError, match="larger than"):
         unpack(pack(bytes(MAXIMUM_BYTES + 1)))
 
 

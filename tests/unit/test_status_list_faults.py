@@ -1,4 +1,4 @@
-"""A status list that cannot be had or used costs no more than itself."""
+"""A status list that cannot be fetched or used does not affect other lists."""
 
 import json
 import time

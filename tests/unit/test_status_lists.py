@@ -1,4 +1,4 @@
-"""auth_app gives each session a place in a Token Status List, and publishes there which were revoked."""
+"""auth_app gives each session an index in a Token Status List, and publishes which were revoked."""
 
 import gzip
 import time

@@ -1,4 +1,4 @@
-"""Grants at POST /token."""
+"""The grants of POST /token."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The cache of verified tokens is as strict as if there were none."""
+"""The cache of verified tokens is as strict as verification without it."""
 
 import json
 import select
@@ -233,7 +233,7 @@ def test_remembered_token_falls_with_its_key(
     else:
         public_file.write_text(other)
 
-    wait_for(lambda: get(client, token) == 401)  # the file is looked at again after LOOK_INTERVAL
+    wait_for(lambda: get(client, token) == 401)  # the file is looked at again after POLL_INTERVAL
     public_file.write_text(pem)
     wait_for(lambda: get(client, token) == 200)  # and comes back with it
 

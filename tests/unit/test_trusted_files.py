@@ -1,4 +1,4 @@
-"""Copies that others may have put there are not used: they decide which tokens are accepted."""
+"""Copies that other users may have written are not used: they decide which tokens are accepted."""
 
 import json
 import os
@@ -77,12 +77,12 @@ def test_folder_that_others_can_write_is_not_used(
 
     for _ in range(2):
         copy = open_copy(Source(lambda: b"new"), folder / "copy", cooldown=0.01)
-        wait_for(lambda: copy.look_again() and text_of(copy) == b"new")  # noqa: B023
+        wait_for(lambda: copy.request_renewal() and text_of(copy) == b"new")  # noqa: B023
 
     assert {path: path.stat().st_mtime for path in folder.iterdir()} == before
     (line,) = [message for _, _, message in caplog.record_tuples if str(folder) in message]
-    assert line.startswith(f"do not use the copies in {folder}: ")
-    assert "COPY_FILE must be a folder that this service alone can write" in line
+    assert line.startswith(f"ignoring the copies in {folder}: ")
+    assert "COPY_FILE must be a folder that only this service can write to" in line
 
 
 @pytest.mark.parametrize("spoil", BAD_FILES)
@@ -93,15 +93,15 @@ def test_file_that_others_may_have_written_is_replaced(
     contents: list[bytes] = []
     source = Source(lambda: contents[0])
     copy = open_copy(source, folder / "copy", cooldown=0.01)
-    assert not copy.look_again()
+    assert not copy.request_renewal()
     assert text_of(copy) is None
 
     contents.append(b"new")
-    wait_for(lambda: copy.look_again() and text_of(copy) == b"new")
+    wait_for(lambda: copy.request_renewal() and text_of(copy) == b"new")
 
     wait_for(lambda: text_of(open_copy(Source(fail), folder / "copy")) == b"new")
     assert (folder / "copy").lstat().st_uid == os.geteuid()
-    assert len([line for _, _, line in caplog.record_tuples if "do not use" in line]) == (spoil is not link)
+    assert len([line for _, _, line in caplog.record_tuples if "ignoring" in line]) == (spoil is not link)
 
 
 @pytest.mark.parametrize("spoil", [*BAD_FOLDERS, link, make_pipe])
@@ -148,7 +148,7 @@ def test_record_cannot_forge_lines_of_a_log(folder: Path) -> None:
 
 
 def test_folder_is_made_for_this_user_alone(tmp_path: Path) -> None:
-    assert open_copy(Source(lambda: b"new"), tmp_path / "copies" / "copy").look_again()
+    assert open_copy(Source(lambda: b"new"), tmp_path / "copies" / "copy").request_renewal()
 
     wait_for((tmp_path / "copies").exists)
     assert (tmp_path / "copies").stat().st_mode & 0o777 == 0o700
@@ -164,7 +164,7 @@ def public_folder() -> Iterator[Path]:
 
 @as_root
 def test_copies_that_root_has_made_are_used_by_another_user(public_folder: Path) -> None:
-    assert open_copy(Source(lambda: b"of root"), public_folder / "copy").look_again()
+    assert open_copy(Source(lambda: b"of root"), public_folder / "copy").request_renewal()
     wait_for((public_folder / "copy").exists)
 
     def work() -> bytes:

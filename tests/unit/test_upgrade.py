@@ -1,4 +1,4 @@
-"""Logins and clients of the version before sign-in in the browser go on working after the upgrade."""
+"""Sessions and clients of the version before browser sign-in keep working after the upgrade."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Users are deleted, and given passwords by administrators that they have to change."""
+"""Users are deleted, and get initial passwords from administrators that they have to change."""
 
 import uuid
 from typing import Any

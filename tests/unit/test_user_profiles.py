@@ -1,4 +1,4 @@
-"""What applications are told of users: who may set name and address, and when an address is verified."""
+"""User profiles: who may set name and address, and when an address is verified."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""`/userinfo` says who has signed in, as far as the scope goes, to access tokens and to nothing else."""
+"""`/userinfo` returns the user's claims, by scope, to access tokens and to nothing else."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""User names mean the same user however a keyboard spells them."""
+"""A user name means the same user in every Unicode spelling."""
 
 import json
 

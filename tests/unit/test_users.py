@@ -1,4 +1,4 @@
-"""The users API: what users see and change of themselves, and administrators of all."""
+"""The users API: what users see and change of themselves, and administrators of everybody."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the verifier asks of the keys that it is given."""
+"""How the verifier uses the keys that it is given."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -64,7 +64,7 @@ def test_length_of_one_issuers_tokens_is_not_allowed_to_another(forger: Forger, 
     assert refusal.value.reason == "form"
     (check, is_passed, _advice), *others = verifier.explain(long_token)
     assert not is_passed
-    assert check.endswith(f", {RFC9068.maximum_length} characters at most")
+    assert check.endswith(f", at most {RFC9068.maximum_length} characters")
     assert [is_passed for _check, is_passed, _advice in others] == [True] * len(CHECKS)
 
 

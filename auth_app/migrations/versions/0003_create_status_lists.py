@@ -1,4 +1,4 @@
-"""Create status lists, and give each session a place in one."""
+"""Create status lists, and give each session an index in one."""
 
 import secrets
 import time
@@ -25,7 +25,7 @@ def upgrade() -> None:
     )
     op.add_column("sessions", sa.Column("status_list_id", sa.Integer()))
     op.add_column("sessions", sa.Column("status_index", sa.Integer()))
-    _give_places()
+    _assign_indexes()
     with op.batch_alter_table("sessions") as batch:
         batch.alter_column("status_list_id", existing_type=sa.Integer(), nullable=False)
         batch.alter_column("status_index", existing_type=sa.Integer(), nullable=False)
@@ -40,8 +40,8 @@ def upgrade() -> None:
     )
 
 
-def _give_places() -> None:
-    """Put the sessions that there are into a list that takes no more."""
+def _assign_indexes() -> None:
+    """Put the existing sessions into a list that is closed for new ones."""
     connection = op.get_bind()
     sessions = connection.scalars(sa.text("SELECT id FROM sessions")).all()
     if not sessions:
@@ -51,13 +51,13 @@ def _give_places() -> None:
         sa.text("INSERT INTO status_lists (size, closes_at, version) VALUES (:size, :now, 0)"),
         {"size": size, "now": int(time.time())},
     )
-    places = secrets.SystemRandom().sample(range(size), len(sessions))
+    indexes = secrets.SystemRandom().sample(range(size), len(sessions))
     connection.execute(
         sa.text(
-            "UPDATE sessions SET status_list_id = (SELECT max(id) FROM status_lists), status_index = :place "
+            "UPDATE sessions SET status_list_id = (SELECT max(id) FROM status_lists), status_index = :index "
             "WHERE id = :id"
         ),
-        [{"id": session, "place": place} for session, place in zip(sessions, places, strict=True)],
+        [{"id": session, "index": index} for session, index in zip(sessions, indexes, strict=True)],
     )
 
 

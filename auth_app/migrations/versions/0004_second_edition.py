@@ -1,4 +1,4 @@
-"""End many sessions at once, rotate with a grace period, keep what is deleted, and throttle by address."""
+"""Add session generations, the refresh grace period, soft deletion, and throttling by address."""
 
 import re
 import uuid
@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("client_id", sa.String(64)),
         sa.PrimaryKeyConstraint("id", name="pk_revocation_jobs"),
     )
-    op.drop_table("login_failures")  # what failed an hour ago is forgotten anyway
+    op.drop_table("login_failures")  # the throttle forgets failures after an hour anyway
     op.create_table(
         "login_failures",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -91,7 +91,7 @@ def _fill_password_parameters() -> None:
 
 
 def _parameters_of(password_hash: str) -> str:
-    """Return what stands before salt and digest; of argon2 without the closing `$`."""
+    """Return the part of a hash before its salt and digest."""
     return re.sub(r"\$[^$]*\$[^$]*$", "", password_hash)[:64]
 
 
@@ -190,7 +190,7 @@ def _restore_clients() -> None:
 def _restore_sessions() -> None:
     for name in ("revoked", "unrevoked", "client"):
         op.drop_index(f"ix_sessions_{name}", "sessions")
-    # Sessions that ended by a condition which the older version does not know, and those of clients.
+    # Delete sessions that ended in a way that the older version does not check, and those of clients.
     op.execute(
         "DELETE FROM sessions WHERE user_id IS NULL OR generation < "
         "(SELECT session_generation FROM users WHERE users.id = sessions.user_id) OR status_list_id IN "

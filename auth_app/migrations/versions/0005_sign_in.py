@@ -1,4 +1,4 @@
-"""Sign in in the browser: redirect URIs, browser sessions, authorization codes, logout notices, profiles."""
+"""Add sign-in in the browser: client metadata, browser sessions, codes, logout notices and user profiles."""
 
 import time
 import uuid
@@ -53,8 +53,8 @@ def _change_clients() -> None:
             "always_refresh",
         ):
             batch.alter_column(name, server_default=None)
-    # Until now everybody could log in as `first-party`. Where there are users, they still can.
-    # `count(*) < 0` is false, spelled as both databases take it.
+    # Before this version users could always log in through `first-party`. Keep that if there are users.
+    # `count(*) < 0` is false, in a form that both databases accept.
     op.execute(
         "INSERT INTO clients (id, auth_method, grant_types, redirect_uris, post_logout_redirect_uris, "
         "always_refresh) SELECT 'first-party', 'none', '[\"password\", \"refresh_token\"]', '[]', '[]', "
@@ -145,10 +145,10 @@ def downgrade() -> None:
 
 
 def _forget_clients() -> None:
-    """Delete the clients that the older version cannot serve, or would let do more than they may.
+    """Delete the clients that the older version cannot serve, or would give more permissions.
 
-    It knows only clients with a secret, lets each have tokens of its own and log users in by password, and
-    needs no row for `first-party`. The IDs of removed clients stay taken.
+    It supports only clients with a secret, allows each of them client_credentials and password, and needs no
+    row for `first-party`. The IDs of removed clients stay reserved.
     """
     op.execute(
         "DELETE FROM clients WHERE id = 'first-party' OR removed_at IS NULL AND (secret_hash IS NULL OR "
@@ -160,9 +160,9 @@ def _forget_clients() -> None:
 
 
 def _end_unknown_sessions() -> None:
-    """Revoke the sign-ins in the browser, and all sessions of the clients that are gone.
+    """Revoke the logins from a browser, and all sessions of the deleted clients.
 
-    The rows stay: without them the next status lists would tell every verifier that nothing was revoked.
+    Keep the rows: without them the next status lists would not show these sessions as revoked.
     """
     connection = op.get_bind()
     connection.execute(

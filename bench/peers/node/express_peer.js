@@ -1,4 +1,4 @@
-// Express with express-oauth2-jwt-bearer: a route that answers from memory.
+// Express with express-oauth2-jwt-bearer: a route without a database.
 import {readFileSync} from "node:fs";
 import express from "express";
 import {auth, requiredScopes} from "express-oauth2-jwt-bearer";

@@ -1,4 +1,4 @@
-"""List where a user is signed in, for the account page."""
+"""List a user's active sign-ins for the account page: browsers, and logins without one."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from auth_app.models import BrowserSession, Client, Session
 
 @dataclass(frozen=True)
 class SignIn:
-    """A browser, or a login without one, as its user sees it."""
+    """A browser session, or a login without one, as the account page shows it."""
 
-    key: str  # names it in a form
+    key: str  # identifies it in a form
     applications: list[str]
     since: int
     last_used: int
     address: str
     is_current: bool = False
     is_browser: bool = True
-    is_application: bool = False  # whose browser is signed out by now
+    is_application: bool = False  # a login through /authorize whose browser session has ended
 
 
 def list_sign_ins(current: BrowserSession) -> list[SignIn]:
-    """Return the browsers in which the user is signed in, this one first, and then all other logins."""
+    """Return the user's active sign-ins: the current browser first, the others by their last use."""
     logins, browsers = list_sessions(current.user), list_browser_sessions(current.user)
     names = _name_clients(login.client_id for login in logins)
     known = {browser.id for browser in browsers}
