@@ -19,7 +19,7 @@ from tests.servers import ROOT, Pair, call, find_port, serve_pair, wait_for
 from tests.token_rows import ACCEPTED, REFUSED, Make
 
 README = (ROOT / "README.md").read_text()
-(SERVICE,) = re.findall(r"```python\n(from flask import Flask\n.*?)```", README, re.DOTALL)
+(SERVICE,) = re.findall(r'^```python title="reports.py"\n(.*?)^```', README, re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 KIT = (ROOT / "docs/how-to/protect-a-service.md").read_text()
 REQUIREMENTS = {
-    "README.md": re.findall(r'^pip install "(.*?)" gunicorn$', README, re.MULTILINE),
+    "README.md": re.findall(r'^pip install "(.*?)"$', README, re.MULTILINE),
     "docs/how-to/protect-a-service.md": re.findall(r'^pip install "(.*?)"$', KIT, re.MULTILINE),
     "a requirements file": ["flask-resource-server @ git+file://$PWD"],
 }
