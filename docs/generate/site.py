@@ -129,6 +129,4 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: An
         page.meta |= {"search": {"exclude": True}, "hide": ["toc"]}
     if uri.startswith("reference/"):
         page.meta |= {"search": {"boost": 2}}
-    if page.is_homepage:
-        page.meta |= {"hide": ["navigation", "toc"]}
     return adapt_lists(repository.rebase(markdown, uri))
