@@ -122,13 +122,11 @@ def _generate(config: MkDocsConfig, page: str, **source: Any) -> File:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """Adapt a page. The search finds no source code, and lists the reference first."""
+    """Adapt a page. The search finds no source code, and settings and commands first."""
     repository: Repository = config.extra["repository"]
     uri = page.file.src_uri
     if uri.startswith(f"{FOLDER}/") and repository.sources.get(uri) not in DOCUMENTS:
         page.meta |= {"search": {"exclude": True}, "hide": ["toc"]}
-    if uri.startswith("reference/"):
-        page.meta |= {"search": {"boost": 2}}
-    if page.is_homepage:
-        page.meta |= {"hide": ["navigation", "toc"]}
+    if uri in {"reference/settings.md", "reference/commands.md"}:
+        page.meta |= {"search": {"boost": 5}}
     return adapt_lists(repository.rebase(markdown, uri))
