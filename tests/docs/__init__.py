@@ -11,6 +11,7 @@ environment (`kit`). The blocks of a page run in order:
                                        port. A block that ends with `scripts/run` is one too
     ```text                            directly after one of these, what it prints, standard error included.
                                        `...` stands for any text; alone on its line, for any number of lines
+    curl -i http://...  # 401          in one of these, the status of the response
     ```python title="app.py"           a file, written before the next command (also json, ini, html, ...)
     ```console                         not run: listed with a reason in `NOT_RUN` in table.py
 

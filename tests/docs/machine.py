@@ -1,8 +1,9 @@
 """The machine of a page's reader: a checkout, a shell, and servers beside it."""
 
+import re
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from tests.clones import copy_repository, environment, git, link_packages
@@ -41,17 +42,27 @@ class Machine:
             path.write_text(self._adapt(block.text))
         elif block.is_server:
             folder = self._clone if block.is_in_repository else self._shell.folder
-            self._compare_log(self._start(block.text, folder), block.output)
-        elif block.language == "sh":
+            program = self._start(block.text, folder)
+            assert program.ports or block.output, (
+                "the page must say at which port it listens, or what it prints"
+            )
+            self._compare_log(program, block)
+        elif block.is_command:
             self._compare(
+                block,
                 self._shell.run(
                     self._adapt(block.text),
                     self._new_file("sh"),
                     self._clone if block.is_in_repository and self.page.kit else None,
                     any(block.text.startswith(start) for start in self.page.fails),
                 ),
-                block.output,
             )
+
+    def open(self, page: Page) -> None:
+        """Go on with a page, in its folder."""
+        self.page = page
+        home = self._folder / "reader" if page.kit else self._clone
+        self._shell.run(f"cd '{home / page.folder}'", self._new_file("sh"))
 
     def _make_clone(self) -> Path:
         """Return a checkout whose services have the chosen ports as their defaults."""
@@ -99,15 +110,19 @@ class Machine:
             wait_for(lambda: READY in program.output)
         return program
 
-    def _compare(self, printed: str, documented: str | None) -> None:
-        if documented is not None:
-            documented = self._adapt(documented)
+    def _compare(self, block: Block, printed: str) -> None:
+        if block.output is not None:
+            documented = self._adapt(block.output)
             assert is_as_documented(printed, documented), f"it prints:\n{printed}\nnot:\n{documented}"
+        if block.statuses:
+            statuses = re.findall(r"^HTTP/[\d.]+ (\d{3})", printed, re.MULTILINE)
+            assert statuses == block.statuses, f"the statuses are {statuses}:\n{printed}"
 
-    def _compare_log(self, program: Program, documented: str | None) -> None:
-        if documented is not None:
-            output = self._adapt(documented)
-            try:
-                wait_for(lambda: is_as_documented(program.output, output), PATIENCE)
-            except AssertionError:
-                self._compare(program.output, documented)
+    def _compare_log(self, program: Program, block: Block) -> None:
+        """Wait until a server has printed what the page says, or has ended."""
+        if block.output is not None:
+            output = self._adapt(block.output)
+            limit = PATIENCE if program.ports else LIMIT
+            with suppress(AssertionError):
+                wait_for(lambda: is_as_documented(program.output, output) or program.has_ended, limit)
+            self._compare(block, program.output)

@@ -23,6 +23,8 @@ class Page:
     path: str
     serves: bool = False  # scripts/run is running
     kit: bool = False  # an empty folder with a new virtual environment instead of a checkout
+    folder: str = "."  # where its commands run, below the checkout or the empty folder
+    then: tuple["Page", ...] = ()  # pages that go on where this one ends, in any order
     settings: dict[str, str] = field(default_factory=dict)  # the .env of the checkout
     fails: tuple[str, ...] = ()  # how blocks begin whose commands must fail
 
@@ -41,14 +43,23 @@ class Block:
     output: str | None = None
 
     @property
+    def is_command(self) -> bool:
+        return self.language == "sh"
+
+    @property
     def is_file(self) -> bool:
-        return self.language != "sh" and bool(FILE.fullmatch(self.title))
+        return not self.is_command and bool(FILE.fullmatch(self.title))
 
     @property
     def is_server(self) -> bool:
-        return self.language == "sh" and (
+        return self.is_command and (
             "terminal" in self.title.lower() or self.text.rstrip().endswith("scripts/run")
         )
+
+    @property
+    def statuses(self) -> list[str]:
+        """The statuses that comments beside `curl -i` promise."""
+        return re.findall(r"^curl -i .*?# .*?(\d{3})\b", self.text, re.MULTILINE) if self.is_command else []
 
     @property
     def is_in_repository(self) -> bool:

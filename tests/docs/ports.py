@@ -9,8 +9,10 @@ SERVICES = ("8081", "8082", "8088")  # where scripts/run serves
 EXAMPLES = ("8083", "8084", "8085")
 DOCUMENTED = (*SERVICES, *EXAMPLES, "8090", "5000")
 
-# Where a command names the port at which it listens.
-BOUND = re.compile(r"(?:--bind|-b|--port|-p|http\.server)[ =](?:--bind [\w.]+ |[\w.]+:)?(\d{4,5})\b")
+# Where a command, or a comment beside it, names the port at which a server listens.
+BOUND = re.compile(
+    r"(?:--bind|-b|--port|-p|PORT|http\.server|on port)[ =](?:--bind [\w.]+ |[\w.]+:)?(\d{4,5})\b"
+)
 
 
 def choose_ports() -> dict[str, str]:
@@ -25,10 +27,10 @@ def replace_ports(text: str, ports: dict[str, str]) -> str:
 
 
 def find_bound_ports(command: str, ports: dict[str, str]) -> list[int]:
-    """Return the ports at which a server listens when its command has started."""
+    """Return the ports at which a server listens when it is ready; none where the command names none."""
     if "scripts/run" in command:
         return [int(ports[name]) for name in SERVICES]
-    if found := [int(port) for port in BOUND.findall(command)]:
-        return found
-    assert re.search(r"\bflask\b.* run\b", command), "the command of a server must name its port"
-    return [int(ports["5000"])]
+    found = [int(port) for port in BOUND.findall(command)]
+    if not found and re.search(r"\bflask\b.* run\b", command):
+        return [int(ports["5000"])]
+    return found

@@ -26,16 +26,20 @@ class Program:
     def output(self) -> str:
         return self.log.read_text()
 
+    @property
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + LIMIT
         while not all(map(is_listening, self.ports)):
-            assert self.process.poll() is None, f"the server has ended:\n{self.output}"
+            assert not self.has_ended, f"the server has ended:\n{self.output}"
             assert time.monotonic() < deadline, f"no server after {LIMIT} seconds:\n{self.output}"
             time.sleep(0.05)
 
     def stop(self) -> None:
         """End the server and its children, as Ctrl-C in its terminal does."""
-        if self.process.poll() is None:
+        if not self.has_ended:
             os.killpg(self.process.pid, signal.SIGINT)
             try:
                 self.process.wait(STOP_LIMIT)

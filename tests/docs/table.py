@@ -1,6 +1,8 @@
-"""What the pages start from, and why some blocks and pages are not run."""
+"""What the pages start from, and why some blocks are not run."""
 
 from tests.docs.pages import Page
+
+EXAMPLES = ("downstream", "fastapi", "job", "nginx", "node", "service", "web_app")
 
 PAGES = [
     Page("README.md", kit=True),
@@ -29,12 +31,12 @@ PAGES = [
     Page("docs/reference/kit.md", kit=True),
     Page("docs/reference/settings.md"),
     Page("docs/reference/tokens.md"),
+    Page(
+        "examples/README.md",
+        then=tuple(Page(f"examples/{name}/README.md", folder=f"examples/{name}") for name in EXAMPLES),
+    ),
+    Page("examples/spa/README.md"),
 ]
-
-# Pages whose commands are run by other tests, which are named here.
-ELSEWHERE = {
-    "examples/README.md": "tests/examples",
-}
 
 # Blocks of commands that no test can run, by page and how they begin, with the reason.
 _DOCKER = "needs Docker; tests/processes/test_deploy.py and test_image.py test the files that it uses"

@@ -6,18 +6,20 @@ import json
 import pytest
 
 from tests.docs.pages import Block, Page, find_blocks, is_as_documented
-from tests.docs.table import ELSEWHERE, NOT_RUN, PAGES
+from tests.docs.table import NOT_RUN, PAGES
 from tests.servers import ROOT
 
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
-    for path in [ROOT / "README.md", ROOT / "examples/README.md", *(ROOT / "docs").rglob("*.md")]
+    for folder, pattern in {".": "README.md", "docs": "**/*.md", "examples": "**/README.md"}.items()
+    for path in (ROOT / folder).glob(pattern)
+    if "node_modules" not in path.parts
 )
 BLOCKS = [(path, block) for path in DOCUMENTS for block in Page(path).read_blocks()]
 
 
 def test_every_page_is_listed_once() -> None:
-    listed = [page.path for page in PAGES] + list(ELSEWHERE)
+    listed = [one.path for page in PAGES for one in (page, *page.then)]
 
     assert len(listed) == len(set(listed))
     assert set(DOCUMENTS) - set(listed) == set()

@@ -15,20 +15,25 @@ from tests.servers import ROOT
 def test_page_is_true(page: Page, tmp_path: Path) -> None:
     if not (ROOT / page.path).exists():
         pytest.skip("not written yet")
-    blocks = page.read_blocks()
-    if not any(block.language == "sh" for block in blocks):
+    if not any(block.is_command for block in page.read_blocks()):
         return
-    for start in page.fails:
-        assert any(block.text.startswith(start) for block in blocks), f"no block begins with {start}"
     with ExitStack() as stack:
         machine = Machine(page, tmp_path, stack)
-        for block in blocks:
-            if problem := find_problem(machine, block):
-                pytest.fail(f"{page.path}:{block.line}\n{block.text}\n{problem}", pytrace=False)
+        for one in (page, *page.then):
+            machine.open(one)
+            run_blocks(one.read_blocks(), machine)
 
 
-def find_problem(machine: Machine, block: Block) -> str:
-    """Run a block, and return why it is not as the page says, or an empty string."""
+def run_blocks(blocks: list[Block], machine: Machine) -> None:
+    for start in machine.page.fails:
+        assert any(block.text.startswith(start) for block in blocks), f"no block begins with {start}"
+    for block in blocks:
+        if problem := find_problem(block, machine):
+            pytest.fail(f"{machine.page.path}:{block.line}\n{block.text}\n{problem}", pytrace=False)
+
+
+def find_problem(block: Block, machine: Machine) -> str:
+    """Run a block; return what is not as the page says, with all that servers have printed, or nothing."""
     try:
         machine.run(block)
     except AssertionError as problem:

@@ -1,1 +1,1 @@
-"""The programs in examples/, run as their READMEs say, against a running pair of services."""
+"""The programs in examples/, against a running pair of services. tests/docs runs what their READMEs say."""
