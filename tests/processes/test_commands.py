@@ -24,7 +24,7 @@ from tests.conftest import (
     read_claims,
     run_command,
 )
-from tests.forger import COURSES, ISSUER
+from tests.forger import COURSES, ISSUER, NEWCOMER
 from tests.servers import environment_for, run_flask
 
 GOOD_PASSWORD = "correct horse battery"
@@ -181,7 +181,7 @@ def test_clients_are_added_listed_and_removed(auth: FlaskClient) -> None:
     rows = {row["id"]: row for row in as_json(auth, "clients", "list")}
     assert (rows["first-party"]["scopes"], rows["first-party"]["resources"]) == (None, None)
     reader, writer = rows["reader"], rows["writer"]
-    assert (reader["scopes"], reader["resources"]) == ([], [ISSUER, COURSES])
+    assert (reader["scopes"], reader["resources"]) == ([], [ISSUER, COURSES, NEWCOMER])
     assert (writer["scopes"], writer["resources"]) == (["courses:read", "courses:write"], [COURSES])
     assert reader["grant_types"] == ["client_credentials"]
     assert done(run_command(auth, "clients", "remove", "writer")) == "removed writer\n"

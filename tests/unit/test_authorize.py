@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from auth_app.models import AuthorizationCode, BrowserSession, User
 from tests.conftest import both_databases, change_row, find_user, read_claims, run_command
-from tests.forger import COURSES, ISSUER, encode
+from tests.forger import COURSES, ISSUER, NEWCOMER, encode
 from tests.sign_in import (
     CALLBACK,
     Application,
@@ -183,7 +183,7 @@ def test_resource_narrows_the_audience(auth: FlaskClient, web: Application) -> N
     sign_in(auth)
 
     assert read_claims(get_tokens(auth, web, resource=COURSES)["access_token"])["aud"] == [COURSES]
-    assert read_claims(get_tokens(auth, web)["access_token"])["aud"] == [ISSUER, COURSES]
+    assert read_claims(get_tokens(auth, web)["access_token"])["aud"] == [ISSUER, COURSES, NEWCOMER]
 
 
 def test_resource_of_the_token_request_narrows_it_further(auth: FlaskClient, web: Application) -> None:

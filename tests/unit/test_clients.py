@@ -16,7 +16,7 @@ from tests.conftest import (
     read_claims,
     run_command,
 )
-from tests.forger import COURSES, ISSUER
+from tests.forger import COURSES, ISSUER, NEWCOMER
 
 pytestmark = both_databases
 
@@ -40,7 +40,7 @@ def test_client_gets_a_token_of_its_own(auth: FlaskClient, reports: tuple[str, s
     assert list(response.json) == ["access_token", "token_type", "expires_in", "scope"], "no refresh token"
     claims = read_claims(response.json["access_token"])
     assert claims["sub"] == claims["client_id"] == "reports"
-    assert claims["aud"] == [ISSUER, COURSES]
+    assert claims["aud"] == [ISSUER, COURSES, NEWCOMER]
     assert claims["scope"] == response.json["scope"] == "courses:read users:manage"
     assert not {"sid", "username"} & set(claims)
 

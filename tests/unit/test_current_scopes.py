@@ -23,7 +23,7 @@ from tests.conftest import (
     read_claims,
     run_command,
 )
-from tests.forger import COURSES, ISSUER
+from tests.forger import COURSES, ISSUER, NEWCOMER
 
 pytestmark = both_databases
 
@@ -139,7 +139,7 @@ def test_resource_that_a_client_lost_is_lost_at_the_next_refresh(auth: FlaskClie
     form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
     renewed = auth.post("/token", data=form, auth=credentials).get_json()
 
-    assert read_claims(answer["access_token"])["aud"] == [ISSUER, COURSES]
+    assert read_claims(answer["access_token"])["aud"] == [ISSUER, COURSES, NEWCOMER]
     assert read_claims(renewed["access_token"])["aud"] == [ISSUER]
 
 

@@ -22,7 +22,7 @@ from tests.conftest import (
     read_claims,
     run_command,
 )
-from tests.forger import COURSES, ISSUER
+from tests.forger import COURSES, ISSUER, NEWCOMER
 from tests.old_database import CLIENTS, SESSIONS, USERS, digest
 from tests.sign_in import add_application, get_tokens, sign_in
 from tests.status_bits import is_set
@@ -81,7 +81,7 @@ def test_downgrade_keeps_what_the_version_before_knows(auth: FlaskClient) -> Non
     for name in USERS.c.keys():  # noqa: SIM118  # columns, not a dictionary
         assert getattr(users["student1"], name) == getattr(before, name)
     assert (client.id, client.secret_hash, client.scopes) == ("reports", digest(reports[1]), ["courses:read"])
-    assert (client.resources, client.removed_at) == ([ISSUER, COURSES], None)
+    assert (client.resources, client.removed_at) == ([ISSUER, COURSES, NEWCOMER], None)
     assert client.session_id in {session.id for session in sessions}
     assert [session.revoked_at for session in sessions] == [None] * 3
     assert refresh(auth, login["refresh_token"]).status_code == 200

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from auth_app.accounts.roles import ROLES
 from tests.assertions import add_signing_client, assertion_form
 from tests.conftest import add_client, log_in
-from tests.forger import COURSES, ISSUER, Forger
+from tests.forger import COURSES, ISSUER, NEWCOMER, Forger
 
 
 @pytest.fixture
@@ -144,4 +144,4 @@ def test_status_lists_are_where_it_says(metadata: dict[str, Any], auth: FlaskCli
 
 
 def test_protected_resources_are_the_resource_servers(metadata: dict[str, Any]) -> None:
-    assert metadata["protected_resources"] == [COURSES]
+    assert metadata["protected_resources"] == [COURSES, NEWCOMER]

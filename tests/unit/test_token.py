@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from auth_app.models import User
 from tests.conftest import KeyPair, both_databases, find_user, get_token
-from tests.forger import COURSES, ISSUER
+from tests.forger import COURSES, ISSUER, NEWCOMER
 
 pytestmark = both_databases
 
@@ -43,7 +43,7 @@ def test_token_has_the_members_of_rfc_9068_and_no_other(auth: FlaskClient, key_p
     assert claims == {
         "iss": ISSUER,
         "sub": str(find_user(auth, "student1").id),
-        "aud": [ISSUER, COURSES],
+        "aud": [ISSUER, COURSES, NEWCOMER],
         "client_id": "first-party",
         "scope": "courses:read enrolments:write",
         "username": "student1",
