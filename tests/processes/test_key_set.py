@@ -135,7 +135,7 @@ BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "list": ({"body": b"[]"}, "not a JWK Set"),
     "number": ({"body": b"1"}, "not a JWK Set"),
     "keys that are no list": ({"body": b'{"keys": {"a": 1}}'}, "not a JWK Set"),
-    "too large": ({"body": b" " * (MAXIMUM_SIZE + 1)}, "more than"),
+    "too large": ({"body": b" " * (MAXIMUM_SIZE + 1)}, "larger than"),
     "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "no complete response within 3 seconds"),
     "never": ({"body": HTML, "pace": 60}, "no complete response within 3 seconds"),
 }
@@ -174,8 +174,8 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
 UNUSABLE_SETS: dict[str, tuple[dict[str, Any], str]] = {
     "key that is no object": ({"jwks": ["RSA"]}, "keys[0] is not an object"),
     "elliptic curve": ({"jwks": [json.loads(ECAlgorithm.to_jwk(CURVE.public_key()))]}, "no RSA key"),
-    "symmetric key": ({"jwks": [{"kty": "oct", "k": "c2VjcmV0"}]}, "a private or a secret key"),
-    "private key": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT))]}, "a private or a secret key"),
+    "symmetric key": ({"jwks": [{"kty": "oct", "k": "c2VjcmV0"}]}, "a private or secret key"),
+    "private key": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT))]}, "a private or secret key"),
     "for encryption": ({"jwks": ["OTHER"], "changes": {"use": "enc"}}, "no RSA key"),
     "for wrapping keys": (
         {"jwks": ["OTHER"], "changes": {"key_ops": ["wrapKey"]}},
