@@ -8,7 +8,7 @@ class InvalidClient(ApiError):
 
     status = 401
     error = "invalid_client"
-    description = "The client could not be authenticated."
+    description = "The client is unknown, or its credentials are missing or wrong."
 
     @property
     def headers(self) -> dict[str, str]:
@@ -38,28 +38,28 @@ class CrossSiteRequest(ApiError):
 
     status = 403
     error = "access_denied"
-    description = "A page of another site may not log anybody in here."
+    description = "Pages of other sites must not send this request, unless CORS_ORIGINS lists their origin."
 
 
 class UnsupportedGrantType(ApiError):
     """The server does not support this grant type (RFC 6749 section 5.2)."""
 
     error = "unsupported_grant_type"
-    description = "The grant type is not one that this server supports."
+    description = "This server does not support this grant type."
 
 
 class InvalidScope(ApiError):
     """The requested scope exceeds what the user and the client may have (RFC 6749 section 5.2)."""
 
     error = "invalid_scope"
-    description = "The scope names something that may not be had here."
+    description = "A requested scope is not granted to this user, client or session."
 
 
 class InvalidTarget(ApiError):
     """The request names a resource server that its tokens may not be for (RFC 8707 section 2)."""
 
     error = "invalid_target"
-    description = "The resource is not one that this token may be for."
+    description = "A requested resource is not available to this client or session."
 
 
 class InvalidPassword(ApiError):
@@ -78,7 +78,7 @@ class UsernameTaken(ApiError):
 
     status = 409
     error = "username_taken"
-    description = "There is a user of this name already."
+    description = "A user with this name already exists."
 
 
 class UserChanged(ApiError):
@@ -86,7 +86,7 @@ class UserChanged(ApiError):
 
     status = 412
     error = "precondition_failed"
-    description = "The user has changed since you read it. Read it again."
+    description = "The user has changed since you read it. Read it again and retry."
 
 
 class OwnAccount(ApiError):
@@ -97,7 +97,7 @@ class OwnAccount(ApiError):
 
     status = 403
     error = "access_denied"
-    description = "Administrators cannot change their own account here: ask another one, or use the command."
+    description = "Administrators cannot change their own account. Ask another one, or use the command line."
 
 
 class TooManyAttempts(ApiError):
@@ -105,7 +105,7 @@ class TooManyAttempts(ApiError):
 
     status = 429
     error = "too_many_attempts"
-    description = "Too many logins failed. Try again later."
+    description = "Too many login attempts have failed. Try again later."
 
     def __init__(self, seconds: int) -> None:
         super().__init__()

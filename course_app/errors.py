@@ -8,7 +8,7 @@ class NotYours(ApiError):
 
     status = 403
     error = "access_denied"
-    description = "Only whoever made this course may change it."
+    description = "Only the owner of this course may change or delete it."
 
 
 class CourseFull(ApiError):
@@ -16,7 +16,7 @@ class CourseFull(ApiError):
 
     status = 409
     error = "course_full"
-    description = "Every seat of this course is taken."
+    description = "All seats of this course are taken."
 
 
 class CapacityTooSmall(ApiError):
@@ -24,4 +24,4 @@ class CapacityTooSmall(ApiError):
 
     status = 409
     error = "capacity_too_small"
-    description = "More people are enrolled already than there would be seats."
+    description = "More users are enrolled in this course than the new capacity allows."

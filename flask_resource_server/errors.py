@@ -54,7 +54,7 @@ class Unauthorized(BearerError, exceptions.Unauthorized):
 
     code = 401
     error = "unauthorized"
-    description = "Send an access token in the header Authorization: Bearer."
+    description = "Send an access token in the Authorization header, as a Bearer token."
 
     @property
     def challenge(self) -> dict[str, str]:
@@ -92,7 +92,7 @@ class Forbidden(BearerError, exceptions.Forbidden):
 
     code = 403
     error = "forbidden"
-    description = "You may not do this."
+    description = "You are not allowed to do this."
     is_challenge = False
 
 

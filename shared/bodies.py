@@ -49,7 +49,7 @@ def decode_form(lists: Set[str]) -> dict[str, str | list[str]]:
             request.get_data().decode(), keep_blank_values=True, errors="strict", max_num_fields=100
         )
     except ValueError:
-        raise InvalidRequest("The request body is not a form in UTF-8.") from None
+        raise InvalidRequest("The request body is not form-encoded UTF-8.") from None
     try:
         singles = unique_members(pair for pair in pairs if pair[0] not in lists)
     except RepeatedMember:
@@ -65,4 +65,4 @@ def decode_json() -> Any:
     except RepeatedMember:
         raise InvalidRequest(_REPEATED) from None
     except ValueError:
-        raise InvalidRequest("The request body is not JSON in UTF-8.") from None
+        raise InvalidRequest("The request body is not valid JSON in UTF-8.") from None

@@ -24,7 +24,7 @@ except ImportError:
 _SENTENCES = {
     "required": "The parameter {} is missing.",
     "type": "The parameter {} has the wrong type.",
-    "not": "The parameter {} has characters that are not allowed.",
+    "not": "The parameter {} contains characters that are not allowed.",
     "minLength": "The parameter {} is too short.",
     "maxLength": "The parameter {} is too long.",
     "minimum": "The parameter {} is too small.",
@@ -61,12 +61,12 @@ class Schema:
         keyword = str(error.schema_path[-1])
         if keyword == "additionalProperties":
             at = _find(self._schema, error.schema_path[:-1])
-            return f"A parameter is not known; known are {', '.join(at['properties'])}."
+            return f"A parameter is unknown. The known ones are {', '.join(at['properties'])}."
         if isinstance(error.kind, ValidationErrorKind.Required):
             name = error.kind.property
         elif error.instance_path:
             name = str(error.instance_path[-1])
-        sentence = _SENTENCES.get(keyword, "The parameter {} is not as the documentation says.")
+        sentence = _SENTENCES.get(keyword, "The parameter {} is not valid. See the API documentation.")
         return sentence.format(name) if name else "The request body must be an object."
 
 
@@ -142,10 +142,15 @@ def read_query() -> dict[str, Any]:
     Parameters that the operation does not have are ignored. Raises `InvalidRequest`, also for a repeated one.
     """
     operation, pointer = _operation()
+    parameters = [
+        (index, parameter)
+        for index, parameter in enumerate(operation["parameters"])
+        if parameter.get("in") == "query"  # a reference stands for a header
+    ]
     if not request.query_string:
-        return {parameter["name"]: parameter["schema"]["default"] for parameter in operation["parameters"]}
+        return {parameter["name"]: parameter["schema"]["default"] for _, parameter in parameters}
     values = {}
-    for index, parameter in enumerate(operation["parameters"]):
+    for index, parameter in parameters:
         name, schema = parameter["name"], parameter["schema"]
         given = request.args.getlist(name)
         if len(given) > 1:

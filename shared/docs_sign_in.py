@@ -72,7 +72,7 @@ def add_sign_in(document: Document, sign_in: SignIn) -> Document:
 
 def _add_to_path(item: Document) -> Document:
     return {
-        name: {**value, "security": [*value["security"], {SCHEME: []}]}
+        name: {**value, "security": [*value["security"], {SCHEME: value["security"][0]["bearer"]}]}
         if isinstance(value, dict) and value.get("security")
         else value
         for name, value in item.items()

@@ -38,7 +38,7 @@ class Unavailable(ApiError):
 
     status = 503
     error = "temporarily_unavailable"
-    description = "The service cannot answer just now. Try again later."
+    description = "The service is temporarily unavailable. Try again later."
 
     @property
     def headers(self) -> dict[str, str]:
@@ -51,22 +51,22 @@ class Unavailable(ApiError):
 _HTTP_ERRORS = {
     400: (InvalidRequest.error, InvalidRequest.description),
     401: (Unauthorized.error, str(Unauthorized.description)),
-    403: ("forbidden", "You may not do this."),
-    404: ("not_found", "There is nothing at this address."),
-    405: ("method_not_allowed", "This address does not take this method."),
-    406: ("not_acceptable", "None of the formats in the header Accept is available."),
-    409: ("conflict", "The request conflicts with the current state."),
-    410: ("gone", "What was at this address has been removed."),
-    412: ("precondition_failed", "It has changed since you read it. Read it again."),
+    403: ("forbidden", "You are not allowed to do this."),
+    404: ("not_found", "There is nothing at this URL."),
+    405: ("method_not_allowed", "This URL does not support this method."),
+    406: ("not_acceptable", "The response is not available in any format that the Accept header allows."),
+    409: ("conflict", "The request conflicts with the current state of the resource."),
+    410: ("gone", "The resource at this URL has been removed."),
+    412: ("precondition_failed", "The resource has changed since you read it. Read it again and retry."),
     413: ("content_too_large", "The request body is too large."),
     414: ("uri_too_long", "The URL is too long."),
-    415: ("unsupported_media_type", "This address does not take a request body of this Content-Type."),
-    416: ("range_not_satisfiable", "The range in the header Range is not available."),
+    415: ("unsupported_media_type", "This URL does not accept a request body of this Content-Type."),
+    416: ("range_not_satisfiable", "The range in the Range header is not available."),
     422: ("unprocessable_content", "The request body is well-formed, but its values are not valid."),
-    428: ("precondition_required", "Send the header If-Match with the ETag of what you have read."),
-    429: ("too_many_requests", "You have sent too many requests. Try again later."),
+    428: ("precondition_required", "Send an If-Match header with the ETag of the resource that you read."),
+    429: ("too_many_requests", "Too many requests. Try again later."),
     431: ("request_header_fields_too_large", "The request headers are too large."),
-    500: ("server_error", "The service failed to answer this request."),
+    500: ("server_error", "An internal error occurred. The service has logged it."),
     503: (Unavailable.error, Unavailable.description),
 }
 # Werkzeug's own sentences are written for users of a browser; any other text is from the author of the view.

@@ -82,11 +82,13 @@ def add_client(client_id: str, auth_method: str = SECRET, **metadata: Any) -> st
     `InvalidRequest`.
     """
     if not CLIENT_ID.fullmatch(client_id):
-        raise InvalidRequest("A client ID is a small letter and up to 63 of a-z 0-9 . _ - after it.")
+        raise InvalidRequest(
+            "A client ID must start with a lower-case letter and have up to 64 characters of a-z 0-9 . _ -"
+        )
     # The ID is the `sub` of the client's own tokens. User IDs are UUIDs, so a client ID must not be one
     # (RFC 9068 section 5).
     if _is_uuid(client_id):
-        raise InvalidRequest("This client ID is reserved.")
+        raise InvalidRequest("A client ID must not be a UUID, because the IDs of users are UUIDs.")
     secret = secrets.token_urlsafe(32) if auth_method == SECRET else None
     client = Client(
         id=client_id,
@@ -101,9 +103,9 @@ def add_client(client_id: str, auth_method: str = SECRET, **metadata: Any) -> st
     except IntegrityError:  # checked by the database, because two requests may add the same ID at once
         db.session.rollback()
         if find_client(client_id):
-            raise InvalidRequest("There is a client of this ID already.") from None
+            raise InvalidRequest("A client with this ID already exists.") from None
         raise InvalidRequest(
-            "A client of this ID was removed. Choose another ID: none is used twice."
+            "A client with this ID was removed. Choose another ID: IDs are never reused."
         ) from None
     audit.record_on_commit("client_added", client=client_id, auth_method=auth_method, metadata=metadata)
     return secret
@@ -134,7 +136,7 @@ def replace_secret(client: Client, overlap: int) -> str:
     """
     lock_client(client)
     if client.auth_method != SECRET:
-        raise InvalidRequest(f"{client.id} has no secret: its method is {client.auth_method}.")
+        raise InvalidRequest(f"{client.id} has no secret: it authenticates by {client.auth_method}.")
     secret = secrets.token_urlsafe(32)
     client.previous_secret_hash = client.secret_hash if overlap else None
     client.previous_secret_expires_at = int(time.time()) + overlap if overlap else None
@@ -168,18 +170,20 @@ def _check(client: Client) -> None:
     if client.name is not None and not (
         client.name.isprintable() and client.name.strip() and len(client.name) <= 128
     ):
-        raise InvalidRequest("A name is 1 to 128 printable characters.")
+        raise InvalidRequest("A name must have 1 to 128 printable characters.")
     if bool(client.redirect_uris) != ("authorization_code" in client.grant_types):
-        raise InvalidRequest("A client has redirect URIs if, and only if, it may use authorization_code.")
+        raise InvalidRequest(
+            "A client needs redirect URIs for authorization_code, and must not have any without it."
+        )
     if client.always_refresh and "refresh_token" not in client.grant_types:
-        raise InvalidRequest("A client that nobody signs in to has no refresh tokens.")
+        raise InvalidRequest("Only a client that users sign in to can have refresh tokens.")
     if client.auth_method == NONE and "client_credentials" in client.grant_types:
         raise InvalidRequest(
-            "A public client cannot use client_credentials: give it a redirect URI, or another grant."
+            "A public client cannot use client_credentials: give it a redirect URI or another grant."
         )
     if (client.auth_method == ASSERTION) != bool(client.jwks or client.jwks_uri):
         raise InvalidRequest(
-            "A key set, or its URL, is for a client that was added with one: add another client."
+            "Only a client that was added with a key set or its URL can have one: add another client."
         )
     _check_jwks(client)
 
@@ -190,15 +194,15 @@ def _check_jwks(client: Client) -> None:
     if client.jwks:
         members = client.jwks.get("keys")
         if not isinstance(members, list):
-            raise InvalidRequest("The key set has no member `keys`, which is a list (RFC 7517 section 5).")
+            raise InvalidRequest("The key set must have a member keys that is a list (RFC 7517 section 5).")
         if any(isinstance(key, dict) and PRIVATE_MEMBERS & key.keys() for key in members):
-            raise InvalidRequest("The key set holds a private key: give the public keys alone.")
+            raise InvalidRequest("The key set contains a private key: give only the public keys.")
         try:
             keys = parse_key_set(json.dumps(client.jwks).encode()).keys
         except UnusableKey as error:
             raise InvalidRequest(f"The key set cannot be used: {error}.") from None
         if not keys:
-            raise InvalidRequest("The key set has no keys.")
+            raise InvalidRequest("The key set contains no keys.")
 
 
 def _permissions(client: Client) -> frozenset[str]:

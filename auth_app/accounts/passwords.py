@@ -137,7 +137,7 @@ def _report_errors() -> Iterator[None]:
 def _acquire_semaphore(hashing: Hashing) -> Iterator[None]:
     # Each hash allocates ARGON2_MEMORY: a flood of logins must not exhaust the machine.
     if not hashing.semaphore.acquire(timeout=_WAIT):
-        raise Unavailable("Too many logins are under way. Try again in a moment.")
+        raise Unavailable("Too many logins are in progress. Try again in a moment.")
     try:
         with HASHES_IN_FLIGHT.track_inprogress():
             yield

@@ -23,9 +23,13 @@ def check_redirect_uri(uri: str) -> None:
     Allowed are https, http on the loopback interface, and private-use schemes.
     """
     if not _CHARACTERS.fullmatch(uri) or len(uri) > MAXIMUM_LENGTH:
-        raise InvalidRequest(f"{uri!a} has a fragment, or characters that no URI has.")
+        raise InvalidRequest(
+            f"{uri!a} is too long, or contains a fragment or characters that are not allowed in a URI."
+        )
     if "*" in uri:
-        raise InvalidRequest(f"{uri!a} has a wildcard: register each URI, for they are compared exactly.")
+        raise InvalidRequest(
+            f"{uri!a} contains a wildcard: register each URI in full, because they are compared exactly."
+        )
     parts = _split(uri)
     if parts is None or "@" in parts.netloc or (parts.hostname and not _has_host(parts)):
         raise InvalidRequest(f"{uri!a} is not an absolute URI: give one such as https://app.example.com/cb.")
@@ -36,12 +40,12 @@ def check_redirect_uri(uri: str) -> None:
     if parts.scheme == "http":
         raise InvalidRequest(f"{uri!a} would send codes unencrypted: use https.")
     if parts.scheme == "https":
-        raise InvalidRequest(f"{uri!a} names no host.")
+        raise InvalidRequest(f"{uri!a} has no host.")
     # A private-use scheme is a reversed domain name (RFC 8252 section 7.1), which `javascript` is not.
     if "." not in parts.scheme:
         raise InvalidRequest(
-            f"{uri!a} is of a scheme that others use too: use https, http://127.0.0.1, or a domain of yours "
-            "in reverse order, such as com.example.app:/callback."
+            f"{uri!a} uses a scheme that other applications use too: use https, http://127.0.0.1, or your "
+            "domain in reverse order, such as com.example.app:/callback."
         )
 
 

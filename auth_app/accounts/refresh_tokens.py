@@ -60,7 +60,7 @@ def rotate_refresh_token(refresh_token: str, client_id: str) -> Rotation:
         if successor := _repeat_successor(refresh_token, session):
             return Rotation(session, successor, is_retry=True)
         _end_reused(session)
-    raise InvalidGrant("The refresh token is malformed, unknown, expired, revoked or spent.")
+    raise InvalidGrant("The refresh token is malformed, unknown, expired, revoked or already used.")
 
 
 def _spend(refresh_token: str, client_id: str) -> Rotation | None:

@@ -30,17 +30,17 @@ def complete_profile(given: Mapping[str, Any], email_before: str | None = None) 
     if email != email_before:
         profile.setdefault("email_verified", False)
     if email is None and profile.get("email_verified"):
-        raise InvalidRequest("There is no email address that could be verified.")
+        raise InvalidRequest("There is no email address that email_verified could apply to.")
     return profile
 
 
 def _check_name(name: str | None) -> None:
     if name is not None and not (name.isprintable() and name.strip() and len(name) <= 200):
-        raise InvalidRequest("A name is 1 to 200 printable characters.")
+        raise InvalidRequest("A name must have 1 to 200 printable characters.")
 
 
 def _check_email(email: str | None) -> None:
     if email is not None and not (email.isprintable() and _EMAIL.fullmatch(email) and len(email) <= 254):
         raise InvalidRequest(
-            "An email address has one @ with something on both sides, no spaces, and 254 characters or fewer."
+            "An email address must have one @ with text on both sides, no spaces and at most 254 characters."
         )

@@ -91,7 +91,7 @@ def add_user(username: str, password_hash: str, roles: list[str], **profile: Unp
     username = normalise_username(username)
     if not _USERNAME.fullmatch(username):
         raise InvalidRequest(
-            "A user name is 1 to 128 of a-z 0-9 . _ @ + - and begins with a letter or digit."
+            "A user name must have 1 to 128 of a-z 0-9 . _ @ + - and start with a letter or a digit."
         )
     _check_roles(roles)
     user = User(
@@ -213,7 +213,7 @@ def _record_changes(user: User, changes: UserChanges, changed: list[str]) -> Non
 
 def _check_roles(roles: list[str]) -> None:
     if not set(roles) <= set(ROLES):
-        raise InvalidRequest(f"A role is one of {', '.join(ROLES)}.")
+        raise InvalidRequest(f"A role must be one of {', '.join(ROLES)}.")
 
 
 def _hashed(password: str) -> dict[str, str]:

@@ -39,7 +39,9 @@ def sign_access_token(
     }
     token = sign_jwt(all_claims, TOKEN_TYPE)
     if len(token) > MAXIMUM_LENGTH:  # only `aud` can be that long
-        raise InvalidTarget("A token for so many services is too long. Name fewer with `resource`.")
+        raise InvalidTarget(
+            "A token for this many services would be too long. Request fewer with the parameter resource."
+        )
     return token
 
 

@@ -95,10 +95,12 @@ def redeem_code(client: Client, code: str, redirect_uri: str, verifier: str) -> 
     used = db.session.scalar(_USE, {**parameters, "session": session_id, "now": int(time.time())})
     if used is None:
         _end_replayed(client, db.session.scalar(_USED, parameters))
-        raise InvalidGrant("The code is unknown, expired or used, or is not for this client and verifier.")
+        raise InvalidGrant(
+            "The code is unknown, expired or used, or was issued for other parameters or another client."
+        )
     browser_session = lock_browser_session(used.browser_session_id)
     if browser_session is None:
-        raise InvalidGrant("The user has signed out meanwhile.")
+        raise InvalidGrant("The user has signed out since the code was issued.")
     lock_client(client)
     user = browser_session.user
     scopes = frozenset(used.scope.split()) & allowed_scopes(user, client)

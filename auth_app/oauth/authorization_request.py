@@ -77,7 +77,7 @@ def find_client_and_target(parameters: Parameters) -> tuple[Client, RedirectTarg
         raise UnsafeRedirect("The application that sent you here is not registered with this server.")
     if not is_registered(uri, client.redirect_uris):
         raise UnsafeRedirect(
-            f"The application {client.id} asks to return to an address that is not registered for it."
+            f"The application {client.id} asked to return to an address that is not registered for it."
         )
     modes, states = parameters.get("response_mode", []), parameters.get("state", [])
     mode = modes[0] if len(modes) == 1 and modes[0] in RESPONSE_MODES else "query"
@@ -97,7 +97,9 @@ def read_request(client: Client, redirect_uri: str, parameters: Parameters) -> A
     _check_challenge(single)
     nonce = single.get("nonce")
     if nonce is not None and (len(nonce) > _MAXIMUM_NONCE or "\0" in nonce):
-        raise AuthorizationError("invalid_request", "The nonce is too long, or has a NUL in it.")
+        raise AuthorizationError(
+            "invalid_request", "The nonce is longer than 1024 characters or contains a NUL."
+        )
     return AuthorizationRequest(
         client=client,
         redirect_uri=redirect_uri,
@@ -134,9 +136,9 @@ def _check_response(single: Mapping[str, str]) -> None:
     if "response_type" not in single:
         raise AuthorizationError("invalid_request", "The parameter response_type is missing.")
     if single["response_type"] != "code":
-        raise AuthorizationError("unsupported_response_type", "The only response_type here is code.")
+        raise AuthorizationError("unsupported_response_type", "The response_type must be code.")
     if single.get("response_mode", "query") not in RESPONSE_MODES:
-        raise AuthorizationError("invalid_request", "A response_mode is query or form_post.")
+        raise AuthorizationError("invalid_request", "The response_mode must be query or form_post.")
 
 
 def _check_challenge(single: Mapping[str, str]) -> None:
@@ -146,14 +148,14 @@ def _check_challenge(single: Mapping[str, str]) -> None:
     if single.get("code_challenge_method", "plain") != "S256":
         raise AuthorizationError("invalid_request", "The code_challenge_method must be S256.")
     if not _CHALLENGE.fullmatch(single["code_challenge"]):
-        raise AuthorizationError("invalid_request", "The code_challenge is not a SHA-256 in base64url.")
+        raise AuthorizationError("invalid_request", "The code_challenge must be a SHA-256 hash in base64url.")
 
 
 def _read_prompts(single: Mapping[str, str]) -> frozenset[str]:
     prompts = frozenset(single.get("prompt", "").split())
     if not prompts <= _PROMPTS or ("none" in prompts and len(prompts) > 1):
         raise AuthorizationError(
-            "invalid_request", "A prompt is login, consent or select_account, or none alone."
+            "invalid_request", "The prompt must be none alone, or any of login, consent and select_account."
         )
     return prompts
 
@@ -172,5 +174,5 @@ def _read_max_age(single: Mapping[str, str]) -> int | None:
     if "max_age" not in single:
         return None
     if not re.fullmatch(r"[0-9]{1,9}", single["max_age"]):
-        raise AuthorizationError("invalid_request", "The max_age is not a number of seconds.")
+        raise AuthorizationError("invalid_request", "The max_age must be a number of seconds.")
     return int(single["max_age"])

@@ -72,19 +72,19 @@ def _answer(asked: AuthorizationRequest, target: RedirectTarget, parameters: Par
     is_silent = "none" in asked.prompts
     if session and _is_of_another(session, asked):
         # OpenID Connect Core section 3.1.2.1: the user whom the client expects has not signed in.
-        raise AuthorizationError("login_required", "Another user than id_token_hint names has signed in.")
+        raise AuthorizationError("login_required", "The user who signed in is not the one in id_token_hint.")
     if session is None or asked.needs_sign_in or not _is_wanted(session, asked):
         if is_silent:
-            raise AuthorizationError("login_required", "The user has to sign in.")
+            raise AuthorizationError("login_required", "The user must sign in.")
         hint = asked.login_hint or (session.user.username if session else "")
         return show_sign_in(_path_after_sign_in(parameters), hint)
     if session.user.must_change_password:
         if is_silent:
-            raise AuthorizationError("interaction_required", "The user has to choose another password.")
+            raise AuthorizationError("interaction_required", "The user must choose a new password.")
         return show_password_page(_path_after_sign_in(parameters))
     if not touch_browser_session(session):  # it has just ended
         if is_silent:
-            raise AuthorizationError("login_required", "The user has to sign in.")
+            raise AuthorizationError("login_required", "The user must sign in.")
         return show_sign_in(_path_after_sign_in(parameters))
     code = issue_code(_grant(asked, session), session)
     audit.record_on_commit("code_issued", actor=session.user_id, client=asked.client.id)
@@ -101,7 +101,9 @@ def _grant(asked: AuthorizationRequest, session: BrowserSession) -> Grant:
     # Ignore unknown scopes (OpenID Connect Core section 3.1.2.1). The token response lists the granted ones.
     scopes = allowed & asked.scopes if asked.scopes is not None else allowed - {"openid", "offline_access"}
     if not scopes:
-        raise AuthorizationError("invalid_scope", "The user can grant none of these scopes to this client.")
+        raise AuthorizationError(
+            "invalid_scope", "None of the requested scopes can be granted to this client for this user."
+        )
     try:
         resources = narrow_audience(audience_of_client(asked.client), asked.resources)
     except InvalidTarget as error:  # RFC 8707 section 2

@@ -24,14 +24,16 @@ def authenticate_client(body: dict[str, Any]) -> Client:
     client_id, secret = body.get("client_id"), body.get("client_secret") or None
     if "client_assertion" in body or "client_assertion_type" in body:
         if secret is not None or "Authorization" in request.headers:
-            raise InvalidRequest("Authenticate the client in one way, not in two.")
+            raise InvalidRequest("Use only one method of client authentication.")
         return find_client_of_assertion(body)
     if "Authorization" in request.headers:
         if secret is not None:
-            raise InvalidRequest("Send the client's secret in one way, not in two.")
+            raise InvalidRequest("Use only one method of client authentication.")
         basic_id, secret = _read_basic()
         if basic_id is not None and client_id not in {None, basic_id}:
-            raise InvalidRequest("The client_id in the body is not that of the header.")
+            raise InvalidRequest(
+                "The client_id in the body differs from the one in the Authorization header."
+            )
         client_id = basic_id or client_id
     client = find_client(client_id or FIRST_PARTY)
     if secret is None and client and client.auth_method == NONE:

@@ -72,7 +72,7 @@ def _find_client(asked: dict[str, str]) -> tuple[dict[str, Any] | None, Client |
     hint = read_id_token(asked["id_token_hint"]) if "id_token_hint" in asked else None
     if hint:
         if client_id not in {None, hint["aud"]}:
-            raise InvalidRequest("The id_token_hint was issued to another client than client_id.")
+            raise InvalidRequest("The id_token_hint was not issued to the client in client_id.")
         client_id = hint["aud"]
     return hint, find_client(client_id) if client_id else None
 
@@ -86,7 +86,7 @@ def _find_target(
     if uri is None or ("id_token_hint" in asked and hint is None):
         return None
     if client is None:
-        raise InvalidRequest("To return to an application, send id_token_hint or client_id.")
+        raise InvalidRequest("A post_logout_redirect_uri needs an id_token_hint or a client_id.")
     if not is_registered(uri, client.post_logout_redirect_uris):
         raise InvalidRequest("The post_logout_redirect_uri is not registered for this client.")
     return RedirectTarget(uri, asked.get("state"), "query")

@@ -16,7 +16,7 @@ def parse_parameters(query: str) -> Parameters:
     try:
         return parse_qs(query, errors="strict", max_num_fields=100)
     except ValueError:
-        raise InvalidRequest("The parameters are not a form in UTF-8.") from None
+        raise InvalidRequest("The parameters are not form-encoded UTF-8.") from None
 
 
 def take_single(parameters: Parameters, names: Iterable[str]) -> dict[str, str]:

@@ -58,7 +58,9 @@ def _read_token() -> str:
     in_form = _read_form_token()
     if "Authorization" in request.headers:
         if in_form is not None:  # a client must not send two (section 2)
-            raise InvalidRequest("Send the access token in one way, not in two.")
+            raise InvalidRequest(
+                "Send the access token in the Authorization header or in the form, not in both."
+            )
         scheme, _, token = request.headers["Authorization"].strip().partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 _FENCE = re.compile(r" *(`{3,}|~{3,})")
 _ITEM = re.compile(r" *(?:([-*+])|(\d+)\.) +(?=\S)")
-_TARGET = re.compile(r"(?<=\]\()([^)\s#]+)")
+_TARGET = re.compile(r"""(?<=\]\()([^)\s#]+)|(?<=\bsrc=")([^"]+)""")
 
 
 def split_code(markdown: str) -> Iterator[tuple[str, bool]]:
@@ -20,11 +20,17 @@ def split_code(markdown: str) -> Iterator[tuple[str, bool]]:
             fence = ""
 
 
-def replace_targets(markdown: str, replace: Callable[[str], str]) -> str:
-    """Return Markdown with the target of each link and image, but not its fragment, replaced by `replace`."""
+def replace_targets(markdown: str, replace: Callable[[str, bool], str]) -> str:
+    """Return Markdown with the target of each link and image, but not its fragment, replaced.
+
+    `replace` is called with the target, and whether it is that of an HTML element.
+    """
+
+    def substitute(match: re.Match[str]) -> str:
+        return replace(match[0], match[1] is None)
+
     return "\n".join(
-        line if is_code else _TARGET.sub(lambda match: replace(match[1]), line)
-        for line, is_code in split_code(markdown)
+        line if is_code else _TARGET.sub(substitute, line) for line, is_code in split_code(markdown)
     )
 
 

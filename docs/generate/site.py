@@ -54,13 +54,15 @@ class Repository:
         source = self.sources.get(page, page)
         folder = source if source in self.folders else posixpath.dirname(source)
 
-        def replace(target: str) -> str:
+        def replace(target: str, is_html: bool) -> str:
             path = posixpath.normpath(posixpath.join(folder, target))
             if ":" in target or target.startswith("/") or path not in self.files | self.folders:
                 return target
             if found is not None:
                 found.add(path)
-            return posixpath.relpath(self.page_of(path), posixpath.dirname(page) or ".")
+            # MkDocs turns the paths of Markdown into addresses, but not those of HTML: a/b.md is at a/b/.
+            here = page.removesuffix("index.md").removesuffix(".md") if is_html else posixpath.dirname(page)
+            return posixpath.relpath(self.page_of(path), here or ".")
 
         return replace_targets(markdown, replace)
 

@@ -1,6 +1,8 @@
 """Use a docs page as a user does who follows the README."""
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -28,9 +30,11 @@ def read_courses(page: Page, url: str, token: str) -> None:
     expect(live).to_contain_text("Public-key cryptography")
 
 
-def execute(page: Page, name: str) -> Locator:
-    """Open an operation, execute it, and return its part of the page."""
+def execute(page: Page, name: str, fields: Mapping[str, str] = MappingProxyType({})) -> Locator:
+    """Open an operation, fill in fields of its form, execute it, and return its part of the page."""
     operation = page.locator(f"#operations-{name}")
     operation.locator(".opblock-summary").click()
+    for field, value in fields.items():
+        operation.locator(f"tr[data-property-name={field}] input").fill(value)
     operation.get_by_role("button", name="Execute").click()
     return operation

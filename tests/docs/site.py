@@ -97,7 +97,8 @@ class Document(HTMLParser):
 
 def read_documents(site: Path) -> dict[Path, Document]:
     """Return all pages but the one for addresses that do not exist, whose links begin at the host."""
-    return {path: Document(path) for path in site.rglob("*.html") if path.name != "404.html"}
+    pages = (path for path in site.rglob("*.html") if path.is_file() and path.name != "404.html")
+    return {path: Document(path) for path in pages}
 
 
 def find_urls(code: str) -> set[str]:

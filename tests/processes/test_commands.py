@@ -212,8 +212,8 @@ UUID = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
 
 # A command, what stands on its standard input, its exit code, and what it says.
 REFUSED: dict[str, tuple[list[str], str, int, str]] = {
-    "user exists": (["users", "add", "student1"], GOOD_PASSWORD, 1, "There is a user of this name already."),
-    "bad name": (["users", "add", "a b"], GOOD_PASSWORD, 1, "A user name is"),
+    "user exists": (["users", "add", "student1"], GOOD_PASSWORD, 1, "A user with this name already exists."),
+    "bad name": (["users", "add", "a b"], GOOD_PASSWORD, 1, "A user name must"),
     "weak password": (["users", "add", "ada"], "password", 1, "one of the most common"),
     "no password": (["users", "add", "ada"], "", 1, "8 characters or more"),
     "no hash": (["users", "add", "ada", "--hashed"], GOOD_PASSWORD, 1, "This is not an argon2"),
@@ -240,9 +240,14 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     "address and none": (["users", "set", "x", "--email", "a@b", "--no-email"], "", 2, "either --email or"),
     "name that is empty": (["users", "set", "student1", "--name", ""], "", 1, "1 to 200 printable"),
     "name with an escape": (["users", "set", "student1", "--name", "a\x1b[2J"], "", 1, "1 to 200 printable"),
-    "bad address": (["users", "set", "student1", "--email", "ada"], "", 1, "has one @"),
+    "bad address": (["users", "set", "student1", "--email", "ada"], "", 1, "must have one @"),
     "verified, and no address": (["users", "set", "student1", "--email-verified"], "", 1, "no email address"),
-    "new user's bad address": (["users", "add", "ada", "--email", "a b@c"], GOOD_PASSWORD, 1, "has one @"),
+    "new user's bad address": (
+        ["users", "add", "ada", "--email", "a b@c"],
+        GOOD_PASSWORD,
+        1,
+        "must have one @",
+    ),
     "new user's missing address": (
         ["users", "add", "ada", "--email-verified"],
         GOOD_PASSWORD,
@@ -250,9 +255,9 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         "no email address",
     ),
     "unknown role to set": (["users", "set-roles", "student1", "king"], "", 2, "'king' is not one of"),
-    "bad client ID": (["clients", "add", "Reports"], "", 1, "A client ID is"),
-    "client ID that is taken": (["clients", "add", "first-party"], "", 1, "a client of this ID already"),
-    "client ID like a user's": (["clients", "add", "a" + UUID[1:]], "", 1, "reserved"),
+    "bad client ID": (["clients", "add", "Reports"], "", 1, "A client ID must"),
+    "client ID that is taken": (["clients", "add", "first-party"], "", 1, "with this ID already exists"),
+    "client ID like a user's": (["clients", "add", "a" + UUID[1:]], "", 1, "must not be a UUID"),
     "two scopes in one": (
         ["clients", "add", "reports", "--scope", "courses:read courses:write"],
         "",
@@ -328,7 +333,7 @@ def test_client_is_not_added_twice(auth: FlaskClient) -> None:
 
     again = run_command(auth, "clients", "add", "reports")
 
-    assert (again.exit_code, again.stderr) == (1, "Error: There is a client of this ID already.\n")
+    assert (again.exit_code, again.stderr) == (1, "Error: A client with this ID already exists.\n")
     form = {"grant_type": "client_credentials"}
     assert auth.post("/token", data=form, auth=credentials).status_code == 200
 

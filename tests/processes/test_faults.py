@@ -20,7 +20,7 @@ from tests.servers import environment_for, run_flask
 STUDENT = {"username": "student1", "password": "password123"}
 GONE = {
     "error": "temporarily_unavailable",
-    "error_description": "The service cannot answer just now. Try again later.",
+    "error_description": "The service is temporarily unavailable. Try again later.",
 }
 
 

@@ -241,7 +241,7 @@ def test_flood_and_service_that_is_down_are_told_of_in_pages(tmp_path: Path) -> 
 
         page, program = visitor.visit("/signed-out"), visitor.visit("/revoke", {"token": "x"})
         assert (page.status, program.status) == (503, 503)
-        check_page(page, "The service cannot answer just now")
+        check_page(page, "The service is temporarily unavailable")
         assert json.loads(program.text)["error"] == "temporarily_unavailable"
 
 

@@ -134,7 +134,7 @@ def test_token_that_no_verifier_would_accept_is_not_issued(crowded: FlaskClient)
     for form, credentials in grants:
         refused = crowded.post("/token", data=form, auth=credentials)
         assert (refused.status_code, refused.get_json()["error"]) == (400, "invalid_target")
-        assert "Name fewer with `resource`" in refused.get_json()["error_description"]
+        assert "Request fewer with the parameter resource" in refused.get_json()["error_description"]
 
         answer = crowded.post("/token", data={**form, "resource": LONG[:2]}, auth=credentials).get_json()
         assert len(answer["access_token"]) <= MAXIMUM_LENGTH

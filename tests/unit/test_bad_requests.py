@@ -73,7 +73,7 @@ def test_bad_request_is_refused(request_: dict[str, Any], status: int, error: st
         ({"username": "x" * 200, "password": "x"}, "The parameter username is too long."),
         (
             {"username": "\x07", "password": "x"},
-            "The parameter username has characters that are not allowed.",
+            "The parameter username contains characters that are not allowed.",
         ),
     ],
 )

@@ -123,7 +123,7 @@ def test_bad_client_is_refused_everywhere(
         assert response.headers["WWW-Authenticate"] == 'Basic realm="clients"'
         assert response.json == {
             "error": "invalid_client",
-            "error_description": "The client could not be authenticated.",
+            "error_description": "The client is unknown, or its credentials are missing or wrong.",
         }
 
 

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
 from auth_app.accounts.roles import ROLES
+from flask_resource_server.scopes import find_scopes
 from shared import contract, errors
 from shared.contract import path_of
 from tests.conftest import bearer
@@ -151,6 +152,26 @@ def test_everything_needs_a_token_but_what_is_public(service: FlaskClient) -> No
         assert ("security" in document["paths"][path][method.lower()]) == (path not in PUBLIC), path
 
 
+# What these views check themselves.
+SCOPES_IN_VIEWS = {
+    ("/userinfo", "GET"): ["openid"],
+    ("/userinfo", "POST"): ["openid"],
+    ("/users", "POST"): ["users:manage"],
+}
+
+
+def test_every_operation_names_the_scopes_that_its_view_requires(service: FlaskClient) -> None:
+    document = service.application.extensions["contract"].document
+    for rule in service.application.url_map.iter_rules():
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            path = path_of(rule.rule)
+            schemes = document["paths"].get(path, {}).get(method.lower(), {}).get("security", [{}])
+            view = service.application.view_functions[rule.endpoint]
+            required = SCOPES_IN_VIEWS.get((path, method), sorted(find_scopes(view)))
+
+            assert schemes[0].get("bearer", []) == required, (method, path)
+
+
 def open_routes(client: FlaskClient) -> set[str]:
     """Return the routes that answer something else than 401 to a request without a token."""
     found = set()
@@ -195,6 +216,6 @@ def test_schema_with_a_keyword_of_its_own_still_refuses_with_a_400(tmp_path: Pat
         400,
         {
             "error": "invalid_request",
-            "error_description": "The parameter size is not as the documentation says.",
+            "error_description": "The parameter size is not valid. See the API documentation.",
         },
     )

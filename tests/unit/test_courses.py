@@ -152,15 +152,15 @@ BAD_COURSES: dict[str, tuple[Any, str]] = {
     "long title": ({"title": "x" * 201}, "The parameter title is too long."),
     "title with a line break": (
         {"title": "a\nb"},
-        "The parameter title has characters that are not allowed.",
+        "The parameter title contains characters that are not allowed.",
     ),
-    "title with NUL": ({"title": "a\0"}, "The parameter title has characters that are not allowed."),
+    "title with NUL": ({"title": "a\0"}, "The parameter title contains characters that are not allowed."),
     "number as title": ({"title": 1}, "The parameter title has the wrong type."),
     "null as title": ({"title": None}, "The parameter title has the wrong type."),
     "long description": (TITLES | {"description": "x" * 2001}, "The parameter description is too long."),
     "description with NUL": (
         TITLES | {"description": "\0"},
-        "The parameter description has characters that are not allowed.",
+        "The parameter description contains characters that are not allowed.",
     ),
     "no seats": (TITLES | {"capacity": 0}, "The parameter capacity is too small."),
     "too many seats": (TITLES | {"capacity": 100_001}, "The parameter capacity is too large."),
@@ -169,7 +169,7 @@ BAD_COURSES: dict[str, tuple[Any, str]] = {
     "a yes as seats": (TITLES | {"capacity": True}, "The parameter capacity has the wrong type."),
     "an owner": (
         TITLES | {"owner": "x"},
-        "A parameter is not known; known are title, description, capacity.",
+        "A parameter is unknown. The known ones are title, description, capacity.",
     ),
     "a list": ([], "The request body must be an object."),
 }

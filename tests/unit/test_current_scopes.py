@@ -158,7 +158,7 @@ def test_id_of_a_removed_client_is_never_given_again(auth: FlaskClient) -> None:
     again = run_command(auth, "clients", "add", "robot", "--scope", "courses:read")
 
     assert again.exit_code == 1
-    assert "none is used twice" in again.stderr
+    assert "IDs are never reused" in again.stderr
     assert auth.get("/users", headers=bearer(token)).status_code == 401
 
 

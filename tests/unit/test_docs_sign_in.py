@@ -34,7 +34,10 @@ def test_document_offers_a_token_or_a_sign_in(docs: FlaskClient) -> None:
             "scopes": ASKED,
         }
     }
-    assert document["paths"]["/courses"]["get"]["security"] == [{"bearer": []}, {"sign-in": []}]
+    assert document["paths"]["/courses"]["get"]["security"] == [
+        {"bearer": ["courses:read"]},
+        {"sign-in": ["courses:read"]},
+    ]
     assert "security" not in document["paths"]["/healthz"]["get"]
 
 

@@ -50,7 +50,7 @@ def test_415_says_what_is_wrong(auth: FlaskClient) -> None:
 
     assert response.json == {
         "error": "unsupported_media_type",
-        "error_description": "This address does not take a request body of this Content-Type.",
+        "error_description": "This URL does not accept a request body of this Content-Type.",
     }
 
 
@@ -63,7 +63,7 @@ def test_failure_is_a_500_that_tells_nothing(auth: FlaskClient, caplog: pytest.L
     assert response.status_code == 500
     assert response.json == {
         "error": "server_error",
-        "error_description": "The service failed to answer this request.",
+        "error_description": "An internal error occurred. The service has logged it.",
     }
     assert "JSONDecodeError" in caplog.text, "the operator sees the trace in the log"
 

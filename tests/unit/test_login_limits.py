@@ -73,7 +73,7 @@ def test_account_has_to_wait_at_an_address_after_a_few_failures(auth: FlaskClien
     assert response.headers["Retry-After"] == "1"
     assert response.json == {
         "error": "too_many_attempts",
-        "error_description": "Too many logins failed. Try again later.",
+        "error_description": "Too many login attempts have failed. Try again later.",
     }
 
 

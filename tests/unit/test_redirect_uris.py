@@ -140,7 +140,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "public with its own tokens": ((*CB, "--public", "--grant", "client_credentials"), "A public client"),
     "public with keys": ((*CB, "--public", "--jwks-uri", "https://a.example.com/"), "omit --public"),
     "two kinds of keys": (("--jwks", "{jwks}", "--jwks-uri", "https://a.example.com/"), "not both"),
-    "empty keys": (("--jwks", "{empty}"), "has no keys"),
+    "empty keys": (("--jwks", "{empty}"), "contains no keys"),
     "private keys": (("--jwks", "{private}"), "private"),
     "no keys": (("--jwks", "{garbage}"), "is not a JWK Set"),
     "unknown scope": (("--scope", "courses:burn"), "is not one of"),

@@ -1,0 +1,46 @@
+"""The schedules of docs/how-to/rotate-keys.md are ones that systemd takes, and fit the defaults."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from auth_app.keys.rotation import ACTIVE, NEXT, PROPAGATION, RETIRING
+from auth_app.settings import AuthSettings
+from tests.docs.page_programs import Programs
+from tests.servers import ROOT
+
+PROGRAMS = Programs("docs/how-to/rotate-keys.md")
+SCHEDULES = {name: text for name, text in PROGRAMS.files.items() if name.startswith("rotate-keys.")}
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_timer_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    for name in ("rotate-keys.service", "rotate-keys.timer"):
+        text = SCHEDULES[name].replace("/opt/services/.venv/bin/flask", shutil.which("true") or "")
+        (tmp_path / name).write_text(text)
+
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *map(str, sorted(tmp_path.iterdir()))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert [line for line in done.stderr.splitlines() if "rotate-keys" in line] == []
+
+
+def test_schedules_rotate_twice_and_wait_for_every_service() -> None:
+    wait = AuthSettings.model_fields["jwks_max_age"].default + PROPAGATION
+    for name in ("rotate-keys.service", "rotate-keys.cron"):
+        assert SCHEDULES[name].count("keys rotate") == 2
+        (seconds,) = re.findall(r"sleep (\d+)", SCHEDULES[name])
+        assert int(seconds) > wait
+
+
+def test_diagram_has_every_state() -> None:
+    drawing = (ROOT / "docs/images/key-states.svg").read_text()
+
+    assert {f">{state}<" in drawing for state in (NEXT, ACTIVE, RETIRING)} == {True}

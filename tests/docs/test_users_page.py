@@ -1,0 +1,47 @@
+"""What docs/how-to/users-and-roles.md says of roles, commands and limits is what the code has."""
+
+import re
+
+from auth_app.accounts import throttle
+from auth_app.accounts.known_addresses import KNOWN_FOR
+from auth_app.accounts.password_rules import MAXIMUM_LENGTH, MINIMUM_LENGTH
+from auth_app.accounts.roles import DEFAULT_ROLE, ROLES
+from auth_app.cli import users
+from auth_app.cli.demo import DEMO_USERS
+from tests.servers import ROOT
+
+PAGE = (ROOT / "docs/how-to/users-and-roles.md").read_text()
+TEXT = PAGE.replace("\n", " ")
+
+
+def test_page_names_every_role_with_its_scopes_and_every_demo_user() -> None:
+    rows = dict(re.findall(r"^\| (\w+) \| ((?:`[a-z]+:[a-z]+` ?)+) \|$", PAGE, re.MULTILINE))
+
+    assert {role: set(scopes.replace("`", "").split()) for role, scopes in rows.items()} == ROLES
+    assert set(re.findall(r"`(\w+1)` / `(password\d+)`", PAGE)) == {
+        (username, password) for username, (password, _) in DEMO_USERS.items()
+    }
+    assert f"with the role `{DEFAULT_ROLE}`" in TEXT
+
+
+def test_page_names_every_command() -> None:
+    table = PAGE.partition("| Task | Command")[2].partition("\n\n")[0]
+
+    assert {
+        words.split()[0] for words in re.findall(r"`([a-z][\w-]* ?[^`]*)`", table.partition("|---")[2])
+    } == set(users.group.commands)
+
+
+def test_page_tells_the_limits_of_the_throttle() -> None:
+    assert (
+        f"after {throttle.PAIR_ALLOWANCE} for an account from one address, "
+        f"after {throttle.ACCOUNT_ALLOWANCE} for an account from anywhere, "
+        f"and after {throttle.ADDRESS_ALLOWANCE} from one address"
+    ) in TEXT
+    assert f"{throttle.MAXIMUM_DELAY // 60} minutes at most" in TEXT
+    assert f"logged in within {KNOWN_FOR // 86400} days" in TEXT
+    assert (throttle.MEMORY, "Failed logins count for an hour." in TEXT) == (3600, True)
+
+
+def test_page_tells_the_rules_of_passwords() -> None:
+    assert f"has {MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters" in TEXT
