@@ -55,8 +55,8 @@ class AuthSettings(Settings):
         default=900,
         gt=0,
         le=MAXIMUM_LIFETIME,
-        description="Lifetime of an access token. Services that ignore revocation lists accept a token for "
-        "this long after a log out.",
+        description="Lifetime of an access token. Services that ignore status lists accept a token for "
+        "this long after a logout.",
     )
     # NIST SP 800-63B section 2.1.3 asks for a new login after 30 days at the latest.
     refresh_token_lifetime: Seconds = Field(
@@ -81,21 +81,21 @@ class AuthSettings(Settings):
     status_list_ttl: Seconds = Field(
         default=30,
         gt=0,
-        description="How often services fetch the revocation lists. It bounds how long a service accepts a "
-        "revoked token; a cache in between can double it.",
+        description="How often services fetch the status lists, the signed lists of revoked sessions. It "
+        "bounds how long a service accepts a revoked token; a cache in between can double that.",
     )
     status_list_lifetime: Seconds = Field(
         default=3600,
         gt=1,
-        description="How long services may rely on a revocation list while they cannot fetch a newer one. "
-        "Lists are renewed at half their life, so a copy is good for at least half of this time. Must be "
-        "twice `STATUS_LIST_TTL` or more.",
+        description="How long services may rely on a status list while they cannot fetch a newer one. Lists "
+        "are renewed at half their lifetime, so a copy is good for at least half of this time. Must be at "
+        "least twice `STATUS_LIST_TTL`.",
     )
     status_list_size: Annotated[int, Unit("sessions")] = Field(
         default=2**20,
         ge=1024,
         le=8 * MAXIMUM_BYTES,
-        description="Sessions in one revocation list. When a list is full, another one is started.",
+        description="Sessions in one status list. When a list is full, another one is started.",
     )
     browser_session_idle: Seconds = Field(
         default=12 * 3600,

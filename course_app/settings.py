@@ -23,13 +23,13 @@ class CourseSettings(Settings):
     jwks_url: Url | None = Field(
         default=None,
         description="URL of a JWK Set to fetch public keys from, instead of `JWT_PUBLIC_KEY_FILE`: "
-        "`/.well-known/jwks.json` of `auth_app`. Use it when the services share no disk, so that a key "
-        "rotation needs no copying.",
+        "`/.well-known/jwks.json` of `auth_app`. Use it if the services share no disk, so that you need not "
+        "copy keys after a rotation.",
     )
     jwks_refresh: Seconds = Field(
         default=60,
         gt=0,
-        description="Longest time between two fetches of `JWKS_URL`. One worker of a host fetches for all. "
+        description="Longest time between two fetches of `JWKS_URL`. One worker per host fetches for all. "
         "It bounds how long a revoked key still verifies tokens.",
     )
     jwks_cooldown: Seconds = Field(
@@ -40,7 +40,7 @@ class CourseSettings(Settings):
     )
     status_lists_url: Url | None = Field(
         default=None,
-        description="Where to fetch the lists of revoked tokens, if `ISSUER` cannot be reached from here, "
+        description="Where to fetch the status lists, if this service cannot reach `ISSUER`, "
         "such as `http://auth:8081/.well-known/status-list`.",
     )
     course_database_url: SecretStr = Field(
@@ -56,7 +56,7 @@ class CourseSettings(Settings):
     )
     copies: Path = Field(
         default=Path("instance"),
-        description="Folder for the last good keys and revocation lists. The workers of a host share it, "
+        description="Folder for the last good keys and status lists. The workers of a host share it, "
         "and the service can restart from it while `auth_app` is down. If it is not writable, each process "
         "keeps them in memory.",
     )
@@ -64,11 +64,11 @@ class CourseSettings(Settings):
         default="optional",
         description="What to do with a token without a `status` claim, which cannot be revoked: accept it "
         "(`optional`) or refuse it (`required`). `ignored` accepts every token until it expires, without "
-        "fetching revocation lists: for a service that cannot reach `auth_app`.",
+        "fetching status lists: for a service that cannot reach `auth_app`.",
     )
     stale_status_lists: Literal["refuse", "accept"] = Field(
         default="refuse",
-        description="What to do with a token whose revocation list has expired and cannot be fetched: "
+        description="What to do with a token whose status list has expired and cannot be fetched: "
         "respond with 503 (`refuse`) or accept the token, which may have been revoked (`accept`).",
     )
 

@@ -1,4 +1,4 @@
-"""A client's server, which receives log-out notices."""
+"""A client's server, which receives logout notices."""
 
 import contextlib
 import ssl

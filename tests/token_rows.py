@@ -81,7 +81,7 @@ def genuine_header(genuine: Forger) -> dict[str, Any]:
 
 
 def sign_for_client(genuine: Forger, kind: str, **changes: Any) -> str:
-    """Return a token for the client `web`, an ID token or a log-out token, which gives no access."""
+    """Return a token for the client `web`, an ID token or a logout token, which gives no access."""
     members = {"aud": "web", "client_id": ABSENT, "scope": ABSENT, "jti": ABSENT, **changes}
     return genuine.sign({"typ": kind}, **members)
 

@@ -2,7 +2,7 @@
 
 There are three limits: for one account from one address, for one account from all addresses, and for all
 accounts from one address. The last two do not apply to users at an address, or in a browser, from which they
-have logged in recently: otherwise anybody could lock out anybody else.
+have logged in recently: otherwise anyone could lock out anyone else.
 """
 
 import math

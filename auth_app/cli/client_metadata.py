@@ -36,8 +36,7 @@ def metadata_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--refresh-token",
             type=click.Choice(_REFRESH),
-            help="When signing in gives the client a refresh token; on-request: when it asks for "
-            "offline_access.",
+            help="When a sign-in returns a refresh token; on-request: if the client requests offline_access.",
         ),
         click.option(
             "--jwks",
@@ -56,7 +55,7 @@ def metadata_options(command: Callable[..., None]) -> Callable[..., None]:
             "--resource",
             "resources",
             multiple=True,
-            help=f"URL of a server that the client's tokens may be for. {once}",
+            help=f"URL of a service that the client's tokens may be for. {once}",
         ),
     )
     for option in reversed(options):

@@ -67,8 +67,8 @@ def add(client_id: str, public: bool, grants: tuple[str, ...], as_json: bool, **
     """Register a client and print its secret, which cannot be shown again.
 
     With --redirect-uri, users can sign in to the client. Without it, the client is a service that gets tokens
-    of its own. Its tokens have the scopes that you name with --scope, and are for every server unless you
-    name some with --resource. Signing in gives a refresh token on request, unless you set --refresh-token.
+    of its own. Its tokens have the scopes that you name with --scope, and are for every service unless you
+    name some with --resource. A sign-in returns a refresh token on request, unless you set --refresh-token.
     """
     metadata = {"scopes": [], **read_metadata(options)}
     metadata.setdefault("resources", list(current_settings().audience))
@@ -161,7 +161,7 @@ def list_(as_json: bool) -> None:
 @group.command("remove", epilog=examples("clients remove planner"))
 @click.argument("client_id")
 def remove(client_id: str) -> None:
-    """Remove a client and end its sessions. No other client can have its ID later."""
+    """Remove a client and end its sessions. Its ID is never reused."""
     remove_client(_find(client_id))
     db.session.commit()
     set_pending_bits(seconds=math.inf)

@@ -30,7 +30,7 @@ group = KeyGroup("keys", help="Generate, rotate and revoke signing keys.")
 
 @group.command("generate", epilog=examples("keys generate"))
 def generate() -> None:
-    """Generate the first key pair, in JWT_PRIVATE_KEY_FILE and JWT_PUBLIC_KEY_FILE. Overwrites nothing."""
+    """Generate the first key pair, in JWT_PRIVATE_KEY_FILE and JWT_PUBLIC_KEY_FILE. Never overwrites a file."""
     settings = current_settings()
     revoked = read_record(settings.revoked_keys_file)
     kid = rotation.generate_key_pair(settings.jwt_private_key_file, settings.jwt_public_key_file, revoked)
@@ -73,7 +73,7 @@ def rotate() -> None:
 def revoke(kid: str) -> None:
     """Revoke a key for good, and with it every token that it signed.
 
-    A new key replaces it if it is the active one. You may repeat the command, and run it for a key that is in
+    A new key replaces it if it is the active one. You can repeat the command, and run it for a key that is in
     no file, such as one that a restored backup could bring back.
     """
     settings = current_settings()

@@ -79,7 +79,7 @@ def replay(since: datetime) -> None:
 
     SINCE is the time at which the backup began. The command reads the log from standard input, in any order.
     It disables a user whose password was changed, because the old password is valid again, and marks an email
-    address that was changed as unverified. It prints what you have to do by hand. You may repeat it.
+    address that was changed as unverified. It prints what you have to do by hand. You can repeat it.
     """
     events = sorted(_read_events(since), key=lambda event: _parse_time(event["time"]))
     tasks = list(_repeat(events))
@@ -153,7 +153,7 @@ def _make_safe(user: User, events: list[Event]) -> Iterator[str]:
 def _distrust_profile(user: User, members: set[str]) -> str:
     """Mark a changed email address as unverified, and return the task to set the profile again."""
     if members & {"email", "email_verified"}:
-        # The restored address may be one that the user gave up, and that belongs to somebody else by now.
+        # The restored address may be one that the user gave up, and that belongs to someone else by now.
         change_user(user, email_verified=False)
     changed = ", ".join(sorted(members))
     return f"{user.username}: the log has no new value for {changed}: run `users set {user.username}`"

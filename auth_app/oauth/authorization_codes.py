@@ -24,7 +24,7 @@ LIFETIME = 60  # seconds
 _REMEMBERED = 3600  # seconds after the expiry for which the reuse of a code is detected
 
 # One statement uses a code: of several concurrent requests, only one finds the row unchanged. A wrong
-# verifier does not use the code up, so that somebody who saw it in a log cannot make the login fail.
+# verifier does not use the code up, so that someone who saw it in a log cannot make the login fail.
 _OF_REQUEST = (
     AuthorizationCode.code_hash == bindparam("code"),
     AuthorizationCode.client_id == bindparam("client"),

@@ -1,7 +1,7 @@
 """Read and set the two cookies: the session cookie of a sign-in, and a long-lived browser cookie.
 
-The browser cookie is set before anybody signs in. Form tokens are bound to it, so that no other site can
-submit our forms or sign a visitor in as somebody else (CSRF). After a sign-in it also identifies the browser
+The browser cookie is set before anyone signs in. Form tokens are bound to it, so that no other site can
+submit our forms or sign a visitor in as someone else (CSRF). After a sign-in it also identifies the browser
 to the throttle (OWASP's device cookie). Scripts cannot read either cookie, and browsers do not send them with
 forms of other sites.
 """

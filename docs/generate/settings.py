@@ -31,7 +31,7 @@ AUTH = {
         "refresh_token_grace",
         "sessions_per_user",
     ),
-    "revocation lists": ("status_list_ttl", "status_list_lifetime", "status_list_size"),
+    "status lists": ("status_list_ttl", "status_list_lifetime", "status_list_size"),
     "sign-in page": (
         "browser_session_idle",
         "browser_session_lifetime",
@@ -52,12 +52,12 @@ AUTH = {
 COURSE = {
     "URL, database and docs page": ("resource", "course_database_url", "docs_client_id"),
     "keys of the issuer": ("jwks_url", "jwks_refresh", "jwks_cooldown", "copies"),
-    "revocation lists": ("status_claim", "stale_status_lists", "status_lists_url"),
+    "status lists": ("status_claim", "stale_status_lists", "status_lists_url"),
 }
 
 GUNICORN = {
-    "workers": "One for each core.",
-    "threads": "More threads make no request faster, and slow the slowest ones down.",
+    "workers": "One per core.",
+    "threads": "More threads make no request faster, and the slowest ones slower.",
     "limit_request_line": "Bytes of the request line. Keep it equal to the proxy's limit.",
     "graceful_timeout": "Seconds that a worker has to finish its requests at a reload or stop.",
     "forwarded_allow_ips": "Addresses whose `X-Forwarded-Proto` counts: none, as no response depends on it.",

@@ -1,4 +1,4 @@
-"""Hold a fetched document in this process's memory, and replace it by a fetch or from the copy on disk."""
+"""Hold a fetched document in this process's memory, and replace it with a fetched one or the copy on disk."""
 
 import logging
 import random

@@ -48,7 +48,7 @@ class Renewal(Generic[D]):
     def request_renewal(self) -> bool:
         """Renew the document if that may help; see `FetchedCopy.request_renewal`."""
         self._start()
-        # Read from disk only once: anybody who sends tokens decides how often this is called.
+        # Read from disk only once: anyone who sends tokens decides how often this is called.
         newest = self.newest_attempt()
         self._copy.load_from_disk(again=not self._copy.is_current(newest))
         if self._copy.is_current(newest):

@@ -60,8 +60,8 @@ class Issuer:
     """URL of the authorization server, exactly as its tokens spell it in `iss`."""
 
     audience: str | Iterable[str] | None = None
-    """What a token must have in `aud`, if not this service's own URL: a string, or a list of which one is
-    enough.
+    """What `aud` must contain, if not this service's own URL: a string, or a list of which `aud` must contain
+    one.
     """
 
     profile: str | Profile = "rfc9068"
@@ -90,16 +90,16 @@ class Issuer:
 
     status_claim: Literal["optional", "required", "ignored"] = "optional"
     """What to do with a token without a `status` claim, which cannot be revoked: accept it (`optional`) or
-    refuse it (`required`). With `ignored` the service fetches no revocation lists.
+    refuse it (`required`). With `ignored` the service fetches no status lists.
     """
 
     stale_status_lists: Literal["refuse", "accept"] = "refuse"
-    """What to do with a token whose revocation list has expired and cannot be fetched: respond with 503
+    """What to do with a token whose status list has expired and cannot be fetched: respond with 503
     (`refuse`) or accept the token (`accept`).
     """
 
     status_lists_url: str | None = None
-    """Where to fetch revocation lists, if not where the issuer's metadata says."""
+    """Where to fetch status lists, if not from the URL in the issuer's metadata."""
 
     copies: str | Path | None = None
     """Folder for the last good keys and lists. The processes of a host share it, and the service can restart

@@ -112,7 +112,7 @@ class Revocations:
     def _look_up(self, uri: str) -> StatusList | None:
         document = self._copy.document
         signed = document.lists.get(uri) if document else None
-        # If its key has been revoked since, anybody may have signed the list.
+        # If its key has been revoked since, anyone may have signed the list.
         if signed is None or not self._public_keys.verifies(signed.parsed.kid, signed.parsed.key):
             return None
         return signed.parsed

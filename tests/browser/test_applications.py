@@ -106,7 +106,7 @@ def test_person_signs_in_once_and_out_of_everything(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    """One password for two applications; after a log-out in one of them the other one is refused."""
+    """One password for two applications; after a logout in one of them the other one is refused."""
     wanted = request.config.getoption("--screenshots") if first == "web" else None
     pictures: Path = wanted or tmp_path
     other = page.context.new_page()

@@ -68,7 +68,7 @@ class Clients:
 
 @contextmanager
 def serve_clients(folder: Path) -> Iterator[Clients]:
-    """Serve both services until the block ends; log-out notices may go to applications on this machine."""
+    """Serve both services until the block ends; logout notices may go to applications on this machine."""
     settings = {"STATUS_LIST_TTL": "1", "BACKCHANNEL_LOGOUT_NETWORKS": "127.0.0.0/8"}
     with serve_pair(folder / "pair", auth_settings=settings) as pair, ExitStack() as stack:
         yield Clients(pair, folder, stack)

@@ -1,4 +1,4 @@
-"""Replace the documented ports by free ones."""
+"""Replace the documented ports with free ones."""
 
 import random
 import re

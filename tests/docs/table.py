@@ -1,4 +1,4 @@
-"""What the pages start from, and why some blocks are not run."""
+"""What each page starts from, and why some blocks are not run."""
 
 from tests.docs.pages import Page
 

@@ -1,4 +1,4 @@
-"""The schedules of docs/how-to/rotate-keys.md are ones that systemd takes, and fit the defaults."""
+"""The schedules of docs/how-to/rotate-keys.md are valid for systemd, and fit the default settings."""
 
 import re
 import shutil

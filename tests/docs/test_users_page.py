@@ -1,4 +1,4 @@
-"""What docs/how-to/users-and-roles.md says of roles, commands and limits is what the code has."""
+"""What docs/how-to/users-and-roles.md says about roles, commands and limits matches the code."""
 
 import re
 

@@ -74,7 +74,7 @@ class Watched:
                 return
 
     def sign_out(self) -> None:
-        """Show the sign-in page, and end sessions of two applications that want log-out notices."""
+        """Show the sign-in page, and end sessions of two applications that want logout notices."""
         auth = self.pair.auth.url
         urllib.request.urlopen(f"{auth}/login").close()
         for client in ("told", "unreachable"):

@@ -1,4 +1,4 @@
-"""A log-out takes effect at every service, in every worker; the issuer is only polled for lists."""
+"""A logout takes effect at every service, in every worker; the issuer is only polled for lists."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Codes and log-outs in several processes with one database, of which one is killed."""
+"""Codes and logouts in several processes with one database, of which one is killed."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""docs/explanation/architecture.md names files that exist, and names that are in them."""
+"""docs/explanation/architecture.md names files that exist, and names that occur in them."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An error that a view raises with Flask's own means keeps its status, headers and description."""
+"""An error that a view raises with Flask's own functions keeps its status, headers and description."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The kit's tokens for tests: what an application accepts and refuses, without an issuer."""
+"""The kit's test tokens: what an application accepts and refuses, without an issuer."""
 
 import pytest
 from flask import Flask

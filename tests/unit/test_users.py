@@ -1,4 +1,4 @@
-"""The users API: what users see and change of themselves, and administrators of everybody."""
+"""The users API: what users can read and change about themselves, and administrators about everyone."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
