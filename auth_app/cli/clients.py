@@ -66,8 +66,8 @@ group = Group(
 def add(client_id: str, public: bool, grants: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Register a client and print its secret, which cannot be shown again.
 
-    With --redirect-uri, users can sign in to the client. Without it, the client is a service that gets tokens
-    of its own. Its tokens have the scopes that you name with --scope, and are for every service unless you
+    With --redirect-uri, users can sign in to the client. Without it, the client is a service that gets its
+    own tokens. Its tokens have the scopes that you name with --scope, and are for every service unless you
     name some with --resource. A sign-in returns a refresh token on request, unless you set --refresh-token.
     """
     metadata = {"scopes": [], **read_metadata(options)}

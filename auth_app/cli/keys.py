@@ -30,7 +30,7 @@ group = KeyGroup("keys", help="Generate, rotate and revoke signing keys.")
 
 @group.command("generate", epilog=examples("keys generate"))
 def generate() -> None:
-    """Generate the first key pair, in JWT_PRIVATE_KEY_FILE and JWT_PUBLIC_KEY_FILE. Never overwrites a file."""
+    """Generate the first key pair (JWT_PRIVATE_KEY_FILE, JWT_PUBLIC_KEY_FILE). Never overwrites a file."""
     settings = current_settings()
     revoked = read_record(settings.revoked_keys_file)
     kid = rotation.generate_key_pair(settings.jwt_private_key_file, settings.jwt_public_key_file, revoked)

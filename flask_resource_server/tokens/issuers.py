@@ -76,7 +76,7 @@ class Issuer:
     """
 
     public_keys: PublicKeys | None = None
-    """Keys from anywhere else, instead of discovery: an object of your own class derived from `PublicKeys`.
+    """Keys from anywhere else, instead of discovery: an instance of your own subclass of `PublicKeys`.
     """
 
     jwks_url: str | None = None

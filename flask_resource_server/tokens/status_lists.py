@@ -1,4 +1,4 @@
-"""Fetch the status lists of an issuer as often as their `ttl` says; never replace one with an older version."""
+"""Fetch an issuer's status lists as often as their `ttl` says; never replace one with an older version."""
 
 import json
 import logging
