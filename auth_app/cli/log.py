@@ -153,7 +153,7 @@ def _make_safe(user: User, events: list[Event]) -> Iterator[str]:
 def _distrust_profile(user: User, members: set[str]) -> str:
     """Mark a changed email address as unverified, and return the task to set the profile again."""
     if members & {"email", "email_verified"}:
-        # The restored address may be one that the user gave up, and that belongs to someone else by now.
+        # The restored address may be one that the user gave up, and that now belongs to someone else.
         change_user(user, email_verified=False)
     changed = ", ".join(sorted(members))
     return f"{user.username}: the log has no new value for {changed}: run `users set {user.username}`"
