@@ -13,7 +13,7 @@ from tests.secrets import remember
 from tests.servers import ROOT, Pair, run_flask
 
 SECTION = (ROOT / "README.md").read_text().partition("## Sign in from a web application")[2]
-(FOUND,) = re.findall(r"```sh[^\n]*\n\.venv/bin/flask --app wsgi_auth (.*?)\n```", SECTION, re.DOTALL)[:1]
+(FOUND,) = re.findall(r"```text\n\.venv/bin/flask --app wsgi_auth (.*?)\n```", SECTION, re.DOTALL)[:1]
 COMMAND = FOUND.replace("\\\n ", "")
 (PROGRAM,) = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)[:1]
 
