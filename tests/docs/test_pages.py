@@ -9,7 +9,6 @@ from tests.docs.machine import Machine
 from tests.docs.pages import Block, Page
 from tests.docs.table import PAGES
 
-
 RUN = [page for page in PAGES if any(block.is_command for block in page.read_blocks())]
 
 
