@@ -1,4 +1,4 @@
-"""The pages that are generated are those that the code gives now, and they leave nothing out."""
+"""Generated pages are up to date with the code, and complete."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What docs/how-to/users-and-roles.md says of roles, commands and limits is what the code has."""
+"""docs/how-to/users-and-roles.md agrees with the code about roles, commands and limits."""
 
 import re
 
