@@ -72,6 +72,10 @@ def _groups(kind: type[Settings]) -> dict[str, list[str]]:
     for heading, name in _HEADING_OR_FIELD.findall(inspect.getsource(kind)):
         if heading:
             found[heading] = names = []
+        elif name in kind.model_fields and not found:
+            raise ValueError(
+                f"{kind.__name__}.{name} is above the first group: put a comment `# == group` there"
+            )
         elif name in kind.model_fields:
             names.append(name)
     return found
