@@ -1,4 +1,4 @@
-"""The OAuth 2.0 and OpenID Connect authorization server: `create_app` assembles it from its parts."""
+"""The OAuth 2.0 and OpenID Connect server: `create_app` registers its routes, pages and commands."""
 
 from flask import Flask
 from sqlalchemy import select

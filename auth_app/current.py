@@ -1,4 +1,4 @@
-"""Access the settings and public keys of the current application."""
+"""Find the settings and public keys of the current Flask application."""
 
 from flask import current_app
 

@@ -18,21 +18,29 @@ ARGON2_MINIMA = {1: 47104, 2: 19456, 3: 12288, 4: 9216, 5: 7168}
 class AuthSettings(Settings):
     """The settings of the authorization server."""
 
+    # == services and database
     resources: Annotated[tuple[Url, ...], NoDecode, BeforeValidator(split_words)] = Field(
         # course_app and, for newcomers, a first service of their own
         default=("http://127.0.0.1:8082", "http://127.0.0.1:8083"),
         description="URLs of the services that tokens may be for, separated by commas or spaces. Each is "
         "the `RESOURCE` of a service, spelled in the same way.",
     )
-    jwt_private_key: SecretStr | None = Field(
-        default=None,
-        description="Private signing key as PEM text, instead of `JWT_PRIVATE_KEY_FILE`. Set "
-        "`JWT_PUBLIC_KEY` too. `keys rotate` cannot change a variable, so prefer the file.",
+    auth_database_url: SecretStr = Field(
+        default=SecretStr("sqlite:///auth.db"),
+        description="Database of users, clients and sessions: SQLite, or "
+        "`postgresql://user:password@host/database`. A relative SQLite path is in `instance/`.",
     )
+
+    # == signing keys
     jwt_private_key_file: Path = Field(
         default=Path("keys/private_key.pem"),
         description="PEM file of the private key that signs tokens. Its mode must be 0600, or 0640 if root "
         "owns it. Set it for `auth_app` alone.",
+    )
+    jwt_private_key: SecretStr | None = Field(
+        default=None,
+        description="Private signing key as PEM text, instead of `JWT_PRIVATE_KEY_FILE`. Set "
+        "`JWT_PUBLIC_KEY` too. `keys rotate` cannot change a variable, so prefer the file.",
     )
     revoked_keys_file: Path = Field(
         default=Path("instance/revoked_keys"),
@@ -46,11 +54,8 @@ class AuthSettings(Settings):
         description="How long services may cache the key set. `keys rotate` waits that long before a new "
         "key signs, so a lower value makes rotations faster and fetches more frequent.",
     )
-    auth_database_url: SecretStr = Field(
-        default=SecretStr("sqlite:///auth.db"),
-        description="Database of users, clients and sessions: SQLite, or "
-        "`postgresql://user:password@host/database`. A relative SQLite path is in `instance/`.",
-    )
+
+    # == tokens and sessions
     access_token_lifetime: Seconds = Field(
         default=900,
         gt=0,
@@ -78,6 +83,8 @@ class AuthSettings(Settings):
         description="Live sessions that a user may have. Another login ends the oldest one. The same number "
         "limits the browsers in which a user is signed in.",
     )
+
+    # == status lists
     status_list_ttl: Seconds = Field(
         default=30,
         gt=0,
@@ -97,6 +104,8 @@ class AuthSettings(Settings):
         le=8 * MAXIMUM_BYTES,
         description="Sessions in one status list. When a list is full, another one is started.",
     )
+
+    # == sign-in page
     browser_session_idle: Seconds = Field(
         default=12 * 3600,
         gt=0,
@@ -107,22 +116,6 @@ class AuthSettings(Settings):
         default=7 * 86400,
         gt=0,
         description="Time after a sign-in at which a browser is signed out, used or not.",
-    )
-    password_grant: Literal["on", "off"] = Field(
-        default="on",
-        description="Whether clients that were added with `--grant password` may log users in by their "
-        "passwords. Turn it off when every application uses the sign-in page.",
-    )
-    self_registration: bool = Field(
-        default=False, description="Whether anyone may create an account, as a student, with `POST /users`."
-    )
-    backchannel_logout_networks: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_words)
-    ] = Field(
-        default=(),
-        description="Private networks that logout notices may be sent to, such as `10.1.0.0/16`, separated "
-        "by commas or spaces. Public addresses need no setting. Name the smallest networks that do: anyone "
-        "who may register a client can have a POST sent to any address in them.",
     )
     brand_name: str = Field(
         default="Sign-in service", description="Name of your organization or product on the sign-in page."
@@ -141,6 +134,24 @@ class AuthSettings(Settings):
         default=None,
         description="JSON file that replaces texts of the pages, for another language or other words, such "
         'as `{"language": "de", "sign_in": "Anmelden"}`. The names are those in `auth_app/pages/texts.py`.',
+    )
+    backchannel_logout_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_words)
+    ] = Field(
+        default=(),
+        description="Private networks that logout notices may be sent to, such as `10.1.0.0/16`, separated "
+        "by commas or spaces. Public addresses need no setting. Name the smallest networks that do: anyone "
+        "who may register a client can have a POST sent to any address in them.",
+    )
+
+    # == passwords and accounts
+    password_grant: Literal["on", "off"] = Field(
+        default="on",
+        description="Whether clients that were added with `--grant password` may log users in by their "
+        "passwords. Turn it off when every application uses the sign-in page.",
+    )
+    self_registration: bool = Field(
+        default=False, description="Whether anyone may create an account, as a student, with `POST /users`."
     )
     argon2_memory: Annotated[int, Unit("KiB")] = Field(
         default=19456,

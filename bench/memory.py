@@ -1,4 +1,4 @@
-"""A service that uses the kit and needs no database, to measure the cost of verification alone."""
+"""A service that uses the kit and no database, to measure the cost of verification alone."""
 
 from typing import Any
 

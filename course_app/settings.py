@@ -15,11 +15,25 @@ from shared.settings import Seconds, Settings, Url
 class CourseSettings(Settings):
     """The settings of the course service. It accepts tokens, and refuses to start if it could sign them."""
 
+    # == URL, database and docs page
     resource: Url = Field(
         default="http://127.0.0.1:8082",
         description="This service's own URL. A token must name it in `aud`; `auth_app` issues tokens for it "
         "once it is in `RESOURCES`.",
     )
+    course_database_url: SecretStr = Field(
+        default=SecretStr("sqlite:///course.db"),
+        description="Database of courses and enrolments: SQLite, or "
+        "`postgresql://user:password@host/database`. A relative SQLite path is in `instance/`.",
+    )
+    docs_client_id: str | None = Field(
+        default=None,
+        description="ID of a public client with which users sign in on the docs page. Its redirect URI is "
+        "`/docs/oauth2-redirect` of this service, and `CORS_ORIGINS` of `auth_app` must name the page's "
+        "origin. If unset, users paste a token.",
+    )
+
+    # == keys of the issuer
     jwks_url: Url | None = Field(
         default=None,
         description="URL of a JWK Set to fetch public keys from, instead of `JWT_PUBLIC_KEY_FILE`: "
@@ -38,28 +52,14 @@ class CourseSettings(Settings):
         description="Shortest time between two fetches of `JWKS_URL`, whatever `kid` tokens name. It keeps "
         "forged tokens from causing requests to `auth_app`.",
     )
-    status_lists_url: Url | None = Field(
-        default=None,
-        description="Where to fetch the status lists, if this service cannot reach `ISSUER`, "
-        "such as `http://auth:8081/.well-known/status-list`.",
-    )
-    course_database_url: SecretStr = Field(
-        default=SecretStr("sqlite:///course.db"),
-        description="Database of courses and enrolments: SQLite, or "
-        "`postgresql://user:password@host/database`. A relative SQLite path is in `instance/`.",
-    )
-    docs_client_id: str | None = Field(
-        default=None,
-        description="ID of a public client with which users sign in on the docs page. Its redirect URI is "
-        "`/docs/oauth2-redirect` of this service, and `CORS_ORIGINS` of `auth_app` must name the page's "
-        "origin. If unset, users paste a token.",
-    )
     copies: Path = Field(
         default=Path("instance"),
         description="Folder for the last good keys and status lists. The workers of a host share it, "
         "and the service can restart from it while `auth_app` is down. If it is not writable, each process "
         "keeps them in memory.",
     )
+
+    # == status lists
     status_claim: Literal["optional", "required", "ignored"] = Field(
         default="optional",
         description="What to do with a token without a `status` claim, which cannot be revoked: accept it "
@@ -70,6 +70,11 @@ class CourseSettings(Settings):
         default="refuse",
         description="What to do with a token whose status list has expired and cannot be fetched: "
         "respond with 503 (`refuse`) or accept the token, which may have been revoked (`accept`).",
+    )
+    status_lists_url: Url | None = Field(
+        default=None,
+        description="Where to fetch the status lists, if this service cannot reach `ISSUER`, "
+        "such as `http://auth:8081/.well-known/status-list`.",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The HTTP errors of a resource server: status, `error` code, sentence and headers (RFC 6750 section 3.1).
+"""The errors that clients get from a resource server: status, code and sentence (RFC 6750 section 3.1).
 
 They are Werkzeug's `HTTPException`s, so that every framework on top of Flask responds with the right status.
 Each one is also a subclass of Werkzeug's class for its status, by which Flask finds the application's handler

@@ -1,4 +1,4 @@
-"""Read the kit's settings from keyword arguments and `app.config`."""
+"""Read the kit's settings, from arguments and `app.config`: those of an issuer are fields of `Issuer`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields

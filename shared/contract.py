@@ -45,9 +45,8 @@ class Schema:
     def find_fault(self, value: object) -> ValidationError | None:
         """Return the first error in `value`, or None if it is valid."""
         try:
-            self._validator.validate(
-                value
-            )  # not `iter_errors`, which first creates an exception for each error
+            # Not `iter_errors`, which creates an exception for each error before it returns the first.
+            self._validator.validate(value)
         except ValidationError as error:
             return error
         return None
@@ -86,7 +85,8 @@ class Contract:
     def _find_operation(self, rule: str, method: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Return the operation for a Flask rule and an HTTP method, and the pointer to it."""
         pointer = ("paths", path_of(rule), method.lower().replace("head", "get"))
-        return _find(self.document, pointer), pointer
+        operation: dict[str, Any] = _find(self.document, pointer)
+        return {**operation, "parameters": self._resolve(operation.get("parameters", []))}, pointer
 
     def _resolve(self, node: Any) -> Any:
         """Return `node` with every `$ref` replaced by its target, so that no validator has to resolve it."""
@@ -145,7 +145,7 @@ def read_query() -> dict[str, Any]:
     parameters = [
         (index, parameter)
         for index, parameter in enumerate(operation["parameters"])
-        if parameter.get("in") == "query"  # a reference stands for a header
+        if parameter["in"] == "query"
     ]
     if not request.query_string:
         return {parameter["name"]: parameter["schema"]["default"] for _, parameter in parameters}

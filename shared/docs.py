@@ -28,7 +28,7 @@ blueprint = Blueprint(
 @blueprint.get("/")
 def show_home() -> AnyResponse:
     """Redirect to the docs page."""
-    return redirect(url_for("flasgger.apidocs"))
+    return redirect(url_for("flasgger.apidocs"), 303)
 
 
 def init_app(app: Flask, sign_in: SignIn | None = None) -> None:

@@ -71,9 +71,14 @@ def add_sign_in(document: Document, sign_in: SignIn) -> Document:
 
 
 def _add_to_path(item: Document) -> Document:
+    """Return the operations of a path, each of which that accepts a bearer token accepts a sign-in too."""
     return {
-        name: {**value, "security": [*value["security"], {SCHEME: value["security"][0]["bearer"]}]}
+        name: {**value, "security": _add_to_security(value["security"])}
         if isinstance(value, dict) and value.get("security")
         else value
         for name, value in item.items()
     }
+
+
+def _add_to_security(security: list[dict[str, list[str]]]) -> list[dict[str, list[str]]]:
+    return [*security, *({SCHEME: scopes["bearer"]} for scopes in security if "bearer" in scopes)]

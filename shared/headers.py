@@ -1,4 +1,4 @@
-"""Add security headers, such as the Content-Security-Policy, to every response."""
+"""Add security headers to every response, such as the Content-Security-Policy of the docs page."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -69,21 +69,18 @@ class Settings(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
+    # == URLs and CORS
     issuer: Url = Field(
         default="http://127.0.0.1:8081",
         description="Public URL of `auth_app`. Tokens carry it as `iss`, and services compare it character "
         "by character, so set the same value for every service. An `https` URL also makes the cookies of "
         "the sign-in page secure.",
     )
-    jwt_public_key: str | None = Field(
-        default=None,
-        description="Public keys as PEM text, instead of `JWT_PUBLIC_KEY_FILE`. Line breaks may be written "
-        "as `\\n`. The service must restart to see a change.",
-    )
-    jwt_public_key_file: Path = Field(
-        default=Path("keys/public_key.pem"),
-        description="PEM file of one or more public keys. The service follows changes: a key that you add "
-        "verifies tokens at once, and a key that you remove stops within 50 ms.",
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split_words)] = Field(
+        default=(),
+        description="Origins of the web applications whose scripts may call the API, such as "
+        "`https://app.example.com`, separated by commas or spaces. There are no wildcards. Any origin may "
+        "read `/.well-known/*` and `/openapi.json`.",
     )
     trusted_proxies: int = Field(
         default=0,
@@ -92,12 +89,20 @@ class Settings(BaseSettings):
         "`X-Forwarded-For` and the path prefix from `X-Forwarded-Prefix`, as that many proxies report them. "
         "With `0` it ignores both headers, because any client can send them.",
     )
-    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split_words)] = Field(
-        default=(),
-        description="Origins of the web applications whose scripts may call the API, such as "
-        "`https://app.example.com`, separated by commas or spaces. There are no wildcards. Any origin may "
-        "read `/.well-known/*` and `/openapi.json`.",
+
+    # == public keys
+    jwt_public_key_file: Path = Field(
+        default=Path("keys/public_key.pem"),
+        description="PEM file of one or more public keys. The service follows changes: a key that you add "
+        "verifies tokens at once, and a key that you remove stops within 50 ms.",
     )
+    jwt_public_key: str | None = Field(
+        default=None,
+        description="Public keys as PEM text, instead of `JWT_PUBLIC_KEY_FILE`. Line breaks may be written "
+        "as `\\n`. The service must restart to see a change.",
+    )
+
+    # == metrics
     metrics: Literal["on", "off"] = Field(
         default="on", description="Whether the service has `/metrics`, for Prometheus."
     )

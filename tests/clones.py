@@ -1,4 +1,4 @@
-"""Copies of the repository, set up as a reader's would be, in which scripts and documented commands run."""
+"""Copy the repository as a fresh clone, to run scripts and documented commands in it."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Fill databases with what version 0.1.0 wrote.
+"""Create databases with the data that version 0.1.0 wrote.
 
 `first_edition.json` has every row of two SQLite databases that 0.1.0 itself filled: by its commands
 `demo-data`, `users add` and `clients add`, by logins, refreshes and revocations, and by requests to its

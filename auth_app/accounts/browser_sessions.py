@@ -1,4 +1,4 @@
-"""Manage browser sessions: start, find and list them, and let them expire (single sign-on).
+"""Manage browser sessions, which make single sign-on possible: start, find, list and expire them.
 
 The cookie is 256 random bits, of which only a hash is stored. A browser session ends after
 `BROWSER_SESSION_IDLE` seconds without use, `BROWSER_SESSION_LIFETIME` seconds after the sign-in, or when all

@@ -1,4 +1,4 @@
-"""Manage clients: register, change and remove them, and check their secrets."""
+"""Manage clients and their grants: register, change and remove them, and check their secrets."""
 
 import hmac
 import json
@@ -29,7 +29,8 @@ CLIENT_ID = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 # How a client authenticates (RFC 7591 section 2, `token_endpoint_auth_method`).
 SECRET, ASSERTION, NONE = "client_secret", "private_key_jwt", "none"
 
-GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials", "password")
+# The grants that an operator chooses with --grant. The others follow from a client's redirect URIs.
+CHOSEN_GRANT_TYPES = ("client_credentials", "password")
 
 _NO_DIGEST = "-" * 64
 _CLIENT = select(Client).where(Client.id == bindparam("client"), Client.removed_at.is_(None))

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from auth_app.accounts.clients import (
     ASSERTION,
+    CHOSEN_GRANT_TYPES,
     NONE,
     SECRET,
     add_client,
@@ -58,7 +59,7 @@ group = Group(
 @click.option(
     "--grant",
     "grants",
-    type=EachChoice(["client_credentials", "password"]),
+    type=EachChoice(list(CHOSEN_GRANT_TYPES)),
     multiple=True,
     help="Allow another grant. Repeatable. Without --redirect-uri, client_credentials is the default.",
 )
@@ -114,7 +115,7 @@ def set_(
         raise click.UsageError("Nothing to change: give at least one option (see --help).")
     client = _find(client_id)
     if options["refresh_token"] or "redirect_uris" in changes:
-        grants = [grant for grant in client.grant_types if grant in {"client_credentials", "password"}]
+        grants = [grant for grant in client.grant_types if grant in CHOSEN_GRANT_TYPES]
         known = {"redirect_uris": client.redirect_uris, **changes}
         changes["grant_types"] = choose_grants(known, grants, options["refresh_token"] or refresh_of(client))
     change_client(client, changes)

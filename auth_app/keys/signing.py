@@ -1,4 +1,4 @@
-"""Sign JWTs with the current signing key (RS256): the only module that signs."""
+"""Sign JWTs with the current signing key: the only module of the services that signs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Load the private key and reload it when it changes: the only module that reads one."""
+"""Load the private RSA key and reload it when it changes: the only module that reads one."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Build and sign access tokens with their claims (RFC 9068), and verify tokens of this server."""
+"""Sign access tokens with the claims that all of them have (RFC 9068), and verify this server's tokens."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""Build the token responses of `/token` (RFC 6749 section 5.1, OpenID Connect Core section 3.1.3.3)."""
+"""Build the token responses of `/token`, and the claims about user and session in access tokens."""
 
 import time
 from collections.abc import Iterable

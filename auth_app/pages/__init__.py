@@ -1,1 +1,1 @@
-"""The HTML pages for users: sign in and manage one's own account. They work without JavaScript."""
+"""The HTML pages for users: sign in, and manage one's own account. They work without JavaScript."""

@@ -1,5 +1,5 @@
-# mypy: disable-error-code="import-not-found,misc,untyped-decorator"
 """Django with REST framework and Simple JWT: a view without users or a database."""
+# mypy: disable-error-code="import-not-found,misc,untyped-decorator"
 
 from typing import Any
 

@@ -12,7 +12,7 @@ from docs.generate.templates import ROOT, fill
 
 Node = dict[str, Any]
 
-METHODS = ("get", "post", "put", "patch", "delete")
+_METHODS = ("get", "post", "put", "patch", "delete")
 # Their schema is described once for both services.
 _ERRORS = {"Error", "TokenError"}
 # How the descriptions of parameters begin by which clients authenticate.
@@ -45,7 +45,7 @@ class _Section:
         self._operations = [
             (method, path, item[method], item.get("parameters", []))
             for path, item in document["paths"].items()
-            for method in METHODS
+            for method in _METHODS
             if path in paths and method in item
         ]
         # Objects of several operations have a section of their own.

@@ -1,8 +1,12 @@
-"""Generate docs/reference/settings.md and .env.example from the classes of settings."""
+"""Generate docs/reference/settings.md and .env.example from the settings classes.
+
+A comment `# == tokens and sessions` in a class begins a group of settings.
+"""
 
 import ast
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
@@ -17,43 +21,7 @@ from docs.generate.templates import ROOT, fill
 from flask_resource_server.tokens.issuers import Issuer
 from shared.settings import Settings, Unit
 
-BOTH = {
-    "URLs and CORS": ("issuer", "cors_origins", "trusted_proxies"),
-    "public keys": ("jwt_public_key_file", "jwt_public_key"),
-    "metrics": ("metrics", "metrics_port"),
-}
-AUTH = {
-    "services and database": ("resources", "auth_database_url"),
-    "signing keys": ("jwt_private_key_file", "jwt_private_key", "revoked_keys_file", "jwks_max_age"),
-    "tokens and sessions": (
-        "access_token_lifetime",
-        "refresh_token_lifetime",
-        "refresh_token_grace",
-        "sessions_per_user",
-    ),
-    "status lists": ("status_list_ttl", "status_list_lifetime", "status_list_size"),
-    "sign-in page": (
-        "browser_session_idle",
-        "browser_session_lifetime",
-        "brand_name",
-        "brand_colour",
-        "brand_logo",
-        "page_texts_file",
-        "backchannel_logout_networks",
-    ),
-    "passwords and accounts": (
-        "password_grant",
-        "self_registration",
-        "argon2_memory",
-        "argon2_passes",
-        "password_hashes_at_once",
-    ),
-}
-COURSE = {
-    "URL, database and docs page": ("resource", "course_database_url", "docs_client_id"),
-    "keys of the issuer": ("jwks_url", "jwks_refresh", "jwks_cooldown", "copies"),
-    "status lists": ("status_claim", "stale_status_lists", "status_lists_url"),
-}
+_HEADING_OR_FIELD = re.compile(r"^    (?:# == (.+)|(\w+):)", re.MULTILINE)
 
 GUNICORN = {
     "workers": "One per core.",
@@ -69,9 +37,9 @@ def settings_page() -> str:
     """Return the text of docs/reference/settings.md."""
     return fill(
         "settings.md.in",
-        both=_service("Both services", BOTH, Settings),
-        auth_app=_service("auth_app", AUTH, AuthSettings),
-        course_app=_service("course_app", COURSE, CourseSettings),
+        both=_service("Both services", Settings),
+        auth_app=_service("auth_app", AuthSettings),
+        course_app=_service("course_app", CourseSettings),
         kit=_kit_table(),
         gunicorn=_gunicorn_rows(),
     )
@@ -83,12 +51,12 @@ def env_example() -> str:
         "# Settings for development: copy this file to .env. docs/reference/settings.md explains them.",
         "# Both services read .env. Put no private key into it: course_app refuses to start with one.",
     ]
-    for service, groups, kind in (
-        ("Both services", BOTH, Settings),
-        ("auth_app", AUTH, AuthSettings),
-        ("course_app", COURSE, CourseSettings),
+    for service, kind in (
+        ("Both services", Settings),
+        ("auth_app", AuthSettings),
+        ("course_app", CourseSettings),
     ):
-        for group, names in groups.items():
+        for group, names in _groups(kind).items():
             lines += ["", f"# {service}: {group}"]
             lines += [
                 f"#{name.upper()}={_spell(kind.model_fields[name].default)}"
@@ -98,14 +66,25 @@ def env_example() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _service(title: str, groups: Mapping[str, Iterable[str]], kind: type[Settings]) -> str:
-    """Return a section with a table for each group. Raises `ValueError` for a setting that is in no group."""
-    grouped = [name for names in groups.values() for name in names]
-    own = set(kind.model_fields) - (set() if kind is Settings else set(Settings.model_fields))
-    if sorted(grouped) != sorted(own):
-        raise ValueError(f"put into one group of docs/generate/settings.py: {sorted(own ^ set(grouped))}")
+def _groups(kind: type[Settings]) -> dict[str, list[str]]:
+    """Return the names of the settings of a class, by group, in the order of its source."""
+    found: dict[str, list[str]] = {}
+    for heading, name in _HEADING_OR_FIELD.findall(inspect.getsource(kind)):
+        if heading:
+            found[heading] = names = []
+        elif name in kind.model_fields and not found:
+            raise ValueError(
+                f"{kind.__name__}.{name} is above the first group: put a comment `# == group` there"
+            )
+        elif name in kind.model_fields:
+            names.append(name)
+    return found
+
+
+def _service(title: str, kind: type[Settings]) -> str:
+    """Return a section with a table for each group."""
     parts = [f"## {title}\n"]
-    for group, names in groups.items():
+    for group, names in _groups(kind).items():
         rows = ((name.upper(), kind.model_fields[name]) for name in names)
         cells = (
             (name, _spell(field.default), _values(name, field), field.description or "")

@@ -1,4 +1,4 @@
-"""The checks that every signed token must pass, one row of a table each, and the limits they apply.
+"""The checks that every token must pass, a row of a table each, and the advice that explain-token prints.
 
 RFC 9068 section 4 and RFC 8725 decide what is checked. The issuer's profile (profiles.py) states where its
 tokens differ. `HEADER_CHECKS` apply to any JWT that the issuer signs, `CHECKS` to access tokens. Advice

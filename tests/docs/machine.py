@@ -1,4 +1,4 @@
-"""The machine of a page's reader: a checkout, a shell, and servers beside it."""
+"""Simulate the machine of someone who follows a page: a checkout, a shell, and servers."""
 
 import re
 import subprocess

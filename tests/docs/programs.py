@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.clones import reset_signals
-from tests.servers import STOP_LIMIT, is_listening
+from tests.servers import PATIENCE, STOP_LIMIT, is_listening
 
 LIMIT = 300  # seconds: an installation takes one or two minutes on a busy machine
 READY = "Ctrl-C ends everything."  # the last line of scripts/run
@@ -42,7 +42,7 @@ class Program:
         if not self.has_ended:
             os.killpg(self.process.pid, signal.SIGINT)
             try:
-                self.process.wait(STOP_LIMIT)
+                self.process.wait(PATIENCE)  # scripts/run waits for its services
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait(STOP_LIMIT)

@@ -1,4 +1,4 @@
-"""One bash, in which the commands of a page run block by block."""
+"""Run a page's commands block by block in a single bash."""
 
 import os
 import select

@@ -1,4 +1,4 @@
-"""What each page starts from, and why some blocks are not run."""
+"""The table of documented pages: what each starts from, and which blocks are not run and why."""
 
 from tests.docs.pages import Page
 

@@ -1,4 +1,4 @@
-"""The generated pages are up to date with the code, and complete."""
+"""Generated pages are up to date with the code, and complete."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The runner itself, with a page of its own: what it runs, and how it reports a page that is wrong."""
+"""The runner of documented pages reports a wrong page, and cleans up after a good one."""
 
 from pathlib import Path
 

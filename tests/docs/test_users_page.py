@@ -1,4 +1,4 @@
-"""What docs/how-to/users-and-roles.md says about roles, commands and limits matches the code."""
+"""docs/how-to/users-and-roles.md agrees with the code about roles, commands and limits."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The pages of the examples are short, and name what is there."""
+"""The READMEs of the examples are short, and the files they name exist."""
 
 import json
 import re

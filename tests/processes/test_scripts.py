@@ -1,4 +1,4 @@
-"""The scripts on a fresh machine, and one clear sentence where they cannot work."""
+"""The scripts work on a fresh machine, or fail with one clear sentence."""
 
 import re
 import shlex

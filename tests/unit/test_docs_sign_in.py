@@ -1,4 +1,4 @@
-"""The docs page of course_app offers sign-in if it is registered as a client of the issuer."""
+"""course_app's docs page offers sign-in if a client is registered for it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

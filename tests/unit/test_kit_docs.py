@@ -1,4 +1,4 @@
-"""The pages about the kit: their examples do what they say, and their tables name what the code has.
+"""The kit's pages: examples work as described, and tables match the code.
 
 tests/docs runs the commands of these pages.
 """

@@ -1,4 +1,4 @@
-"""Failed logins are throttled by account and by address, for a while."""
+"""Failed logins are throttled by account and by address, with growing delays."""
 
 import time
 from collections.abc import Callable, Iterator
