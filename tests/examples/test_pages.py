@@ -61,3 +61,22 @@ def test_page_runs_files_that_are_there(name: str) -> None:
     files += ["index.html"] if "http.server" in words and name == "spa" else []
     assert modules + files
     assert all((EXAMPLES / name / file).exists() for file in modules + files), modules + files
+
+
+def test_each_application_has_its_own_session_cookie() -> None:
+    """Browsers send cookies to every port of a host, so one default name would mix up two applications."""
+    pages = {
+        name: (ROOT / f"docs/how-to/{name}.md").read_text() for name in ("sign-in", "log-out-everywhere")
+    }
+    programs = {
+        "web_app": (EXAMPLES / "web_app/app.py").read_text(),
+        "web": pages["sign-in"].partition('```python title="web.py"')[2].partition("```")[0],
+        "shop": pages["log-out-everywhere"].partition('```python title="shop.py"')[2].partition("```")[0],
+    }
+    names = [
+        re.findall(r'^app\.config\["SESSION_COOKIE_NAME"\] = "(\w+)"', code, re.M)
+        for code in programs.values()
+    ]
+
+    assert [len(found) for found in names] == [1, 1, 1]
+    assert len({name for (name,) in names} - {"session"}) == 3
