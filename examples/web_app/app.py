@@ -11,7 +11,7 @@ COURSES = os.environ["COURSES_URL"]
 
 app = Flask(__name__)
 app.config["SECRET_KEY"] = os.environ.get("SECRET_KEY") or secrets.token_hex()
-# Cookies ignore the port: with Flask's default name, another application on this host would overwrite this one.
+# Cookies ignore the port: with Flask's default name, another application on this host would overwrite it.
 app.config["SESSION_COOKIE_NAME"] = "courses_session"
 app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
 auth = OAuth(app).register(

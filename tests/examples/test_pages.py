@@ -74,7 +74,7 @@ def test_each_application_has_its_own_session_cookie() -> None:
         "shop": pages["log-out-everywhere"].partition('```python title="shop.py"')[2].partition("```")[0],
     }
     names = [
-        re.findall(r'^app\.config\["SESSION_COOKIE_NAME"\] = "(\w+)"', code, re.M)
+        re.findall(r'^app\.config\["SESSION_COOKIE_NAME"\] = "(\w+)"', code, re.MULTILINE)
         for code in programs.values()
     ]
 
