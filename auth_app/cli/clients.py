@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -68,8 +69,9 @@ def add(client_id: str, public: bool, grants: tuple[str, ...], as_json: bool, **
     """Register a client and print its secret, which cannot be shown again.
 
     With --redirect-uri, users can sign in to the client. Without it, the client is a service that gets its
-    own tokens. Its tokens have the scopes that you name with --scope, and are for every service unless you
-    name some with --resource. A sign-in returns a refresh token on request, unless you set --refresh-token.
+    own tokens. Its tokens have the scopes that you name with --scope, and are for every service that is in
+    RESOURCES now, unless you name some with --resource. A sign-in returns a refresh token on request, unless
+    you set --refresh-token.
     """
     metadata = {"scopes": [], **read_metadata(options)}
     metadata.setdefault("resources", list(current_settings().audience))
@@ -147,7 +149,7 @@ def set_secret(client_id: str, overlap: int, as_json: bool) -> None:
 def show_client(client_id: str, as_json: bool) -> None:
     """Show a client, and how long its previous secret stays valid."""
     client = _find(client_id)
-    show_one({column: getattr(client, column) for column in SHOWN}, as_json)
+    show_one(_read_columns(client, SHOWN, as_json), as_json)
 
 
 @group.command("list", epilog=examples("clients list --json"))
@@ -155,8 +157,7 @@ def show_client(client_id: str, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """List the clients."""
     clients = db.session.scalars(select(Client).where(Client.removed_at.is_(None)).order_by(Client.id))
-    rows = ({column: getattr(client, column) for column in LISTED} for client in clients)
-    show(rows, LISTED, as_json)
+    show((_read_columns(client, LISTED, as_json) for client in clients), LISTED, as_json)
 
 
 @group.command("remove", epilog=examples("clients remove planner"))
@@ -167,6 +168,13 @@ def remove(client_id: str) -> None:
     db.session.commit()
     set_pending_bits(seconds=math.inf)
     click.echo(f"removed {client_id}")
+
+
+def _read_columns(client: Client, columns: Iterable[str], as_json: bool) -> dict[str, Any]:
+    """Return a client's columns by name. Outside of JSON, scopes and resources without a limit are "all"."""
+    row = {column: getattr(client, column) for column in columns}
+    unlimited = {name for name in ("scopes", "resources") if row[name] is None}
+    return row if as_json else row | dict.fromkeys(unlimited, "all")
 
 
 def _find(client_id: str) -> Client:

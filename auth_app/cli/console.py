@@ -103,5 +103,8 @@ def _format_value(column: str, value: Any) -> str:
         return "-"
     if column.endswith("_at"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    formats: dict[type, Callable[[Any], str]] = {list: " ".join, bool: lambda yes: "yes" if yes else "no"}
+    formats: dict[type, Callable[[Any], str]] = {
+        list: lambda words: " ".join(words) or "none",
+        bool: lambda yes: "yes" if yes else "no",
+    }
     return formats.get(type(value), str)(value)

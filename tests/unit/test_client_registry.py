@@ -96,6 +96,23 @@ def test_client_is_shown_without_its_secret(auth: FlaskClient) -> None:
     assert secret not in shown.stdout
 
 
+@pytest.mark.parametrize(("value", "shown"), [(None, "all"), ([], "none")])
+def test_no_limit_is_shown_unlike_nothing(value: list[str] | None, shown: str, auth: FlaskClient) -> None:
+    add_client(auth, "reports", "--scope", "courses:read")
+    change_row(auth, sa.update(Client).values(scopes=value, resources=value))
+
+    lines = run_command(auth, "clients", "show", "reports").stdout.splitlines()
+    table = run_command(auth, "clients", "list").stdout.splitlines()
+    as_json = json.loads(run_command(auth, "clients", "show", "reports", "--json").stdout)
+
+    assert {(name, *rest) for name, *rest in map(str.split, lines)} >= {
+        ("scopes", shown),
+        ("resources", shown),
+    }
+    assert [row.split()[-2:] for row in table if row.startswith("reports ")] == [[shown, shown]]
+    assert (as_json["scopes"], as_json["resources"]) == (value, value)
+
+
 def test_what_is_left_out_stays_as_it_is(auth: FlaskClient) -> None:
     add_client(auth, "reports", "--scope", "courses:read", "--resource", COURSES)
 
