@@ -45,9 +45,14 @@ def read_settings(app: Flask, prefix: str, given: Mapping[str, Any]) -> Settings
     }
     resource = values.pop("resource", None)
     if resource is None:
-        raise ConfigurationError(f"{prefix}RESOURCE is not set: set it to this service's own URL")
+        raise ConfigurationError(_describe_missing(f"{prefix}RESOURCE", "this service's own URL"))
     check_url("RESOURCE", resource)
     return Settings(resource, tuple(_read_issuers(values, prefix)))
+
+
+def _describe_missing(name: str, value: str) -> str:
+    how = f"as {name} in app.config, or as FLASK_{name} with from_prefixed_env()"
+    return f"{name} is not set: set it to {value}, {how}"
 
 
 def _check_names(values: Iterable[str], prefix: str) -> None:
@@ -65,7 +70,7 @@ def _read_issuers(values: dict[str, Any], prefix: str) -> list[Issuer]:
     if several is None:
         if "issuer" not in values:
             raise ConfigurationError(
-                f"{prefix}ISSUER is not set: set it to the URL of the authorization server"
+                _describe_missing(f"{prefix}ISSUER", "the URL of the authorization server")
             )
         return [Issuer(values.pop("issuer"), **values)]
     if values:

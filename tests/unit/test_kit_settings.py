@@ -14,9 +14,12 @@ from tests.forger import COURSES, ISSUER, Forger
 from tests.unit.test_extension import answer, show_good
 
 BAD_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
-    "no issuer": ({"issuer": None}, "OAUTH_ISSUER is not set: set it to the URL"),
+    "no issuer": ({"issuer": None}, "OAUTH_ISSUER is not set: set it to the URL of the authorization server"),
     "an empty issuer": ({"issuer": ""}, "OAUTH_ISSUER is not set: set it to the URL"),
-    "no resource": ({"resource": None}, "OAUTH_RESOURCE is not set: set it to this service's own URL"),
+    "no resource": (
+        {"resource": None},
+        "URL, as OAUTH_RESOURCE in app.config, or as FLASK_OAUTH_RESOURCE with from_prefixed_env()",
+    ),
     "issuer no URL": ({"issuer": "login"}, "ISSUER must be an absolute URL"),
     "issuer a number": ({"issuer": 7}, "ISSUER must be an absolute URL"),
     "issuer with a query": ({"issuer": "https://a/?b"}, "without credentials, query and fragment"),
