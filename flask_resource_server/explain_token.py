@@ -21,9 +21,10 @@ def init_app(app: Flask, server: "ResourceServer") -> None:
             is_accepted = _print_checks(server.verifier, sys.stdin.read().strip())
         except ConfigurationError as error:  # the keys are missing or unusable
             raise click.ClickException(str(error)) from None
-        click.echo(f"The token is {'accepted' if is_accepted else 'refused'}.")
         if not is_accepted:
+            click.echo("The token is refused.")
             raise SystemExit(1)
+        click.echo("The token is accepted. Views may still require scopes; check_claims was not run.")
 
     description = "Read an access token from standard input and show which checks it passes."
     app.cli.add_command(click.Command("explain-token", callback=explain_token, help=description))

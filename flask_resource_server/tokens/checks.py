@@ -132,6 +132,12 @@ def _check_expiry(token: UnverifiedJws, _expected: Expected) -> str | None:
     return None if ago < LEEWAY else f"it expired {ago:.0f} seconds ago: get a new token"
 
 
+def describe_leeway(token: UnverifiedJws) -> str:
+    """Return a remark for `explain-token` if a token with valid times is past `exp`, or an empty string."""
+    ago = time.time() - token.claims["exp"]
+    return f" (exp was {ago:.0f} seconds ago; clocks may differ by {LEEWAY})" if ago > 0 else ""
+
+
 def _check_beginning(token: UnverifiedJws, _expected: Expected) -> str | None:
     if not (times := _times(token)):
         return "its times are not numbers"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from flask_resource_server.tokens.cache import TokenCache
-from flask_resource_server.tokens.checks import LEEWAY, Expected, find_faults
+from flask_resource_server.tokens.checks import LEEWAY, Expected, describe_leeway, find_faults
 from flask_resource_server.tokens.claims import VerifiedClaims
 from flask_resource_server.tokens.issuers import Issuer, TrustedIssuer
 from flask_resource_server.tokens.jws import UnverifiedJws, parse_jws
@@ -102,7 +102,8 @@ class Verifier:
         expected = _expect(issuer)
         for check, fault in find_faults(token, expected):
             is_accepted = is_accepted and fault is None
-            yield check.describe(expected), fault is None, fault or ""
+            remark = describe_leeway(token) if check.reason == "expired" and fault is None else ""
+            yield check.describe(expected) + remark, fault is None, fault or ""
         if is_accepted:
             advice = "its session has ended, or it has no valid `status` claim (STATUS_CLAIM): log in again"
             yield _REVOKED, not issuer.is_revoked(token.claims), advice

@@ -1,5 +1,7 @@
 """`explain-token` shows why a token is refused, and agrees with the verifier."""
 
+import re
+
 import pytest
 from click.testing import Result
 from flask import Flask
@@ -22,7 +24,7 @@ def test_good_token_is_explained_and_nothing_of_it_is_shown(course: FlaskClient,
     assert result.exit_code == 0
     *checks, verdict = result.output.splitlines()
     assert [line[:6] for line in checks] == ["pass  "] * (len(CHECKS) + 2)
-    assert verdict == "The token is accepted."
+    assert verdict == "The token is accepted. Views may still require scopes; check_claims was not run."
     assert not any(part in result.output for part in token.split("."))
 
 
@@ -58,6 +60,19 @@ def test_first_failure_comes_with_advice(
     change: dict[str, object], said: str, course: FlaskClient, forger: Forger
 ) -> None:
     assert said in explain_here(course, forger.sign(**change)).output
+
+
+def test_leeway_is_named_where_it_is_used(course: FlaskClient, forger: Forger) -> None:
+    expired = run_command(course, "explain-token", stdin=forger.sign(exp=now(-3), iat=now(-900)))
+    valid = run_command(course, "explain-token", stdin=forger.sign())
+
+    assert (expired.exit_code, valid.exit_code) == (0, 0)
+    assert re.search(
+        r"^pass  it has not expired \(exp was [3-9] seconds ago; clocks may differ by 10\)$",
+        expired.output,
+        re.MULTILINE,
+    )
+    assert "pass  it has not expired\n" in valid.output
 
 
 def test_unknown_key_is_named_beside_those_that_are_known(
