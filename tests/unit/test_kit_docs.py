@@ -48,6 +48,18 @@ def test_factory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(run("factory").create_app(), Flask)
 
 
+def test_deployed_service_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    (settings,) = re.findall(r'^```ini title="reports.env"\n(.*?)^```', HOW_TO, re.DOTALL | re.MULTILINE)
+    for line in settings.splitlines():
+        monkeypatch.setenv(*line.split("="))
+
+    server = run("reports").app.extensions["flask_resource_server"]
+
+    assert server.resource == "https://reports.example.com"
+    assert [issuer.url for issuer in server.verifier.issuers] == ["https://auth.example.com"]
+    assert "StateDirectory=reports" in HOW_TO
+
+
 def test_what_views_can_ask_for() -> None:
     app: Flask = run("views").app
     client = app.test_client()
