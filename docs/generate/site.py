@@ -122,11 +122,9 @@ def _generate(config: MkDocsConfig, page: str, **source: Any) -> File:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """Adapt a page. The search finds no source code, and settings and commands first."""
+    """Adapt a page. The search finds no source code."""
     repository: Repository = config.extra["repository"]
     uri = page.file.src_uri
     if uri.startswith(f"{FOLDER}/") and repository.sources.get(uri) not in DOCUMENTS:
         page.meta |= {"search": {"exclude": True}, "hide": ["toc"]}
-    if uri in {"reference/settings.md", "reference/commands.md"}:
-        page.meta |= {"search": {"boost": 5}}
     return adapt_lists(repository.rebase(markdown, uri))
