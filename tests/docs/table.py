@@ -47,10 +47,15 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/how-to/deploy.md", "cd deploy\n"): _DOCKER,
     ("docs/how-to/deploy.md", "docker compose run"): _DOCKER,
     ("docs/how-to/deploy.md", "useradd"): _ROOT,
-    ("docs/how-to/deploy.md", "install -d /etc/services"): _ROOT,
-    ("docs/how-to/deploy.md", "run_as()"): "needs systemd",
+    ("docs/how-to/deploy.md", "install -d /etc/services"): (
+        "writes to /etc; tests/processes/test_deploy_page.py runs it in another folder"
+    ),
+    ("docs/how-to/deploy.md", "cp deploy/systemd"): _ROOT,
+    ("docs/how-to/deploy.md", "run_as()"): "needs systemd; test_deploy_page.py runs it with a substitute",
     ("docs/how-to/deploy.md", "as_auth keys generate"): _TESTED,
-    ("docs/how-to/deploy.md", "sudo -u postgres"): _POSTGRESQL,
+    ("docs/how-to/deploy.md", "read -rsp"): (
+        "asks at the terminal; tests/processes/test_deploy.py runs the script"
+    ),
     ("docs/how-to/deploy.md", "install -m 644 nginx.conf"): _ROOT,
     ("docs/how-to/deploy.md", "as_auth clients add"): _TESTED,
     ("docs/how-to/operate.md", "pg_dump"): _POSTGRESQL,
