@@ -64,6 +64,7 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/how-to/operate.md", "sudo -u postgres pg_restore"): _RESTORED,
     ("docs/how-to/operate.md", "rm -rf"): _RESTORED,
     ("docs/how-to/operate.md", "flask --app wsgi_auth db upgrade"): _RESTORED,
+    ("docs/how-to/rotate-keys.md", "cp rotate-keys.service"): _ROOT,
     ("docs/how-to/upgrade.md", "git fetch"): "needs the tag of a release",
     ("docs/how-to/upgrade.md", "systemctl restart"): _ROOT,
     ("docs/how-to/upgrade.md", "docker compose up"): _DOCKER,
