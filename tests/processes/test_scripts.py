@@ -167,7 +167,7 @@ def test_every_dependency_is_explained() -> None:
         for row in re.findall(r"^\| (?:for \w+: )?(.+?) \|", table, re.MULTILINE)
         for name in row.split(", ")
     }
-    files = [(ROOT / name).read_text() for name in ("requirements.in", "requirements-dev.in")]
+    files = [(ROOT / f"requirements{suffix}.in").read_text() for suffix in ("", "-dev", "-docs")]
 
     assert listed - {"Package", "---"} == set(re.findall(r"^[\w-]+", "".join(files), re.MULTILINE)) - {"-r"}
 
