@@ -60,8 +60,8 @@ class Issuer:
     """URL of the authorization server, exactly as its tokens spell it in `iss`."""
 
     audience: str | Iterable[str] | None = None
-    """What a token must have in `aud`, if not this service's own URL: a string, or a list of which one is
-    enough.
+    """What a token must have in `aud`: a string, or a list of which one is enough. The default is the
+    service's own URL.
     """
 
     profile: str | Profile = "rfc9068"
