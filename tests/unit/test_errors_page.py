@@ -23,6 +23,7 @@ from tests.error_sentences import (
     sentences_of_statuses,
     statuses,
 )
+from tests.figures import find_figures
 from tests.operator_messages import operator_messages
 from tests.servers import ROOT
 
@@ -186,6 +187,7 @@ LIMITS = [
     (r"within (\d+) seconds, with the same client", authorization_codes.LIFETIME),
     (r"At most (\d+) characters, without `#`", redirect_uris.MAXIMUM_LENGTH),
     (r"A body has at most (\d+) KiB", bodies.MAXIMUM_BYTES // 1024),
+    (r"at most (\d+) fields", bodies.MAXIMUM_FIELDS),
     (r"list of ([\d,]+) common passwords", len(_common_passwords())),
     (r"Create one of (\d+) bits or more", keys.MINIMUM_BITS),
 ]
@@ -193,10 +195,7 @@ LIMITS = [
 
 @pytest.mark.parametrize(("pattern", "value"), LIMITS, ids=[pattern for pattern, _ in LIMITS])
 def test_limit_is_that_of_the_code(pattern: str, value: int) -> None:
-    written = re.findall(pattern, PAGE)
-
-    assert written
-    assert {int(number.replace(",", "")) for number in written} == {value}
+    assert set(find_figures(PAGE, pattern)) == {value}
 
 
 @pytest.mark.parametrize("service", ["auth_app", "course_app"])
