@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from auth_app.settings import AuthSettings
+from flask_resource_server.tokens.checks import LEEWAY
+from shared.bodies import MAXIMUM_BYTES
+from tests.figures import find_figures
 from tests.secrets import remember
 from tests.servers import ROOT, Server, call, environment_for, listen, serve, url_of, wait_for
 
@@ -162,3 +166,48 @@ def test_adapted_nginx_configuration_names_no_container(tmp_path: Path) -> None:
     adapted = (tmp_path / "nginx.conf").read_text()
     assert re.findall(r"^ +server (\S+:\d+);", adapted, re.MULTILINE) == ["127.0.0.1:8081", "127.0.0.1:8082"]
     assert "\npid /run/nginx.pid;\n" in adapted
+
+
+def read_limits(name: str) -> dict[str, int]:
+    """Return the limits of a configuration of nginx, by what they are for."""
+    text = (ROOT / "deploy" / name).read_text()
+    limits = {f"{zone} rate": rate for zone, rate in re.findall(r"zone=(\w+):10m rate=(\d+)r/s", text)}
+    bursts = re.findall(r"limit_req zone=(\w+) burst=(\d+)", text)
+    assert len(set(bursts)) == 3, "each zone has one burst"
+    limits |= {f"{zone} burst": burst for zone, burst in bursts}
+    limits |= dict(re.findall(r"^ +(\w+)(?: connections)? (\d+)[sk]?;", text, re.MULTILINE))
+    return {limit: int(value) for limit, value in limits.items()}
+
+
+LIMITS = read_limits("nginx.conf")
+GUNICORN = {
+    name: int(value)
+    for name, value in re.findall(r"^(\w+) = (\d+)", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE)
+}
+FIGURES = [
+    (r"Closed after (\d+) s. They hold no thread", LIMITS["client_header_timeout"]),
+    (r"Slow headers or bodies .*? Closed after (\d+) s", LIMITS["client_body_timeout"]),
+    (r"([\d,]+) for each nginx process", LIMITS["worker_connections"] // 1000 * 1000),
+    (r"(\d+) connections from one address", LIMITS["limit_conn"]),
+    (r"`413` beyond (\d+) KiB", LIMITS["client_max_body_size"]),
+    (r"Large bodies \| `413` beyond (\d+) KiB", MAXIMUM_BYTES // 1024),
+    (r"(\d+) a second from one address, with bursts of 50\.", LIMITS["logins rate"]),
+    (r"10 a second from one address, with bursts of (\d+)\.", LIMITS["logins burst"]),
+    (r"computes (\w+) password hashes", AuthSettings.model_fields["password_hashes_at_once"].default),
+    (r"Floods of `/authorize` \| No limit\. \| (\d+) a second", LIMITS["authorizations rate"]),
+    (r"20 a second from one address, with bursts of (\d+)\.", LIMITS["authorizations burst"]),
+    (r"the (\d+) requests a second of its address", LIMITS["requests rate"]),
+    (r"All other requests \| No limit\. \| (\d+) a second", LIMITS["requests rate"]),
+    (r"(\w+) are enough to stop a service", GUNICORN["workers"] * GUNICORN["threads"]),
+    (r"(\w+) for each worker\. 1,000 wait", GUNICORN["threads"]),
+    (r"tolerate a difference of (\d+) seconds", LEEWAY),
+]
+
+
+@pytest.mark.parametrize(("pattern", "value"), FIGURES, ids=[pattern for pattern, _ in FIGURES])
+def test_figure_is_that_of_the_configuration(pattern: str, value: int) -> None:
+    assert set(find_figures(PAGE, pattern)) == {value}
+
+
+def test_both_configurations_of_nginx_have_the_same_limits() -> None:
+    assert read_limits("nginx-paths.conf") == LIMITS
