@@ -102,7 +102,10 @@ def on_files(files: Files, *, config: MkDocsConfig, **_: Any) -> Files:
     config.extra["repository"] = repository
     for file in list(files):
         source = Path(file.abs_src_path or "")
-        if source.is_relative_to(ROOT / "docs") and source.relative_to(ROOT).as_posix() not in repository.files:
+        if (
+            source.is_relative_to(ROOT / "docs")
+            and source.relative_to(ROOT).as_posix() not in repository.files
+        ):
             files.remove(file)
     linked = set(DOCUMENTS)
     for page in files.documentation_pages():
