@@ -10,14 +10,15 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from flask import Flask
 
 import flask_resource_server
 from flask_resource_server import signals
 from flask_resource_server.errors import BearerError
 from flask_resource_server.testing import TokenIssuer
-from flask_resource_server.tokens import PROFILES, Issuer
+from flask_resource_server.tokens import PROFILES, Issuer, VerifiedClaims
+from flask_resource_server.tokens.profiles import RFC9068
 from tests.servers import ROOT
 from tests.unit.test_kit_settings import BAD_SETTINGS
 
@@ -189,8 +190,14 @@ def test_profiles_are_those_of_the_code() -> None:
         assert int(number) * {"minute": 60, "hour": 3600}[unit] == profile.maximum_lifetime
 
 
-def test_fastapi_service_runs() -> None:
-    assert isinstance(run("fastapi_reports").app, FastAPI)
+def test_fastapi_service_runs_and_requires_the_scope() -> None:
+    service = run("fastapi_reports")
+    good, poor = (VerifiedClaims({"sub": "ann", "scope": scope}, RFC9068) for scope in ("courses:read", "a"))
+
+    assert isinstance(service.app, FastAPI)
+    assert service.list_reports(good) == {"reports": [], "reader": "ann"}
+    with pytest.raises(HTTPException, match="403"):
+        service.list_reports(poor)
 
 
 @pytest.mark.parametrize(("settings", "_said"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
