@@ -33,12 +33,12 @@ class UnauthorizedClient(ApiError):
     description = "The client is not registered for this grant type."
 
 
-class CrossSiteRequest(ApiError):
-    """A page of another site sent the request: its guesses would get the visitor throttled."""
+class CrossOriginRequest(ApiError):
+    """A page of another origin sent the request: its guesses would get the visitor throttled."""
 
     status = 403
     error = "access_denied"
-    description = "Pages of other sites must not send this request, unless CORS_ORIGINS lists their origin."
+    description = "Pages of other origins must not send this request, unless CORS_ORIGINS lists their origin."
 
 
 class UnsupportedGrantType(ApiError):

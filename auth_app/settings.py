@@ -23,7 +23,8 @@ class AuthSettings(Settings):
         # course_app and, for newcomers, a first service of their own
         default=("http://127.0.0.1:8082", "http://127.0.0.1:8083"),
         description="URLs of the services that tokens may be for, separated by commas or spaces. Each is "
-        "the `RESOURCE` of a service, spelled in the same way.",
+        "the `RESOURCE` of a service, spelled in the same way. Set it in production: the default names "
+        "loopback addresses.",
     )
     auth_database_url: SecretStr = Field(
         default=SecretStr("sqlite:///auth.db"),

@@ -1,8 +1,11 @@
 #!/bin/sh
 # Create a database and a role for each service; neither can read the other's. The postgres image runs this once.
+# psql (14 or later) reads the passwords from the environment: other users of the host can see its arguments.
 set -eu
-psql --set ON_ERROR_STOP=1 --username postgres \
-  --set auth="$AUTH_DATABASE_PASSWORD" --set course="$COURSE_DATABASE_PASSWORD" <<'SQL'
+: "${AUTH_DATABASE_PASSWORD:?}" "${COURSE_DATABASE_PASSWORD:?}"
+psql --no-psqlrc --set ON_ERROR_STOP=1 --username postgres <<'SQL'
+\getenv auth AUTH_DATABASE_PASSWORD
+\getenv course COURSE_DATABASE_PASSWORD
 CREATE ROLE auth LOGIN PASSWORD :'auth';
 CREATE DATABASE auth OWNER auth;
 REVOKE CONNECT ON DATABASE auth FROM PUBLIC;

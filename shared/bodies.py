@@ -11,6 +11,7 @@ from flask_resource_server.tokens.strict_json import RepeatedMember, parse_json,
 from shared.errors import InvalidRequest
 
 MAXIMUM_BYTES = 64 * 1024
+MAXIMUM_FIELDS = 100  # of a form
 
 _REPEATED = "A parameter is repeated."
 
@@ -46,7 +47,10 @@ def decode_form(lists: Set[str]) -> dict[str, str | list[str]]:
     """
     try:
         pairs = parse_qsl(
-            request.get_data().decode(), keep_blank_values=True, errors="strict", max_num_fields=100
+            request.get_data().decode(),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MAXIMUM_FIELDS,
         )
     except ValueError:
         raise InvalidRequest("The request body is not form-encoded UTF-8.") from None

@@ -69,4 +69,5 @@ def init_app(app: Flask, sign_in: SignIn | None = None) -> None:
         return jsonify(swagger.get_apispecs("openapi") | {"servers": servers})
 
     app.view_functions["flasgger.apidocs"] = show_page
+    app.view_functions["flasgger.<lambda>"] = show_home  # flasgger's redirect from its old address is a 302
     app.view_functions["flasgger.openapi"] = show_document

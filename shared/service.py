@@ -27,6 +27,9 @@ def install_defaults(
     """
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False  # members keep the order in which openapi.yml shows them
+    # Otherwise Werkzeug responds to a doubled slash with a 308 to an http URL of the Host header, and a
+    # browser repeats its form there in clear text.
+    app.url_map.merge_slashes = False
     metrics.init_app(app, settings, ages)
     request_id.init_app(app)
     errors.init_app(app)

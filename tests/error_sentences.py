@@ -1,6 +1,8 @@
 """Every error code and description that the services can send, collected from their source."""
 
 import ast
+import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -32,6 +34,25 @@ def sentences_of_classes() -> Sentences:
 def sentences_of_statuses() -> Sentences:
     """Return those of errors that Flask, Werkzeug and `abort` raise."""
     return set(_HTTP_ERRORS.values())
+
+
+@cache
+def statuses() -> dict[str, set[int]]:
+    """Return the statuses with which each code is sent."""
+    found: dict[str, set[int]] = {}
+    for kind in _subclasses(ApiError, BearerError):
+        if kind.error and kind is not UnsafeRedirect:
+            found.setdefault(kind.error, set()).add(getattr(kind, "status", None) or kind.code)
+    for status, (code, _) in _HTTP_ERRORS.items():
+        found.setdefault(code, set()).add(status)
+    return found
+
+
+@cache
+def sentences_of_nginx() -> Sentences:
+    """Return those that the proxy sends itself."""
+    found = re.findall(r"return \d{3} '(\{.*?\})'", (ROOT / "deploy/nginx.conf").read_text())
+    return {(error["error"], error["error_description"]) for error in map(json.loads, found)}
 
 
 @cache

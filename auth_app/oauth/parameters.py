@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from urllib.parse import parse_qs
 
+from shared.bodies import MAXIMUM_FIELDS
 from shared.errors import InvalidRequest
 
 Parameters = dict[str, list[str]]
@@ -14,7 +15,7 @@ def parse_parameters(query: str) -> Parameters:
     Raises `InvalidRequest`.
     """
     try:
-        return parse_qs(query, errors="strict", max_num_fields=100)
+        return parse_qs(query, errors="strict", max_num_fields=MAXIMUM_FIELDS)
     except ValueError:
         raise InvalidRequest("The parameters are not form-encoded UTF-8.") from None
 

@@ -1,6 +1,7 @@
 """Serve `POST /token`: one function for each grant type issues the tokens (RFC 6749)."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, request
 
@@ -14,7 +15,7 @@ from auth_app.accounts.users import authenticate_user
 from auth_app.current import current_settings
 from auth_app.database import db
 from auth_app.errors import (
-    CrossSiteRequest,
+    CrossOriginRequest,
     InvalidGrant,
     InvalidScope,
     UnauthorizedClient,
@@ -35,7 +36,7 @@ blueprint = Blueprint("token", __name__)
 @blueprint.post("/token")
 def issue_token() -> tuple[TokenResponse, dict[str, str]]:
     """Authenticate the client, and answer its grant with a token response (RFC 6749 section 5.1)."""
-    _refuse_other_sites()
+    _refuse_other_origins()
     if request.args:  # credentials in a URL end up in logs (RFC 6749 section 2.3.1)
         raise InvalidRequest("Send the parameters in the request body, not in the URL.")
     body = read_body()
@@ -58,13 +59,18 @@ def supported_grants() -> list[str]:
     return [name for name in GRANTS if name != "password" or current_settings().password_grant == "on"]  # noqa: S105
 
 
-def _refuse_other_sites() -> None:
-    """Raise `CrossSiteRequest` if a page of another site sent this, unless CORS_ORIGINS has its origin."""
+def _refuse_other_origins() -> None:
+    """Raise `CrossOriginRequest` for a page of another origin, unless CORS_ORIGINS lists the origin."""
     # Only browsers send these headers (Fetch Metadata, RFC 6454), and no page can change them.
-    if request.headers.get("Sec-Fetch-Site") != "cross-site":
-        return
-    if request.headers.get("Origin") not in current_settings().cors_origins:
-        raise CrossSiteRequest
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is None:
+        # A browser from before 2023, or any browser over http; without an Origin, not a browser.
+        own_hosts = {request.headers.get("Host"), urlsplit(current_settings().issuer).netloc}
+        is_own = origin is None or origin.partition("://")[2] in own_hosts
+    else:
+        is_own = site in {"same-origin", "none"}
+    if not is_own and origin not in current_settings().cors_origins:
+        raise CrossOriginRequest
 
 
 def _exchange_code(client: Client, body: dict[str, Any]) -> TokenResponse:

@@ -154,6 +154,7 @@ def _kit_table() -> str:
     ]
     for name, meaning in issuer.items():
         default = Issuer.__dataclass_fields__[name].default
+        default = "RESOURCE" if name == "audience" else default  # the service's own URL
         rows.append((name.upper(), "" if default is None else f"`{default}`", meaning))
     lines = ["| Setting | Default | Meaning |", "|---|---|---|"]
     lines += [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in rows]

@@ -2,7 +2,7 @@
 
 A hook of MkDocs (https://www.mkdocs.org/user-guide/configuration/#hooks). A link such as
 ../../deploy/nginx.conf leads to a page with the file's text; a link to a folder, to a list of its files. Only
-files that git tracks, or would track, are published.
+files that git tracks are published: run `git add` to see a new page. Others may contain secrets.
 """
 
 import posixpath
@@ -29,9 +29,9 @@ class Repository:
     """The files and folders that git tracks, by their paths, and the page of each."""
 
     def __init__(self) -> None:
-        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+        command = ["git", "ls-files", "-z"]
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-        self.files = {path for path in listed.splitlines() if (ROOT / path).is_file()}
+        self.files = {path for path in listed.split("\0") if (ROOT / path).is_file()}
         parents = (posixpath.dirname(path) for path in self.files)
         self.folders = {folder for path in parents for folder in _ancestors(path)}
         self.sources = {self.page_of(path): path for path in sorted(self.files | self.folders)}
@@ -94,9 +94,19 @@ def _ancestors(path: str) -> list[str]:
 
 
 def on_files(files: Files, *, config: MkDocsConfig, **_: Any) -> Files:
-    """Add the files that pages link to, those that they link to in turn, and the icon of auth_app's pages."""
+    """Add the files that pages link to, those that they link to in turn, and the icon of auth_app's pages.
+
+    Remove the files of docs/ that git does not track.
+    """
     repository = Repository()
     config.extra["repository"] = repository
+    for file in list(files):
+        source = Path(file.abs_src_path or "")
+        if (
+            source.is_relative_to(ROOT / "docs")
+            and source.relative_to(ROOT).as_posix() not in repository.files
+        ):
+            files.remove(file)
     linked = set(DOCUMENTS)
     for page in files.documentation_pages():
         repository.rebase(page.content_string, page.src_uri, linked)

@@ -60,8 +60,8 @@ class Issuer:
     """URL of the authorization server, exactly as its tokens spell it in `iss`."""
 
     audience: str | Iterable[str] | None = None
-    """What `aud` must contain, if not this service's own URL: a string, or a list of which `aud` must contain
-    one.
+    """What `aud` must contain: a string, or a list of which `aud` must contain one. The default is this
+    service's own URL.
     """
 
     profile: str | Profile = "rfc9068"

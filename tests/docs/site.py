@@ -1,8 +1,10 @@
 """Build the documentation as a static site, and read its pages."""
 
+import os
 import re
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,11 +30,21 @@ LOADED = {
 UNLOADED_LINKS = {"canonical", "next", "prev"}
 
 
-def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Build the site into `folder`; the first time, MkDocs is installed into .venv-docs."""
+def build(folder: Path, *options: str, untracked: Iterable[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Build the site into `folder`; the first time, MkDocs is installed into .venv-docs.
+
+    The files in `untracked` are there, but not tracked by git as the build sees it.
+    """
+    index = subprocess.check_output(["git", "rev-parse", "--git-path", "index"], cwd=ROOT, text=True).strip()
+    environment = os.environ | {"GIT_INDEX_FILE": f"{folder}.index"}
+    shutil.copy(ROOT / index, environment["GIT_INDEX_FILE"])
+    subprocess.run(
+        ["git", "update-index", "--force-remove", "--", *untracked], cwd=ROOT, env=environment, check=True
+    )
     return subprocess.run(
         ["scripts/docs", "build", "--site-dir", folder, *options],
         cwd=ROOT,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=300,

@@ -42,25 +42,37 @@ PAGES = [
 _DOCKER = "needs Docker; tests/processes/test_deploy.py and test_image.py test the files that it uses"
 _ROOT = "changes users, folders or services of the system"
 _TESTED = "tests/processes/test_deploy_page.py runs it, without systemd-run"
-_POSTGRESQL = "needs a PostgreSQL that is installed"
+_RESTORED = "tests/processes/test_restore.py runs it, while no service does"
 NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/how-to/deploy.md", "cd deploy\n"): _DOCKER,
     ("docs/how-to/deploy.md", "docker compose run"): _DOCKER,
     ("docs/how-to/deploy.md", "useradd"): _ROOT,
-    ("docs/how-to/deploy.md", "install -d /etc/services"): _ROOT,
-    ("docs/how-to/deploy.md", "run_as()"): "needs systemd",
+    ("docs/how-to/deploy.md", "install -d /etc/services"): (
+        "writes to /etc; tests/processes/test_deploy_page.py runs it in another folder"
+    ),
+    ("docs/how-to/deploy.md", "cp deploy/systemd"): _ROOT,
+    ("docs/how-to/deploy.md", "run_as()"): "needs systemd; test_deploy_page.py runs it with a substitute",
     ("docs/how-to/deploy.md", "as_auth keys generate"): _TESTED,
-    ("docs/how-to/deploy.md", "sudo -u postgres"): _POSTGRESQL,
+    ("docs/how-to/deploy.md", "read -rsp"): (
+        "asks at the terminal; tests/processes/test_deploy.py runs the script"
+    ),
     ("docs/how-to/deploy.md", "install -m 644 nginx.conf"): _ROOT,
     ("docs/how-to/deploy.md", "as_auth clients add"): _TESTED,
-    ("docs/how-to/operate.md", "pg_dump"): _POSTGRESQL,
-    ("docs/how-to/operate.md", "flask --app wsgi_auth db upgrade"): "tests/processes/test_restore.py runs it",
+    ("docs/how-to/operate.md", "cd /var/backups"): _ROOT,
+    ("docs/how-to/operate.md", 'mkdir -m 700 "$BACKUP"'): _RESTORED,
+    ("docs/how-to/operate.md", "rm -f"): _RESTORED,
+    ("docs/how-to/operate.md", "sudo -u postgres pg_restore"): _RESTORED,
+    ("docs/how-to/operate.md", "rm -rf"): _RESTORED,
+    ("docs/how-to/operate.md", "flask --app wsgi_auth db upgrade"): _RESTORED,
+    ("docs/how-to/rotate-keys.md", "cp rotate-keys.service"): _ROOT,
     ("docs/how-to/upgrade.md", "git fetch"): "needs the tag of a release",
     ("docs/how-to/upgrade.md", "systemctl restart"): _ROOT,
     ("docs/how-to/upgrade.md", "docker compose up"): _DOCKER,
     ("docs/how-to/upgrade.md", ".venv/bin/flask --app wsgi_auth db downgrade"): (
         "needs the tag of a release; tests/unit/test_first_edition.py downgrades"
     ),
+    ("docs/how-to/upgrade.md", "git checkout"): "needs the tag of a release",
+    ("docs/how-to/upgrade.md", "cat auth.log"): "needs the log of a release",
     ("docs/how-to/upgrade.md", "scripts/lock"): "asks package registries, and runs all tests",
     ("docs/how-to/migrate.md", "$ bin/kc.sh import"): "needs Keycloak; test_migrate_page.py checks the file",
     ("docs/how-to/sign-in.md", "$ .venv/bin/python courses.py"): (

@@ -23,12 +23,14 @@ UNUSED = {
     "https://unpkg.com/mermaid@": 'class="mermaid"',
     "https://unpkg.com/resize-observer-polyfill": "",  # a browser without ResizeObserver, as before 2020
 }
+# Files that no page links to.
+UNTRACKED = ["deploy/systemd/auth.service", "docs/images/first-application.png"]
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site").resolve()
-    built = build(folder)
+    built = build(folder, untracked=UNTRACKED)
     assert built.returncode == 0, built.stderr
     return folder
 
@@ -75,6 +77,15 @@ def test_link_to_a_file_of_the_repository_leads_to_its_text(site: Path) -> None:
 
     assert "worker_processes" in page
     assert {"nginx.conf/", "systemd/", "compose.yaml/"} <= set(folder.links)
+
+
+def test_untracked_files_are_not_published(site: Path) -> None:
+    """They may hold secrets, such as deploy/production.env or web.client."""
+    folder = Document(site / "repository/deploy/systemd/index.html")
+
+    assert "course.service/" in folder.links
+    assert "auth.service/" not in folder.links
+    assert [path for name in UNTRACKED for path in site.rglob(Path(name).name)] == []
 
 
 def test_markdown_is_rendered(documents: dict[Path, Document]) -> None:
@@ -150,6 +161,7 @@ BROKEN = {
     "anchor": "[gone](index.md#gone)",
     "file of the repository": "[gone](../deploy/gone.conf)",
     "image": "![gone](images/gone.png)",
+    "untracked file": "[untracked](../deploy/compose.yaml)",
 }
 
 
@@ -157,15 +169,17 @@ def test_broken_links_fail_the_build(tmp_path: Path) -> None:
     """All kinds at once, because a build takes seconds."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/index.md").write_text("# Home\n\n[good](../deploy/nginx.conf)\n")
-    (tmp_path / "docs/broken.md").write_text("\n\n".join(["# Broken", *BROKEN.values()]))
+    # The name of a tracked page, from which links lead to files of the repository.
+    (tmp_path / "docs/get-started.md").write_text("\n\n".join(["# Broken", *BROKEN.values()]))
     hook = ROOT / "docs/generate/site.py"
     config = {"INHERIT": f"{ROOT}/mkdocs.yml", "docs_dir": "docs", "hooks": [str(hook)]}
-    (tmp_path / "mkdocs.yml").write_text(json.dumps(config | {"nav": ["index.md", "broken.md"]}))
+    (tmp_path / "mkdocs.yml").write_text(json.dumps(config | {"nav": ["index.md", "get-started.md"]}))
 
-    failed = build(tmp_path / "site", "--config-file", str(tmp_path / "mkdocs.yml"))
+    configured = ("--config-file", str(tmp_path / "mkdocs.yml"))
+    failed = build(tmp_path / "site", *configured, untracked=["deploy/compose.yaml"])
 
     assert failed.returncode == 1
-    warnings = [line for line in failed.stderr.splitlines() if "WARNING -  Doc file 'broken.md'" in line]
+    warnings = [line for line in failed.stderr.splitlines() if "WARNING -  Doc file 'get-started.md'" in line]
     assert len(warnings) == len(BROKEN), failed.stderr
     assert "nginx.conf" not in failed.stderr
 

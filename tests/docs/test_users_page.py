@@ -1,9 +1,7 @@
-"""docs/how-to/users-and-roles.md agrees with the code about roles, commands and limits."""
+"""docs/how-to/users-and-roles.md agrees with the code about roles, commands and passwords."""
 
 import re
 
-from auth_app.accounts import throttle
-from auth_app.accounts.known_addresses import KNOWN_FOR
 from auth_app.accounts.password_rules import MAXIMUM_LENGTH, MINIMUM_LENGTH
 from auth_app.accounts.roles import DEFAULT_ROLE, ROLES
 from auth_app.cli import users
@@ -30,17 +28,6 @@ def test_page_names_every_command() -> None:
     assert {
         words.split()[0] for words in re.findall(r"`([a-z][\w-]* ?[^`]*)`", table.partition("|---")[2])
     } == set(users.group.commands)
-
-
-def test_page_tells_the_limits_of_the_throttle() -> None:
-    assert (
-        f"after {throttle.PAIR_ALLOWANCE} for an account from one address, "
-        f"after {throttle.ACCOUNT_ALLOWANCE} for an account from anywhere, "
-        f"and after {throttle.ADDRESS_ALLOWANCE} from one address"
-    ) in TEXT
-    assert f"{throttle.MAXIMUM_DELAY // 60} minutes at most" in TEXT
-    assert f"logged in within {KNOWN_FOR // 86400} days" in TEXT
-    assert (throttle.MEMORY, "Failed logins count for an hour." in TEXT) == (3600, True)
 
 
 def test_page_tells_the_rules_of_passwords() -> None:

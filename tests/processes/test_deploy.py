@@ -1,14 +1,21 @@
 """Deployments give the private key only to auth_app, and each service only what it needs."""
 
+import hashlib
+import hmac
+import os
 import re
+import secrets
 import shutil
 import subprocess
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
+from tests.databases import serve_postgresql
 from tests.servers import ROOT
 
 UNITS = ["auth", "course"]
@@ -81,3 +88,46 @@ def test_unit_is_one_that_systemd_takes(name: str, tmp_path: Path) -> None:
 
     assert [line for line in verified.stderr.splitlines() if unit.name in line] == []
     assert re.search(r"exposure level for .*: [01]\.\d OK", judged.stdout), judged.stdout[-200:]
+
+
+def test_databases_get_their_passwords_unseen(tmp_path: Path) -> None:
+    passwords = {name: secrets.token_hex(12) for name in UNITS}
+    recorder = tmp_path / "psql"
+    with serve_postgresql() as server:
+        psql = server.bin_path / "psql"
+        recorder.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nexec {psql} "$@"\n')
+        recorder.chmod(0o755)
+        url = sa.make_url(server.get_uri("postgres"))
+        environment = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "PGHOST": str(url.query["host"]),
+            **{f"{name.upper()}_DATABASE_PASSWORD": password for name, password in passwords.items()},
+        }
+        subprocess.run(["sh", ROOT / "deploy/databases.sh"], env=environment, check=True, timeout=60)
+        hashes = server.psql("SELECT rolname, rolpassword FROM pg_authid WHERE rolpassword <> '';")
+        connects = server.psql("SELECT has_database_privilege('course', 'auth', 'CONNECT') AS connects;")
+
+    assert not any(password in (tmp_path / "arguments").read_text() for password in passwords.values())
+    for name, password in passwords.items():
+        match = re.search(rf"\b{name} .*SCRAM-SHA-256\$(\d+):(\S+)\$(\S+):", hashes)
+        assert match
+        salted = hashlib.pbkdf2_hmac("sha256", password.encode(), b64decode(match[2]), int(match[1]))
+        stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+        assert b64decode(match[3]) == stored
+    assert re.search(r"^ f$", connects, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_databases_are_not_created_without_a_password(name: str) -> None:
+    environment = {f"{unit.upper()}_DATABASE_PASSWORD": "x" * (unit != name) for unit in UNITS}
+
+    done = subprocess.run(
+        ["sh", ROOT / "deploy/databases.sh"],
+        env=environment | {"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert f"{name.upper()}_DATABASE_PASSWORD" in done.stderr

@@ -1,31 +1,35 @@
 """Restoring a backup, with the commands of docs/how-to/operate.md, undoes no later decision."""
 
 import json
+import os
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jwt
 import pytest
+import sqlalchemy as sa
 
 from shared.logs import format_time
 from tests.conftest import PASSWORDS, bearer
+from tests.databases import serve_postgresql
 from tests.secrets import remember
 from tests.servers import ROOT, Server, call, copy_home, environment_for, listen, serve
 
-RECIPE = re.search(
-    r"### After restoring auth_app.*?```console\n(.*?)```",
-    (ROOT / "docs/how-to/operate.md").read_text(),
-    re.DOTALL,
-)
+PAGE = (ROOT / "docs/how-to/operate.md").read_text()
+BACK_UP = PAGE.partition("## Back up\n")[2].partition("\n## ")[0]
+RESTORE = PAGE.partition("## Restore\n")[2].partition("\n### ")[0]
+VARIABLES, COPY, CHECK = re.findall(r"```sh\n(.*?)```", BACK_UP, re.DOTALL)
+RESTORE_DATABASES, RESTORE_POSTGRESQL, RESTORE_KEYS = re.findall(r"```console\n(.*?)```", RESTORE, re.DOTALL)
+DUMP = re.findall(r"```console\n(mkdir.*?)```", BACK_UP, re.DOTALL)[0]
+RECIPE = re.search(r"### After restoring auth_app.*?```console\n(.*?)```", PAGE, re.DOTALL)
 NEW_PASSWORD = "correct horse battery"
 
 
@@ -38,7 +42,11 @@ class Issuer:
 
     def __post_init__(self) -> None:
         copy_home("auth", self.folder)
-        self.environment = {"AUTH_DATABASE_URL": f"sqlite:///{self.folder}/auth.db"}
+        copy_home("course", self.folder)
+        (self.folder / "instance").mkdir()
+        for name in ("auth.db", "course.db"):
+            (self.folder / name).rename(self.folder / "instance" / name)
+        self.environment = {"AUTH_DATABASE_URL": f"sqlite:///{self.folder}/instance/auth.db"}
 
     @contextmanager
     def serve(self) -> Iterator[Server]:
@@ -68,19 +76,13 @@ class Issuer:
         return done.stdout
 
     def back_up(self) -> None:
-        shutil.copytree(self.folder / "keys", self.folder / "backup/keys")
-        with (
-            closing(sqlite3.connect(self.folder / "auth.db")) as source,
-            closing(sqlite3.connect(self.folder / "backup/auth.db")) as copy,
-        ):
-            source.backup(copy)
+        self.run(VARIABLES + COPY)
 
     def restore(self) -> None:
-        for path in self.folder.glob("auth.db*"):
-            path.unlink()
-        shutil.copy(self.folder / "backup/auth.db", self.folder)
-        shutil.rmtree(self.folder / "keys")
-        shutil.copytree(self.folder / "backup/keys", self.folder / "keys")
+        wal = self.folder / "instance/auth.db-wal"
+        assert wal.stat().st_size > 0, "the old database has left a log"
+        self.run(VARIABLES + RESTORE_DATABASES + RESTORE_KEYS)
+        assert not wal.exists()
 
 
 @pytest.fixture
@@ -163,3 +165,55 @@ def test_restored_backup_brings_back_nothing_that_was_decided_after_it(issuer: I
 def jwt_subject(login: dict[str, str]) -> str:
     subject: str = jwt.decode(login["access_token"], options={"verify_signature": False})["sub"]
     return subject
+
+
+@pytest.mark.parametrize("missing", ["instance/auth.db", "instance/course.db", "keys"])
+def test_backup_of_a_missing_file_fails(missing: str, issuer: Issuer) -> None:
+    (issuer.folder / missing).rename(issuer.folder / "elsewhere")
+
+    with pytest.raises(AssertionError):
+        issuer.back_up()
+
+    assert not (issuer.folder / missing).exists(), "and creates no empty one"
+
+
+@pytest.mark.parametrize("missing", ["auth.db", "keys/private_key.pem"])
+def test_check_of_a_backup_fails_without_users_or_key(missing: str, issuer: Issuer) -> None:
+    issuer.back_up()
+    assert issuer.run(VARIABLES + CHECK) == "3 users\nbackup/keys/private_key.pem\n"
+    (issuer.folder / "backup" / missing).write_bytes(b"")
+
+    with pytest.raises(AssertionError):
+        issuer.run(VARIABLES + CHECK)
+
+
+def test_restored_postgresql_has_the_rows_and_rights_of_the_backup(issuer: Issuer) -> None:
+    with serve_postgresql() as server:
+        url = sa.make_url(server.get_uri("postgres"))
+        settings = {
+            "PATH": f"{server.bin_path}:{os.environ['PATH']}",
+            "PGHOST": str(url.query["host"]),
+            "PGUSER": "postgres",
+            "AUTH_DATABASE_PASSWORD": "a",
+            "COURSE_DATABASE_PASSWORD": "c",
+        }
+
+        def run(script: str) -> str:
+            script = VARIABLES + script.replace("sudo -u postgres ", "")
+            environment = environment_for(settings)
+            return subprocess.check_output(
+                ["bash", "-euo", "pipefail", "-c", script], env=environment, cwd=issuer.folder, text=True
+            )
+
+        run(f"sh {ROOT}/deploy/databases.sh")
+        run("psql --username auth auth --command 'CREATE TABLE users AS SELECT 1 AS id'")
+        assert "TABLE DATA public users" in run(DUMP)
+        later = "DELETE FROM users; ALTER TABLE users ADD PRIMARY KEY (id);"
+        run(f"psql auth --command '{later} CREATE TABLE later (id int REFERENCES users)'")
+        run(RESTORE_POSTGRESQL)
+
+        tables = "SELECT tablename, tableowner FROM pg_tables WHERE schemaname = $$public$$"
+        assert run("psql auth -At --command 'SELECT id FROM users'") == "1\n"
+        assert run(f"psql auth -At --command '{tables}'") == "users|auth\n"
+        rights = "SELECT has_database_privilege($$course$$, $$auth$$, $$CONNECT$$)"
+        assert run(f"psql auth -At --command '{rights}'") == "f\n"

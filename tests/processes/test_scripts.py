@@ -6,6 +6,7 @@ import shutil
 import socket
 import sqlite3
 import sys
+import textwrap
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.form_browser import FormBrowser
 from tests.servers import PATIENCE, ROOT, call, listen, url_of
 
 README = (ROOT / "README.md").read_text()
+(TOKEN_COMMANDS,) = re.findall(r"```sh\n(TOKEN=.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_newcomer_is_served_in_a_fresh_clone(clone: Path) -> None:
     ports = free_ports()
     course_port, web_port = ports["COURSE_PORT"], ports["WEB_PORT"]
 
-    with running(clone, ports) as (_, course):
+    with running(clone, ports) as (auth, course):
         greeting = course.log.read_text().partition("\n\n")[0]
         assert greeting.splitlines()[-3:] == [
             "Creating a signing key in keys/.",
@@ -54,7 +56,10 @@ def test_newcomer_is_served_in_a_fresh_clone(clone: Path) -> None:
         ]
         assert "{" not in greeting, "what is logged is not for newcomers"
         assert all(path.stat().st_mode & 0o077 == 0 for path in (clone / "instance").glob("*.db"))
-        answer = run(printed_commands(course.log), clone)
+        commands = printed_commands(course.log)
+        urls = {auth.url: "http://127.0.0.1:8081", course.url: "http://127.0.0.1:8082"}
+        assert re.sub("|".join(urls), lambda url: urls[url[0]], commands) == TOKEN_COMMANDS
+        answer = run(commands, clone)
         assert answer.stdout.startswith('{"courses":[{"id":1,"title":"Public-key cryptography"'), answer
         demo = run("scripts/demo", clone, **ports)
         assert demo.returncode == 0, demo
@@ -153,7 +158,19 @@ def test_ctrl_c_ends_everything_soon_whatever_clients_have_open(installed_clone:
 
 def printed_commands(log: Path) -> str:
     """Return the commands that scripts/run tells its user to try."""
-    return "\n".join(line for line in log.read_text().splitlines() if re.match("  (TOKEN=|curl )", line))
+    paragraph = log.read_text().partition("Or with curl:\n\n")[2].partition("\n\n")[0]
+    return textwrap.dedent(paragraph) + "\n"
+
+
+def test_home_page_has_the_commands_of_the_readme() -> None:
+    assert f"```sh\n{TOKEN_COMMANDS}```" in (ROOT / "docs/index.md").read_text()
+
+
+def test_token_is_taken_from_a_response_in_one_way() -> None:
+    paths = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"), ROOT / "README.md"]
+    paths += [ROOT / "scripts" / name for name in ("run", "demo")]
+
+    assert {path.name for path in paths if re.search(r"sed 's.*_token", path.read_text())} == set()
 
 
 def test_request_with_a_token_stands_within_the_first_twenty_lines() -> None:
@@ -167,7 +184,7 @@ def test_every_dependency_is_explained() -> None:
         for row in re.findall(r"^\| (?:for \w+: )?(.+?) \|", table, re.MULTILINE)
         for name in row.split(", ")
     }
-    files = [(ROOT / name).read_text() for name in ("requirements.in", "requirements-dev.in")]
+    files = [(ROOT / f"requirements{suffix}.in").read_text() for suffix in ("", "-dev", "-docs")]
 
     assert listed - {"Package", "---"} == set(re.findall(r"^[\w-]+", "".join(files), re.MULTILINE)) - {"-r"}
 

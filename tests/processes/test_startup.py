@@ -161,7 +161,7 @@ BAD_KEYS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "private key is short": (
         lambda keys: write(keys / "private_key.pem", private(SHORT)),
-        "1024 bits: make one of 2048 bits",
+        "1024 bits: create one of 2048 bits or more",
     ),
     "private key is not RSA": (lambda keys: write(keys / "private_key.pem", private(CURVE)), "is not RSA"),
     "private key is another's": (

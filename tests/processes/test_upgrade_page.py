@@ -17,7 +17,9 @@ from tests.servers import ROOT, Server, call, copy_home, environment_for, listen
 
 PAGE = (ROOT / "docs/how-to/upgrade.md").read_text()
 STEPS = PAGE.partition("## Upgrade to a new release")[2].partition("\n### ")[0]
-BACK_UP, MIGRATE = re.findall(r"```sh\n(.*?)```", STEPS, re.DOTALL)[:2]
+MIGRATE = re.findall(r"```sh\n(.*?)```", STEPS, re.DOTALL)[0]
+OPERATION = (ROOT / "docs/how-to/operate.md").read_text().partition("## Back up\n")[2].partition("\n## ")[0]
+BACK_UP = "".join(re.findall(r"```sh\n(.*?)```", OPERATION, re.DOTALL)[:2])
 GO_BACK = re.findall(r"flask --app wsgi_auth (db downgrade \d+)", PAGE)
 
 
@@ -132,3 +134,10 @@ def test_backup_has_what_0_1_0_stored(services: tuple[Server, Server], old: Inst
 
 def test_page_goes_back_to_the_last_migration_of_0_1_0() -> None:
     assert set(GO_BACK) == {f"db downgrade {LAST_MIGRATIONS['auth']}"}
+
+
+def test_backup_of_0_1_0_is_restored_with_commands_of_0_1_0() -> None:
+    section = PAGE.partition("### Restore a backup of 0.1.0\n")[2].partition("\n### ")[0]
+    commands = set(re.findall(r"flask --app wsgi_auth (\w+ \w+)", section))
+
+    assert commands == {"sessions revoke", "keys revoke", "keys list"}

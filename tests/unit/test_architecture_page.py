@@ -19,12 +19,12 @@ OTHER = {
     "RESOURCES", "PAGE_TEXTS_FILE", "explain-token", "flask", "openapi.yml", "require_scope", "sub", "ttl",
 }  # fmt: skip
 
-# What a newcomer asks first: each must have a row of its own.
+# What a newcomer asks first: each must have a row of its own, here or in the table of additions.
 QUESTIONS = (
-    "longest lifetime", "expired token", "fetch status lists", "a claim to access tokens", "a grant",
-    "column to courses", "in one service only", "ES256", "Content-Security-Policy", "LDAP", "add a page",
-    "a setting",
+    "longest lifetime", "expired token", "fetch status lists", "in one service only", "ES256",
+    "Content-Security-Policy", "LDAP",
 )  # fmt: skip
+ADDITIONS = ("a claim in access tokens", "a grant", "a column or a table", "a page", "a setting of a service")
 
 
 def read_files(path: Path) -> str:
@@ -35,6 +35,15 @@ def read_files(path: Path) -> str:
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_question_of_a_newcomer_has_a_row(question: str) -> None:
     assert sum(question in task for task, _ in CHANGES) == 1
+
+
+@pytest.mark.parametrize("addition", ADDITIONS)
+def test_addition_of_a_newcomer_has_a_row_in_the_page_that_is_linked(addition: str) -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add something\n")[2].partition("\n## ")[0]
+
+    assert table.count(f"\n| {addition} |") == 1
+    assert "(../../CONTRIBUTING.md#add-something)" in PAGE.read_text()
+    assert not [task for task, _ in CHANGES if task.startswith(f"add {addition}")]
 
 
 @pytest.mark.parametrize(("task", "places"), CHANGES, ids=[task for task, _ in CHANGES])

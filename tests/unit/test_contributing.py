@@ -10,7 +10,7 @@ PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 PATH = re.compile(
     r"(?<![\w/*.])((?:\.?[\w-]+/)+[\w.-]*|\.?\w[\w-]*\.(?:py|md|yml|in|toml|txt)|\.env\.example)"
 )
-OTHER_PLACES = {"dist/", "settings.py", "openapi.yml", ".venv/bin/"}
+OTHER_PLACES = {"dist/", "site/", "settings.py", "openapi.yml", ".venv/bin/"}
 NAMED = sorted(set(PATH.findall(PAGE)) - OTHER_PLACES)
 
 

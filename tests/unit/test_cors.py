@@ -16,6 +16,7 @@ from tests.conftest import KeyPair, bearer, open_auth, open_course
 from tests.forger import Forger
 
 APP, OTHER_APP = "https://app.example.com", "http://[::1]:3000"
+OWN = "http://127.0.0.1:8081"  # of the default ISSUER
 # In small letters and sorted, as browsers send them; the last one is not for scripts.
 WANTED = ["authorization", "content-type", "if-match", "if-none-match", "x-forwarded-for"]
 
@@ -204,14 +205,28 @@ def test_whole_path_is_compared(path: str, is_open: bool) -> None:
     assert words_of(response, "Vary") == ({"Origin"} if is_open else set())
 
 
-@pytest.mark.parametrize(
-    ("origin", "status"), [(APP, 200), (OTHER_APP, 200), *((origin, 403) for origin in (*STRANGERS, None))]
-)
-def test_only_pages_in_the_settings_log_in_from_another_site(
-    origin: str | None, status: int, auth: FlaskClient
+# Whose page sent a login: Sec-Fetch-Site and Origin, which old browsers send alone, and all browsers by http.
+LOGINS: list[tuple[str | None, str | None, int]] = [
+    *((site, origin, 200) for site in ("cross-site", "same-site", None) for origin in (APP, OTHER_APP)),
+    *((site, origin, 403) for site in ("cross-site", "same-site", None) for origin in STRANGERS),
+    *((site, None, 403) for site in ("cross-site", "same-site", "unknown", "")),
+    *((site, OWN, 403) for site in ("cross-site", "same-site")),
+    (None, None, 200),  # curl, or the server of an application
+    ("none", None, 200),
+    *((site, OWN, 200) for site in ("same-origin", None)),
+    (None, "http://localhost", 200),  # the address that the request is sent to, by the Host header
+    ("same-origin", "http://192.0.2.1:8081", 200),  # behind a proxy that changes the Host header
+    ("same-origin", "null", 200),
+]
+
+
+@pytest.mark.parametrize(("site", "origin", "status"), LOGINS)
+def test_only_own_pages_and_pages_in_the_settings_log_in(
+    site: str | None, origin: str | None, status: int, auth: FlaskClient
 ) -> None:
     form = {"username": "student1", "password": "password123"}
-    headers = {"Sec-Fetch-Site": "cross-site"} | ({} if origin is None else {"Origin": origin})
+    sent = {"Sec-Fetch-Site": site, "Origin": origin}
+    headers = {name: value for name, value in sent.items() if value is not None}
 
     assert auth.post("/token", data=form, headers=headers).status_code == status
 

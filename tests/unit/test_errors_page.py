@@ -1,4 +1,4 @@
-"""docs/reference/errors.md has every error code and description that the services send, and no other code."""
+"""docs/reference/errors.md has every error of the services, the proxy and the commands, and no other."""
 
 import re
 import string
@@ -6,15 +6,25 @@ import string
 import pytest
 import yaml
 
+from auth_app.accounts import redirect_uris
+from auth_app.accounts.password_rules import _common_passwords
+from auth_app.oauth import authorization_codes
+from auth_app.oauth.authorize import _LONGEST_URL
 from auth_app.pages.texts import TEXTS
+from flask_resource_server.tokens import checks, keys
 from flask_resource_server.tokens.checks import CHECKS
+from shared import bodies
 from tests.error_sentences import (
     Sentences,
     sentences_of_calls,
     sentences_of_classes,
+    sentences_of_nginx,
     sentences_of_redirects,
     sentences_of_statuses,
+    statuses,
 )
+from tests.figures import find_figures
+from tests.operator_messages import operator_messages
 from tests.servers import ROOT
 
 PAGE = (ROOT / "docs/reference/errors.md").read_text()
@@ -26,6 +36,10 @@ OTHERS = SECTIONS["Other HTTP errors"]
 REDIRECTS = SECTIONS["Errors from /authorize"]
 # Sent to users and to operators, by the same class as an error of the API.
 ELSEWHERE = SECTIONS["Pages that users see"] + SECTIONS["Commands"]
+PROXY = SECTIONS["Responses of the proxy"]
+# Messages are in backticks. Pydantic and the system have their own texts.
+OPERATORS = SECTIONS["Startup"] + SECTIONS["Commands"]
+FOREIGN = {"...: Input should be ...", "...: ..."}
 
 # The texts of forms that have not been accepted.
 FORM_ERRORS = {
@@ -46,7 +60,7 @@ def rows_of(section: str) -> set[tuple[str, ...]]:
 
 
 def sent() -> Sentences:
-    return sentences_of_classes() | sentences_of_statuses() | sentences_of_calls()
+    return sentences_of_classes() | sentences_of_statuses() | sentences_of_calls() | sentences_of_nginx()
 
 
 def test_page_has_every_description_under_its_code() -> None:
@@ -94,8 +108,94 @@ def test_page_has_every_text_of_a_form_that_is_not_accepted() -> None:
     named = FORM_ERRORS | {
         name for name in TEXTS if name.startswith("password_") and name != "password_changed"
     }
+    rows = {(row[1], row[0]) for row in rows_of(SECTIONS["Pages that users see"]) if len(row) == 3}
 
-    assert {name for name in named if f"`{name}`" not in SECTIONS["Pages that users see"]} == set()
+    assert rows - {("Name", "Text"), ("---", "---")} == {
+        (f"`{name}`", re.sub(r"\{\w+\}", "...", TEXTS[name])) for name in named
+    }
+
+
+def test_page_has_the_statuses_of_each_code() -> None:
+    described = {
+        code: {int(re.findall(r"^Status (\d+)", text, re.MULTILINE)[0])} for code, text in CODES.items()
+    }
+    described |= {row[0].strip("`"): {int(row[1])} for row in rows_of(OTHERS) if row[1].isdigit()}
+    listed = re.findall(r"^\| (\d+) \| (\[.*) \|$", SECTIONS["API responses"], re.MULTILINE)
+
+    assert described == statuses() | {"too_many_requests": {429}}
+    assert [(int(status), code) for status, codes in listed for code in re.findall(r"`(\w+)`", codes)] == [
+        (*described[code], code) for code in CODES
+    ]
+
+
+def test_page_has_every_response_of_the_proxy() -> None:
+    files = [(ROOT / "deploy" / name).read_text() for name in ("nginx.conf", "nginx-paths.conf")]
+    rows = {(row[0], row[1].removeprefix("a page: ")) for row in rows_of(PROXY) if len(row) == 3}
+    patterns = (r'return (\d{3}) \'\{.*?"error_description":"(.*?)"', r"return (\d{3}) '<.*?<h1>(.*?)</h1>")
+
+    for text in files:
+        assert {found for pattern in patterns for found in re.findall(pattern, text)} == {
+            row for row in rows if row[0].isdigit()
+        }
+    assert set(re.findall(r"^  proxy_read_timeout (\d+)s;", "\n".join(files), re.MULTILINE)) == set(
+        re.findall(r"more than (\d+) seconds to respond", PROXY)
+    )
+
+
+def messages_of_page() -> set[str]:
+    cells = [row[0] for row in rows_of(OPERATORS)]
+    return {message for cell in cells for message in re.findall(r"`([^`]+)`", cell) if " " in message}
+
+
+def test_page_has_no_message_that_the_code_lacks() -> None:
+    known = [
+        *operator_messages(),
+        *(f"{name}: {text}" for text in operator_messages() for name in ("...", "CORS_ORIGINS")),
+    ]
+    written = messages_of_page() - FOREIGN - {"Permission denied"}
+
+    assert len(written) > 40
+    assert {text for text in written if not any(map(shorten(text).fullmatch, known))} == set()
+    texts = {text for _, text in sent()} | {"Message"}
+    plain = {row[0] for row in rows_of(OPERATORS) if "`" not in row[0] and "---" not in row[0]}
+    assert plain - texts == set()
+
+
+def test_page_has_every_message_of_an_operator() -> None:
+    patterns = [shorten(text) for text in messages_of_page() - FOREIGN]
+    missing = {
+        text
+        for text in operator_messages()
+        if not any(
+            one.fullmatch(spelled)
+            for one in patterns
+            for spelled in (text, f"...: {text}", f"CORS_ORIGINS: {text}")
+        )
+    }
+
+    assert missing == set()
+
+
+def shorten(text: str) -> re.Pattern[str]:
+    """Return a pattern for the messages that a row of the page stands for."""
+    return re.compile(".*".join(map(re.escape, text.split("..."))) + "(?:[:;,].*)?")
+
+
+LIMITS = [
+    (r"URL has more than (\d+) characters", _LONGEST_URL),
+    (r"A token has at most (\d+) characters", checks.MAXIMUM_LENGTH),
+    (r"within (\d+) seconds, with the same client", authorization_codes.LIFETIME),
+    (r"At most (\d+) characters, without `#`", redirect_uris.MAXIMUM_LENGTH),
+    (r"A body has at most (\d+) KiB", bodies.MAXIMUM_BYTES // 1024),
+    (r"at most (\d+) fields", bodies.MAXIMUM_FIELDS),
+    (r"list of ([\d,]+) common passwords", len(_common_passwords())),
+    (r"Create one of (\d+) bits or more", keys.MINIMUM_BITS),
+]
+
+
+@pytest.mark.parametrize(("pattern", "value"), LIMITS, ids=[pattern for pattern, _ in LIMITS])
+def test_limit_is_that_of_the_code(pattern: str, value: int) -> None:
+    assert set(find_figures(PAGE, pattern)) == {value}
 
 
 @pytest.mark.parametrize("service", ["auth_app", "course_app"])

@@ -10,20 +10,22 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from flask import Flask
 
 import flask_resource_server
 from flask_resource_server import signals
 from flask_resource_server.errors import BearerError
 from flask_resource_server.testing import TokenIssuer
-from flask_resource_server.tokens import PROFILES, Issuer
+from flask_resource_server.tokens import PROFILES, Issuer, VerifiedClaims
+from flask_resource_server.tokens.profiles import RFC9068
 from tests.servers import ROOT
 from tests.unit.test_kit_settings import BAD_SETTINGS
 
 HOW_TO = (ROOT / "docs/how-to/protect-a-service.md").read_text()
 FILES = dict(re.findall(r'^```python title="(\w+)\.py"\n(.*?)^```', HOW_TO, re.DOTALL | re.MULTILINE))
 REFERENCE = (ROOT / "docs/reference/kit.md").read_text()
+SETTINGS = (ROOT / "docs/reference/settings.md").read_text().partition("## A service that uses the kit")[2]
 OPERATORS = REFERENCE.partition("## Errors that operators see")[2].partition("\n## ")[0]
 
 
@@ -136,20 +138,32 @@ def test_reasons_of_refusals_are_all_named() -> None:
 
 
 def test_settings_are_all_named_with_their_defaults() -> None:
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \|(.*?)\|", REFERENCE, re.MULTILINE))
+    table = SETTINGS.partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \|(.*?)\|", table, re.MULTILINE))
     defaults = {field.name.upper(): field.default for field in fields(Issuer) if field.name != "url"}
     written = {name: text.strip(" `") for name, text in rows.items()}
 
     assert set(rows) == set(defaults) | {"ISSUER", "ISSUERS", "RESOURCE"}
     for name, default in defaults.items():
-        if name != "AUDIENCE":
-            assert written[name] == ("" if default in {None, MISSING} else str(default)), name
+        shown = "RESOURCE" if name == "AUDIENCE" else "" if default in {None, MISSING} else str(default)
+        assert written[name] == shown, name
+
+
+def test_settings_are_listed_in_one_place() -> None:
+    """The table of settings.md is generated from the docstrings of the fields."""
+    assert re.findall(r"^\| `[A-Z_]+` \|", REFERENCE, re.MULTILINE) == []
+    assert "(settings.md#a-service-that-uses-the-kit)" in REFERENCE
 
 
 def test_errors_are_all_named() -> None:
-    rows = set(re.findall(r"^\| (\d{3}) \| `(\w+)` \|", REFERENCE, re.MULTILINE))
+    section = REFERENCE.partition("## Errors that clients see")[2].partition("\n## ")[0].replace("\n", " ")
+    named = {
+        (status, error)
+        for errors, status in re.findall(r"((?:\[`\w+`\]\(\S+\),? (?:or )?)+)\((\d{3})\)", section)
+        for error in re.findall(r"\[`(\w+)`\]\(errors\.md#\w+\)", errors)
+    }
 
-    assert rows == {(str(kind.code), kind.error) for kind in BearerError.__subclasses__()}
+    assert named == {(str(kind.code), kind.error) for kind in BearerError.__subclasses__()}
 
 
 def test_properties_of_a_token_are_named() -> None:
@@ -188,8 +202,14 @@ def test_profiles_are_those_of_the_code() -> None:
         assert int(number) * {"minute": 60, "hour": 3600}[unit] == profile.maximum_lifetime
 
 
-def test_fastapi_service_runs() -> None:
-    assert isinstance(run("fastapi_reports").app, FastAPI)
+def test_fastapi_service_runs_and_requires_the_scope() -> None:
+    service = run("fastapi_reports")
+    good, poor = (VerifiedClaims({"sub": "ann", "scope": scope}, RFC9068) for scope in ("courses:read", "a"))
+
+    assert isinstance(service.app, FastAPI)
+    assert service.list_reports(good) == {"reports": [], "reader": "ann"}
+    with pytest.raises(HTTPException, match="403"):
+        service.list_reports(poor)
 
 
 @pytest.mark.parametrize(("settings", "_said"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)

@@ -1,8 +1,15 @@
-"""docs/how-to/operate.md lists every audit event and every metric."""
+"""docs/how-to/operate.md lists every audit event and every metric, with the figures of the code."""
 
 import ast
 import re
 
+import pytest
+
+from auth_app.accounts.throttle import MAXIMUM_DELAY
+from auth_app.oauth.backchannel_logout import DELAYS
+from auth_app.settings import AuthSettings
+from shared.database import _TIMEOUTS
+from tests.figures import find_figures
 from tests.servers import ROOT
 
 PAGE = (ROOT / "docs/how-to/operate.md").read_text()
@@ -36,3 +43,26 @@ def test_every_metric_is_in_the_table_of_metrics() -> None:
 
     assert used
     assert {name for name in used if f"`{name}`" not in metrics} == set()
+
+
+AUTH = AuthSettings.model_fields
+GUNICORN = dict(re.findall(r"^(\w+) = (\d+)", (ROOT / "gunicorn.conf.py").read_text(), re.MULTILINE))
+FIGURES = [
+    (r"in progress up to (\d+) seconds to finish", int(GUNICORN["graceful_timeout"])),
+    (r"--workers N`; the default is (\d+)\)", int(GUNICORN["workers"])),
+    (r"the default is \d\) with (\w+) threads", int(GUNICORN["threads"])),
+    (r"has room for ([\d,]+) sessions", AUTH["status_list_size"].default),
+    (r"(\w+) attempts in \d+ minutes", len(DELAYS) + 1),
+    (r"attempts in (\d+) minutes", round(sum(DELAYS) / 60, -1)),
+    (r"does not respond within (\d+) s, is locked", _TIMEOUTS["sqlite"]["timeout"]),
+    (r"The wait is (\d+) minutes at most", MAXIMUM_DELAY / 60),
+    (r"each password hash (\d+) MiB", AUTH["argon2_memory"].default / 1024),
+    (r"`PASSWORD_HASHES_AT_ONCE`, (\d+) by default", AUTH["password_hashes_at_once"].default),
+    (r"list expires \(after (\d+) to", AUTH["status_list_lifetime"].default / 2 / 60),
+    (r"list expires \(after \d+ to (\d+) minutes", AUTH["status_list_lifetime"].default / 60),
+]
+
+
+@pytest.mark.parametrize(("pattern", "value"), FIGURES, ids=[pattern for pattern, _ in FIGURES])
+def test_figure_is_that_of_the_code(pattern: str, value: float) -> None:
+    assert set(find_figures(PAGE, pattern)) == {value}
