@@ -135,6 +135,9 @@ def test_browser_asks_no_other_host_and_has_no_complaint(address: str) -> None:
         found = page.locator(".md-search-result__link")
         found.first.wait_for()
         targets = [str(link.get_attribute("href")) for link in found.all()]
+        page.goto(f"{address}/?q=refresh+token+reuse")
+        found.first.wait_for()
+        first = str(found.first.get_attribute("href"))
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         browser.close()
 
@@ -142,6 +145,7 @@ def test_browser_asks_no_other_host_and_has_no_complaint(address: str) -> None:
     assert {url for url in asked if not url.startswith((address, "data:", "blob:"))} == set()
     assert complaints == []
     assert [target for target in targets if "/reference/settings/" in target]
+    assert "/reference/settings/" not in first, "a page about it comes first, not a list of settings"
     assert background == "rgb(18, 21, 28)", "dark, where the system is"
 
 
