@@ -4,6 +4,8 @@
 set -eu
 : "${AUTH_DATABASE_PASSWORD:?}" "${COURSE_DATABASE_PASSWORD:?}"
 psql --no-psqlrc --set ON_ERROR_STOP=1 --username postgres <<'SQL'
+SET log_statement = 'none'; -- the server's log must not contain the passwords, not even of a statement that fails
+SET log_min_error_statement = 'panic';
 \getenv auth AUTH_DATABASE_PASSWORD
 \getenv course COURSE_DATABASE_PASSWORD
 CREATE ROLE auth LOGIN PASSWORD :'auth';

@@ -97,9 +97,13 @@ class Contract:
         return [self._resolve(value) for value in node] if isinstance(node, list) else node
 
 
-def _find(node: Any, pointer: Iterable[str | int]) -> Any:
+def _find(document: Any, pointer: Iterable[str | int]) -> Any:
+    """Return the node of a document at a JSON pointer. References on the way are followed."""
+    node = document
     for name in pointer:
         node = node[int(name) if isinstance(node, list) else name]
+        if isinstance(node, dict) and "$ref" in node:
+            node = _find(document, node["$ref"].removeprefix("#/").split("/"))
     return node
 
 

@@ -71,7 +71,7 @@ def _groups(kind: type[Settings]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for heading, name in _HEADING_OR_FIELD.findall(inspect.getsource(kind)):
         if heading:
-            found[heading] = names = []
+            names = found.setdefault(heading, [])
         elif name in kind.model_fields and not found:
             raise ValueError(
                 f"{kind.__name__}.{name} is above the first group: put a comment `# == group` there"

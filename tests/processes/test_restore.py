@@ -30,6 +30,7 @@ VARIABLES, COPY, CHECK = re.findall(r"```sh\n(.*?)```", BACK_UP, re.DOTALL)
 RESTORE_DATABASES, RESTORE_POSTGRESQL, RESTORE_KEYS = re.findall(r"```console\n(.*?)```", RESTORE, re.DOTALL)
 DUMP = re.findall(r"```console\n(mkdir.*?)```", BACK_UP, re.DOTALL)[0]
 RECIPE = re.search(r"### After restoring auth_app.*?```console\n(.*?)```", PAGE, re.DOTALL)
+GREP = re.search(r"`(grep key_revoked .*?)`", PAGE)
 NEW_PASSWORD = "correct horse battery"
 
 
@@ -137,6 +138,8 @@ def test_restored_backup_brings_back_nothing_that_was_decided_after_it(issuer: I
         issuer.flask("clients", "remove", "reports")
         old_kid = kid_of(admin)
         issuer.flask("keys", "revoke", old_kid)
+    assert GREP
+    assert old_kid in issuer.run(GREP[1])
     issuer.restore()
     shutil.copy(server.log, issuer.folder / "auth.log")
 
@@ -175,6 +178,17 @@ def test_backup_of_a_missing_file_fails(missing: str, issuer: Issuer) -> None:
         issuer.back_up()
 
     assert not (issuer.folder / missing).exists(), "and creates no empty one"
+
+
+@pytest.mark.parametrize("command", [RESTORE_DATABASES, RESTORE_KEYS])
+def test_restoring_a_missing_backup_leaves_everything_as_it_was(command: str, issuer: Issuer) -> None:
+    files = [issuer.folder / "instance/auth.db", *sorted((issuer.folder / "keys").iterdir())]
+    before = [file.read_bytes() for file in files]
+
+    with pytest.raises(AssertionError, match="No such file"):
+        issuer.run(VARIABLES + command)
+
+    assert [file.read_bytes() for file in files] == before
 
 
 @pytest.mark.parametrize("missing", ["auth.db", "keys/private_key.pem"])

@@ -219,3 +219,18 @@ def test_schema_with_a_keyword_of_its_own_still_refuses_with_a_400(tmp_path: Pat
             "error_description": "The parameter size is not valid. See the API documentation.",
         },
     )
+
+
+def test_references_to_parameters_are_followed(tmp_path: Path) -> None:
+    document = tmp_path / "openapi.yml"
+    document.write_text(
+        "paths: {/x: {get: {parameters: [{$ref: '#/components/parameters/Limit'}]}}}\n"
+        "components:\n"
+        "  parameters: {Limit: {name: limit, in: query, schema: {$ref: '#/components/schemas/N'}}}\n"
+        "  schemas: {N: {type: integer, maximum: 9}}\n"
+    )
+    read = contract.Contract(document)
+
+    operation, pointer = read.operation("/x", "GET")
+    assert operation["parameters"][0]["name"] == "limit"
+    assert read.schema(*pointer, "parameters", "0", "schema").find_fault(10)

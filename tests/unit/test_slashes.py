@@ -68,6 +68,13 @@ def test_path_with_other_slashes_is_not_found(path: str, proxied: FlaskClient) -
     assert proxied.get(path).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/", "/apidocs/index.html"])
+def test_old_addresses_lead_to_the_docs_page(path: str, proxied: FlaskClient) -> None:
+    answer = proxied.get(path)
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/docs")
+
+
 def test_password_in_a_form_is_sent_to_no_other_address(auth: FlaskClient) -> None:
     answer = FlaskClient(auth.application).post("/account//password", headers={"Host": "evil.example"})
 
