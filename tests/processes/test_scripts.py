@@ -190,7 +190,7 @@ def test_every_dependency_is_explained() -> None:
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
-    for name in re.findall(r"\]\(([^):]+)\)", README) + re.findall(r"\bscripts/\w+", README):
+    for name in re.findall(r"\]\(([^):#]+)", README) + re.findall(r"\bscripts/\w+", README):
         assert (ROOT / name).exists(), name
 
 
