@@ -15,7 +15,8 @@ from flask_resource_server import explain_token
 
 # What the examples of a command lack in its help.
 LOG_IN = """\
-TOKEN=$(curl -s http://127.0.0.1:8081/token -d username=student1 -d password=password123 |
+TOKEN=$(curl -s http://127.0.0.1:8081/token \\
+  -d username=student1 -d password=password123 |
   python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])')
 echo "$TOKEN" | flask --app wsgi_course explain-token"""
 # Refused where there are keys already, as where a test runs this page.
