@@ -1,5 +1,6 @@
 """The settings and commands of docs/how-to/deploy.md start services that work, each with its own folders."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import pytest
 from auth_app.settings import AuthSettings
 from flask_resource_server.tokens.checks import LEEWAY
 from shared.bodies import MAXIMUM_BYTES
+from tests.bash import run_bash
 from tests.figures import find_figures
 from tests.secrets import remember
-from tests.servers import ROOT, Server, call, environment_for, listen, serve, url_of, wait_for
+from tests.servers import ROOT, Server, call, listen, serve, url_of, wait_for
 
 PAGE = (ROOT / "docs/how-to/deploy.md").read_text()
 SYSTEMD = PAGE.partition("## systemd")[2].partition("\n## ")[0]
@@ -46,18 +48,8 @@ def adapt(text: str, folder: Path) -> str:
 
 
 def run_script(script: str, folder: Path, environment: dict[str, str] | None = None) -> str:
-    settings = environment_for(environment or {})
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", adapt(script, folder)],
-        env=settings | {"PATH": f"{folder}/bin:{settings['PATH']}"},
-        input=f"{PASSWORD}\n",
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    path = {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    return run_bash(adapt(script, folder), path | (environment or {}), stdin=f"{PASSWORD}\n")
 
 
 def read_environment(name: str, folder: Path, auth_url: str) -> dict[str, str]:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 import urllib.request
@@ -18,10 +17,11 @@ import pytest
 import sqlalchemy as sa
 
 from shared.logs import format_time
+from tests.bash import run_bash
 from tests.conftest import PASSWORDS, bearer
 from tests.databases import serve_postgresql
 from tests.secrets import remember
-from tests.servers import ROOT, Server, call, copy_home, environment_for, listen, serve
+from tests.servers import ROOT, Server, call, copy_home, listen, serve
 
 PAGE = (ROOT / "docs/how-to/operate.md").read_text()
 BACK_UP = PAGE.partition("## Back up\n")[2].partition("\n## ")[0]
@@ -61,20 +61,7 @@ class Issuer:
         )
 
     def run(self, script: str, stdin: str = "") -> str:
-        environment = environment_for(self.environment)
-        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            env=environment,
-            cwd=self.folder,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return run_bash(script, self.environment, self.folder, stdin)
 
     def back_up(self) -> None:
         self.run(VARIABLES + COPY)
@@ -213,11 +200,7 @@ def test_restored_postgresql_has_the_rows_and_rights_of_the_backup(issuer: Issue
         }
 
         def run(script: str) -> str:
-            script = VARIABLES + script.replace("sudo -u postgres ", "")
-            environment = environment_for(settings)
-            return subprocess.check_output(
-                ["bash", "-euo", "pipefail", "-c", script], env=environment, cwd=issuer.folder, text=True
-            )
+            return run_bash(VARIABLES + script.replace("sudo -u postgres ", ""), settings, issuer.folder)
 
         run(f"sh {ROOT}/deploy/databases.sh")
         run("psql --username auth auth --command 'CREATE TABLE users AS SELECT 1 AS id'")

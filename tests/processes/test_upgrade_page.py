@@ -1,7 +1,6 @@
 """The commands of docs/how-to/upgrade.md upgrade databases of version 0.1.0, which the services then use."""
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ import jwt
 import pytest
 import sqlalchemy as sa
 
+from tests.bash import run_bash
 from tests.first_edition import CLIENT, LAST_MIGRATIONS, PASSWORDS, REFRESH_TOKENS, USER_IDS, insert_rows
 from tests.forger import COURSES, ISSUER
-from tests.servers import ROOT, Server, call, copy_home, environment_for, listen, run_flask, serve
+from tests.servers import ROOT, Server, call, copy_home, listen, run_flask, serve
 
 PAGE = (ROOT / "docs/how-to/upgrade.md").read_text()
 STEPS = PAGE.partition("## Upgrade to a new release")[2].partition("\n### ")[0]
@@ -41,17 +41,7 @@ class Installation:
         }
 
     def run(self, script: str) -> str:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            env=environment_for(self.environment),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return run_bash(script, self.environment, self.folder)
 
     def count(self, database: str, table: str) -> int:
         with sa.create_engine(f"sqlite:///{self.folder}/{database}").connect() as connection:
