@@ -68,8 +68,8 @@ worker_class = "shared.gunicorn_worker.Worker"  # gthread: `sync` closes the con
 workers = 2  # one for each core: requests need CPU time, for Python and OpenSSL, and rarely wait
 # A second thread responds while the first waits for the database. More do not help: only one runs at a time,
 # and each waits for the others. The 99th percentile of the latency was 16 ms with 1 thread, 17 ms with 2,
-# 39 ms with 4 and 54 ms with 8 (docs/explanation/performance.md). Slow clients can occupy all threads, so in
-# production a reverse proxy must read requests in full before it passes them on.
+# 39 ms with 4 and 54 ms with 8 (docs/explanation/performance.md). Clients that send slowly can occupy all
+# threads, so in production a reverse proxy must read requests in full before it passes them on.
 threads = 2
 limit_request_line = 8190  # sign-in requests may be long; nginx has the same limit
 graceful_timeout = 10  # seconds; requests take less than one, so a worker that needs longer hangs

@@ -1,7 +1,13 @@
-"""A gunicorn worker that responds in our JSON error format to requests that gunicorn's parser refuses."""
+"""A gunicorn worker in which no client holds up the others by waiting, and which reports errors as JSON."""
 
 import json
+import selectors
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from ssl import SSLError
 from typing import Any
@@ -25,9 +31,61 @@ _STATUSES = {
     errors.ConfigurationProblem: 500,
 }
 
+_LONGEST_WAIT = 5  # seconds for the first byte of a new connection, and for a client to close its side
+_DISCARDED = 64 * 1024  # bytes read at a time from a connection that is being closed
+
 
 class Worker(ThreadWorker):
-    """A gthread worker whose own error responses look like those of the application."""
+    """A gthread worker that waits for clients in its event loop only, and reports errors as JSON.
+
+    gunicorn 27.0.1 lets a new connection occupy a thread for 5 seconds before its first byte, which browsers
+    that connect in advance do. Its event loop, which serves all connections, waits for 2 seconds if a client
+    does not close a connection after `Connection: close`.
+    """
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a connection to a thread once there is something to read from it."""
+        if conn.initialized or conn.data_ready:
+            super().enqueue_req(conn)
+        else:
+            self._watch(conn, self.on_pending_socket_readable)
+
+    def finish_request(self, conn: Any, fs: Future[Any]) -> None:
+        """Keep a connection for the next request, or close it."""
+        if fs.cancelled() or fs.exception() or fs.result():
+            super().finish_request(conn, fs)
+            return
+        # Until the client closes its side, only ours is closed: closing a socket with unread data resets the
+        # connection, and the client could lose the response (RFC 9112 section 9.6).
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            self._watch(conn, self._drain)
+        except (OSError, ValueError):  # the client has disconnected
+            self._close(conn)
+
+    def _watch(self, conn: Any, on_readable: Callable[[Any, Any], None]) -> None:
+        """Call `on_readable` when there is something to read; `murder_pending` closes what takes too long."""
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + _LONGEST_WAIT
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(on_readable, conn))
+        self.pending_conns.append(conn)
+
+    def _drain(self, conn: Any, client: socket.socket) -> None:
+        """Discard what the client sends; close the connection if the client has done so."""
+        try:
+            if client.recv(_DISCARDED):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self.poller.unregister(client)
+        self.pending_conns.remove(conn)
+        self._close(conn)
+
+    def _close(self, conn: Any) -> None:
+        self.nr_conns -= 1
+        conn.close()
 
     def handle_error(self, _req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Send an error response, and log only the error's type: its message may quote the request."""

@@ -1,0 +1,76 @@
+"""Clients that keep connections open without sending anything delay nobody else."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+
+from tests.servers import Pair, wait_for
+
+WAITING = 100  # connections; gunicorn alone would need minutes for them
+LIMIT = 10  # seconds for an honest client's request
+
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+UNREAD = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 500_000
+
+
+@contextmanager
+def connect(url: str, count: int = 1, first: bytes = b"") -> Iterator[list[socket.socket]]:
+    """Open connections and send the same on each; close them when the block ends."""
+    address = (str(urlsplit(url).hostname), int(urlsplit(url).port or 0))
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(count):
+            connections.append(stack.enter_context(socket.create_connection(address, timeout=LIMIT)))
+            connections[-1].sendall(first)
+        yield connections
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Return everything that the server sends until it closes its side."""
+    received = b""
+    while chunk := connection.recv(65536):
+        received += chunk
+    return received
+
+
+@pytest.mark.parametrize(
+    "first", [b"", REQUEST], ids=["connects in advance", "does not close after the response"]
+)
+def test_client_that_waits_delays_nobody(first: bytes, pair: Pair) -> None:
+    with connect(pair.auth.url, WAITING, first):
+        for _ in range(10):
+            with urlopen(f"{pair.auth.url}/healthz", timeout=LIMIT) as response:
+                assert response.status == 200
+
+
+def test_connection_made_in_advance_can_be_used(pair: Pair) -> None:
+    with connect(pair.auth.url) as (connection,):
+        with urlopen(f"{pair.auth.url}/healthz", timeout=LIMIT) as response:
+            assert response.status == 200
+        connection.sendall(REQUEST)
+
+        assert receive(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_response_reaches_a_client_that_is_still_sending(pair: Pair) -> None:
+    with connect(pair.auth.url, first=UNREAD) as (connection,):
+        assert receive(connection).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("first", [b"", REQUEST], ids=["before a request", "after a response"])
+def test_waiting_connection_is_closed_in_the_end(first: bytes, pair: Pair) -> None:
+    with connect(pair.auth.url, first=first) as (connection,):
+        receive(connection)
+
+        def is_closed() -> bool:
+            try:
+                connection.sendall(b"x")
+            except OSError:  # the server has closed its side and refuses what is sent to it
+                return True
+            return False
+
+        wait_for(is_closed)
