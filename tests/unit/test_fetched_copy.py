@@ -398,7 +398,7 @@ def test_first_fetch_that_hangs_is_waited_for_once(tmp_path: Path, monkeypatch: 
     assert text_of(copy) == b"old"
     started = time.monotonic()
     assert [text_of(copy) for _ in range(5)] == [b"old"] * 5
-    assert time.monotonic() - started < 0.4
+    assert time.monotonic() - started < 2, "five more waits would take 2.5 seconds"
     going_on.set()
     wait_for(lambda: text_of(copy) == b"new")
 
