@@ -34,12 +34,12 @@ class Site:
 
 @contextmanager
 def serve_site(
-    folder: Path, host: str = "127.0.0.1", leads_on_to: str = "", **settings: str
+    folder: Path, host: str = "127.0.0.1", onward_host: str = "", **settings: str
 ) -> Iterator[Site]:
     """Serve auth_app with demo data, and register an application that may use any loopback port."""
     home = folder / "auth"
     copy_home("auth", home)
-    with listen() as listener, serve_application(host, leads_on_to) as (port, answers):
+    with listen() as listener, serve_application(host, onward_host) as (port, answers):
         environment = {
             "ISSUER": url_of(listener),
             "AUTH_DATABASE_URL": f"sqlite:///{home}/auth.db",
@@ -54,10 +54,10 @@ def serve_site(
 
 
 @contextmanager
-def serve_application(host: str = "127.0.0.1", leads_on_to: str = "") -> Iterator[tuple[int, list[Answer]]]:
+def serve_application(host: str = "127.0.0.1", onward_host: str = "") -> Iterator[tuple[int, list[Answer]]]:
     """Listen for browsers that are redirected back; yield the port, and a list of methods and parameters.
 
-    Browsers go on from the callback to the host `leads_on_to`, if there is one.
+    Browsers go on from the callback to the host `onward_host`, if there is one.
     """
     answers: list[Answer] = []
 
@@ -73,9 +73,9 @@ def serve_application(host: str = "127.0.0.1", leads_on_to: str = "") -> Iterato
             remember({"token": found.get("code")})
             if urlsplit(self.path).path == "/callback":
                 answers.append((self.command, found))
-                if leads_on_to:
+                if onward_host:
                     self.send_response(303)
-                    self.send_header("Location", f"http://{leads_on_to}:{server.server_port}/home")
+                    self.send_header("Location", f"http://{onward_host}:{server.server_port}/home")
                     self.end_headers()
                     return
             self.send_response(200)

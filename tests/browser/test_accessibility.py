@@ -23,7 +23,7 @@ def run_axe(page: Page) -> Any:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_wrong(scheme: Any, browser: Browser, site: Site) -> None:
+def test_axe_finds_no_violations(scheme: Any, browser: Browser, site: Site) -> None:
     page = browser.new_context(color_scheme=scheme, bypass_csp=True).new_page()
     page.set_default_timeout(20_000)
 
@@ -33,7 +33,7 @@ def test_axe_finds_nothing_wrong(scheme: Any, browser: Browser, site: Site) -> N
     assert {name: problems for name, problems in found.items() if problems} == {}
 
 
-def test_chromium_finds_nothing_to_complain_of(page: Page, site: Site) -> None:
+def test_pages_cause_no_console_messages_and_contact_no_other_host(page: Page, site: Site) -> None:
     """In its console it also says what password managers would miss in a form."""
     complaints: list[str] = []
     origins: set[str] = set()
@@ -64,7 +64,7 @@ def test_pages_fit_narrow_windows_and_large_text(page: Page, site: Site) -> None
         assert page.evaluate(OVERFLOW) <= 0, name
 
 
-def test_keyboard_reaches_every_control_and_its_focus_can_be_seen(page: Page, site: Site) -> None:
+def test_keyboard_reaches_every_control_with_visible_focus(page: Page, site: Site) -> None:
     for name in walk(page, site):
         controls = page.locator("a, button, input:not([type=hidden], [hidden])")
         seen = set()

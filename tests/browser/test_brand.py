@@ -16,7 +16,7 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 TEXTS = {"language": "de", "sign_in": "Anmelden", "sign_in_to": "weiter zu {application}"}
 
 
-def test_name_logo_and_texts_are_the_operators(page: Page, tmp_path: Path) -> None:
+def test_pages_show_the_configured_name_logo_and_texts(page: Page, tmp_path: Path) -> None:
     (tmp_path / "logo.svg").write_text(LOGO)
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
     settings = {

@@ -66,7 +66,7 @@ def test_script_logs_in_refreshes_and_reads_courses(host: str, page: Page, tmp_p
         assert result["challenge"].startswith('Bearer error="invalid_token"')
 
 
-def test_script_of_an_origin_that_is_not_listed_reads_public_documents_alone(
+def test_script_from_an_unlisted_origin_can_read_only_public_documents(
     page: Page, pair: Pair, tmp_path: Path
 ) -> None:
     with serve_page(tmp_path) as origin:

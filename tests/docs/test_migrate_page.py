@@ -97,11 +97,11 @@ FOREIGN_HASHES = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN_HASHES)
-def test_bcrypt_alone_cannot_be_imported(kind: str, auth: FlaskClient) -> None:
+def test_only_bcrypt_hashes_cannot_be_imported(kind: str, auth: FlaskClient) -> None:
     with auth.application.app_context():
         assert is_password_hash(FOREIGN_HASHES[kind]) == (kind != "bcrypt")
 
 
-def test_profile_of_keycloak_has_the_documented_name() -> None:
+def test_keycloak_profile_has_the_documented_name() -> None:
     assert '"profile": "keycloak"' in PROGRAMS.files["reports.py"]
     assert "keycloak" in PROFILES

@@ -13,7 +13,7 @@ RUN = [page for page in PAGES if any(block.is_command for block in page.read_blo
 
 
 @pytest.mark.parametrize("page", RUN, ids=[page.path.removesuffix(".md") for page in RUN])
-def test_page_is_true(page: Page, tmp_path: Path) -> None:
+def test_page_commands_do_what_the_page_says(page: Page, tmp_path: Path) -> None:
     with ExitStack() as stack:
         machine = Machine(page, tmp_path, stack)
         for one in (page, *page.then):

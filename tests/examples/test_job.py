@@ -80,7 +80,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("row", REFUSED)
-def test_job_ends_when_it_is_refused(row: str, brief: Pair, tmp_path: Path) -> None:
+def test_job_exits_when_it_is_refused(row: str, brief: Pair, tmp_path: Path) -> None:
     options, changes, error = REFUSED[row]
     settings = register(brief, row.replace(" ", "-"), options.format(issuer=brief.auth.url)) | changes
     job = start_job(settings, tmp_path / "log")

@@ -25,19 +25,19 @@ PAGE = "https://page.example.com"
 WHEN = pytest.mark.parametrize("added", ["before", "after"])
 
 
-class Person(UserMixin):  # a user of theirs
+class AppUser(UserMixin):  # a user of theirs
     id = "7"
 
 
 @WHEN
-def test_flask_login_goes_on_beside_tokens(
+def test_flask_login_works_alongside_tokens(
     added: str, protect: Protect, forger: Forger, attacker: Forger
 ) -> None:
     app = Flask("theirs")
     app.secret_key = "theirs"
     if added == "before":
         protect(app)
-    LoginManager(app).user_loader(lambda _user_id: Person())
+    LoginManager(app).user_loader(lambda _user_id: AppUser())
     if added == "after":
         protect(app)
 
@@ -48,7 +48,7 @@ def test_flask_login_goes_on_beside_tokens(
 
     @app.post("/login")
     def log_in() -> str:
-        login_user(Person())
+        login_user(AppUser())
         return "good"
 
     @app.get("/api")
@@ -86,7 +86,7 @@ def shared_with_pages(request: pytest.FixtureRequest, protect: Protect) -> Flask
     return app
 
 
-def test_preflight_passes_a_guard(shared_with_pages: Flask) -> None:
+def test_preflight_request_passes_a_guard(shared_with_pages: Flask) -> None:
     headers = {
         "Origin": PAGE,
         "Access-Control-Request-Method": "GET",
@@ -114,7 +114,7 @@ def test_errors_carry_cors_headers(
         assert response.headers["Access-Control-Allow-Origin"] == PAGE
 
 
-def test_unavailable_carries_cors_headers(protect_without_keys: Protect, forger: Forger) -> None:
+def test_503_response_carries_cors_headers(protect_without_keys: Protect, forger: Forger) -> None:
     app = Flask("theirs")
     issuer = protect_without_keys(app).verifier.issuers[0].url
     CORS(app, origins=[PAGE])
@@ -127,7 +127,9 @@ def test_unavailable_carries_cors_headers(protect_without_keys: Protect, forger:
     assert response.headers["Access-Control-Allow-Origin"] == PAGE
 
 
-def test_views_and_scopes_use_a_database(protect: Protect, forger: Forger, attacker: Forger) -> None:
+def test_views_and_scope_lookups_can_use_a_database(
+    protect: Protect, forger: Forger, attacker: Forger
+) -> None:
     """The session is theirs: a refused request leaves nothing open in it."""
     app = Flask("theirs")
     app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
@@ -188,7 +190,7 @@ assert counted("http_request_duration_seconds_count", {"status": "200"}) == 1
 """
 
 
-def test_own_metric_of_the_usual_name_is_left_alone(tmp_path: Path) -> None:
+def test_kit_does_not_clash_with_a_metric_of_the_application(tmp_path: Path) -> None:
     """Prometheus refuses a second metric of one name, which would keep the application from starting."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", WITH_METRIC],

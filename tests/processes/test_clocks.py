@@ -88,7 +88,7 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timed]:
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["ahead", "behind"])
-def test_service_whose_clock_is_wrong_refuses_and_recovers(seconds: int, timed: Timed) -> None:
+def test_service_with_a_wrong_clock_refuses_tokens_until_it_is_corrected(seconds: int, timed: Timed) -> None:
     token = timed.log_in()["access_token"]
     assert timed.use(token) == (200, None)
 
@@ -99,7 +99,7 @@ def test_service_whose_clock_is_wrong_refuses_and_recovers(seconds: int, timed: 
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["ahead", "behind"])
-def test_issuer_whose_clock_is_wrong_makes_tokens_that_nobody_takes(seconds: int, timed: Timed) -> None:
+def test_tokens_issued_with_a_wrong_clock_are_refused(seconds: int, timed: Timed) -> None:
     before = timed.log_in()
     with timed.auth_clock.wrong(seconds):
         assert timed.use(timed.log_in()["access_token"]) == (401, "invalid_token")
@@ -119,7 +119,7 @@ def refresh(timed: Timed, answer: dict[str, str]) -> tuple[int, dict[str, str]]:
     [(0, 0, 200), (5, 0, 200), (0, 20, 400), (HOUR, 0, 400), (-HOUR, 0, 400)],
     ids=["right", "a little ahead of a replica's", "after the grace", "set back", "set forward"],
 )
-def test_retry_of_a_refresh_while_the_clock_changes(
+def test_refresh_retry_across_a_clock_change(
     at_rotation: int, at_retry: int, status: int, timed: Timed
 ) -> None:
     login = timed.log_in()
@@ -132,7 +132,7 @@ def test_retry_of_a_refresh_while_the_clock_changes(
     assert refresh(timed, first[1])[0] == status, "the session is live, or was revoked"
 
 
-def test_failed_logins_of_an_hour_to_come_lock_nobody_out(timed: Timed) -> None:
+def test_failed_logins_dated_in_the_future_do_not_lock_the_account(timed: Timed) -> None:
     teacher, url = {"username": "teacher1", "password": "password456"}, f"{timed.pair.auth.url}/token"
     with timed.auth_clock.wrong(HOUR):
         form = teacher | {"password": "wrong password"}
@@ -141,7 +141,7 @@ def test_failed_logins_of_an_hour_to_come_lock_nobody_out(timed: Timed) -> None:
     assert call(url, form=teacher)[0] == 200
 
 
-def test_issuer_is_not_missed_for_the_hour_that_a_token_lives(tmp_path: Path) -> None:
+def test_token_is_accepted_for_its_whole_lifetime_without_the_issuer(tmp_path: Path) -> None:
     with serve_with_clocks(tmp_path, ACCESS_TOKEN_LIFETIME="3600", STATUS_LIST_LIFETIME="7200") as timed:
         token = timed.log_in()["access_token"]
         assert timed.use(token) == (200, None)

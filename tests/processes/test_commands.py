@@ -51,7 +51,7 @@ def test_user_is_added_and_logs_in(auth: FlaskClient) -> None:
     assert "courses:write" in log_in(auth, "ada", password=GOOD_PASSWORD)["scope"]
 
 
-def test_user_has_several_roles_or_is_a_student(auth: FlaskClient) -> None:
+def test_new_user_has_the_given_roles_or_is_a_student(auth: FlaskClient) -> None:
     for username, options in (("ann", []), ("bob", ["--role", "student", "--role", "admin"])):
         done(run_command(auth, "users", "add", username, *options, stdin=GOOD_PASSWORD))
 
@@ -60,7 +60,7 @@ def test_user_has_several_roles_or_is_a_student(auth: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("method", ["scrypt", "pbkdf2:sha256:1000"])
-def test_user_moves_over_with_a_hash_of_werkzeug(method: str, auth: FlaskClient) -> None:
+def test_imported_werkzeug_hash_works_and_is_upgraded_at_login(method: str, auth: FlaskClient) -> None:
     password_hash = generate_password_hash("password of old", method)
 
     done(run_command(auth, "users", "add", "ada", "--hashed", stdin=f"{password_hash}\n"))
@@ -98,7 +98,7 @@ def test_users_are_listed_and_shown(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_password_is_set_and_ends_all_sessions(auth: FlaskClient) -> None:
+def test_setting_a_password_ends_all_sessions(auth: FlaskClient) -> None:
     token = get_token(auth)
 
     done(run_command(auth, "users", "set-password", "student1", stdin=f"{GOOD_PASSWORD}\n"))
@@ -108,7 +108,7 @@ def test_password_is_set_and_ends_all_sessions(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_user_gets_a_name_and_an_address(auth: FlaskClient) -> None:
+def test_user_is_added_with_a_name_and_an_email_address(auth: FlaskClient) -> None:
     options = ["--name", "Ada Lovelace", "--email", "ada@example.com", "--email-verified"]
     done(run_command(auth, "users", "add", "ada", *options, stdin=GOOD_PASSWORD))
     password_hash = find_user(auth, "ada").password_hash
@@ -139,7 +139,7 @@ SET: dict[str, tuple[list[str], tuple[str | None, str | None, bool]]] = {
 
 @both_databases
 @pytest.mark.parametrize(("options", "expected"), SET.values(), ids=SET)
-def test_name_and_address_are_set(
+def test_name_and_email_address_are_changed(
     options: list[str], expected: tuple[str | None, str | None, bool], auth: FlaskClient
 ) -> None:
     known = ["--name", "Ada Lovelace", "--email", "ada@example.com", "--email-verified"]
@@ -328,7 +328,7 @@ def test_command_is_refused(
     assert [row["username"] for row in as_json(auth, "users", "list")] == ["admin1", "student1", "teacher1"]
 
 
-def test_client_is_not_added_twice(auth: FlaskClient) -> None:
+def test_adding_a_client_twice_is_refused_and_keeps_its_secret(auth: FlaskClient) -> None:
     credentials = add_client(auth, "reports")
 
     again = run_command(auth, "clients", "add", "reports")
@@ -338,7 +338,7 @@ def test_client_is_not_added_twice(auth: FlaskClient) -> None:
     assert auth.post("/token", data=form, auth=credentials).status_code == 200
 
 
-def test_commands_need_no_keys_and_name_a_database_that_is_not_ready(tmp_path: Path) -> None:
+def test_commands_need_no_keys_but_a_migrated_database(tmp_path: Path) -> None:
     environment = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
     with pytest.raises(
         AssertionError, match=r"Error: the database failed .* run `flask --app wsgi_auth db upgrade`"
@@ -349,7 +349,7 @@ def test_commands_need_no_keys_and_name_a_database_that_is_not_ready(tmp_path: P
     assert run_flask("wsgi_auth", "users list", environment, tmp_path).split()[0] == "id"
 
 
-def test_password_is_asked_for_at_a_terminal_and_not_shown(tmp_path: Path, key_pair: KeyPair) -> None:
+def test_password_is_prompted_for_at_a_terminal_without_echo(tmp_path: Path, key_pair: KeyPair) -> None:
     environment = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
     run_flask("wsgi_auth", "db upgrade", environment, tmp_path)
     ours, theirs = pty.openpty()

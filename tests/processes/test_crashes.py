@@ -135,7 +135,7 @@ def own_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         yield pair
 
 
-def test_killed_worker_takes_only_what_it_had_in_its_hands(own_pair: Pair) -> None:
+def test_killed_worker_fails_only_its_own_requests(own_pair: Pair) -> None:
     master, *workers = own_pair.auth.workers()
     with refreshing(own_pair.auth) as load:
         load.wait_for_answers(50)
@@ -150,7 +150,7 @@ def test_killed_worker_takes_only_what_it_had_in_its_hands(own_pair: Pair) -> No
     check_refresh_tokens(own_pair.auth.url, load)
 
 
-def test_restart_by_hup_fails_no_request(own_pair: Pair) -> None:
+def test_reload_with_sighup_fails_no_request(own_pair: Pair) -> None:
     master, *workers = own_pair.auth.workers()
     with refreshing(own_pair.auth) as load:
         load.wait_for_answers(50)
@@ -162,7 +162,7 @@ def test_restart_by_hup_fails_no_request(own_pair: Pair) -> None:
     assert set(load.answers) == {200}
 
 
-def test_postgresql_that_goes_under_load_takes_nothing_with_it(tmp_path: Path) -> None:
+def test_postgresql_crash_or_restart_under_load_loses_no_session(tmp_path: Path) -> None:
     with (
         serve_postgresql() as database,
         serve_replicas(
@@ -231,7 +231,7 @@ def rows(database: Path, query: str) -> set[object]:
 
 
 @pytest.mark.parametrize("moment", [20, 30])
-def test_services_that_are_killed_lose_nothing_that_they_acknowledged(moment: int, tmp_path: Path) -> None:
+def test_killed_services_keep_every_acknowledged_change(moment: int, tmp_path: Path) -> None:
     with serve_pair(tmp_path, auth_settings=SETTINGS) as pair:
         writer = Writer(pair, call(f"{pair.auth.url}/token", form=ADMIN)[1]["access_token"])
         with refreshing(pair.auth) as load, repeating(writer.write):
@@ -248,7 +248,7 @@ def test_services_that_are_killed_lose_nothing_that_they_acknowledged(moment: in
             check_refresh_tokens(pair.auth.url, load, writer.logins)
 
 
-def test_client_retries_when_the_server_is_killed_between_commit_and_response(tmp_path: Path) -> None:
+def test_refresh_can_be_retried_after_a_kill_between_commit_and_response(tmp_path: Path) -> None:
     with serve_pair(tmp_path, auth_settings=SETTINGS) as pair:
         token = call(f"{pair.auth.url}/token", form=STUDENT)[1]["refresh_token"]
         with send_refresh(pair.auth.url, token):

@@ -161,7 +161,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             process.wait(timeout=60)
 
 
-def test_every_panel_finds_something(watched: Watched, request: pytest.FixtureRequest) -> None:
+def test_every_panel_has_data(watched: Watched, request: pytest.FixtureRequest) -> None:
     pictures: Path | None = request.config.getoption("--screenshots")
     if pictures:
         watched.use(120)
@@ -174,7 +174,7 @@ def test_every_panel_finds_something(watched: Watched, request: pytest.FixtureRe
         (pictures / "dashboard.svg").write_text(draw_dashboard(PANELS, lambda query: history(watched, query)))
 
 
-def test_every_alarm_can_be_raised_and_is_explained(watched: Watched) -> None:
+def test_every_alert_rule_has_data_and_is_documented(watched: Watched) -> None:
     def find_rules() -> list[dict[str, Any]]:
         answer = call(f"{watched.url}/api/v1/rules")[1]
         return [rule for group in answer["data"]["groups"] for rule in group["rules"]]
@@ -187,7 +187,7 @@ def test_every_alarm_can_be_raised_and_is_explained(watched: Watched) -> None:
         watched.wait_for_series(re.split(r" (?:>|==) ", rule["query"])[0].replace("5..", "2.."))
 
 
-def test_first_notice_that_is_given_up_raises_the_alarm(watched: Watched) -> None:
+def test_first_abandoned_logout_notice_fires_the_alert(watched: Watched) -> None:
     watched.wait_for_series('ALERTS{alertname="LogoutNoticesGivenUp", alertstate="firing"}')
 
 

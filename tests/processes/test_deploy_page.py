@@ -92,7 +92,7 @@ def log_in(auth: Server) -> str:
     return token
 
 
-def test_documented_settings_and_commands_lead_to_working_services(home: Path) -> None:
+def test_services_work_with_the_documented_settings_and_commands(home: Path) -> None:
     assert len(COMMANDS) == 4
     with listen() as auth_listener, listen() as course_listener:
         auth_environment = read_environment("auth", home, url_of(auth_listener))
@@ -116,7 +116,7 @@ def test_documented_settings_and_commands_lead_to_working_services(home: Path) -
     }
 
 
-def test_settings_are_never_readable_by_others(home: Path) -> None:
+def test_settings_files_are_readable_only_by_their_owner(home: Path) -> None:
     written = sorted((home / "etc/services").iterdir())
 
     assert [(path.name, path.stat().st_mode & 0o777) for path in written] == [
@@ -128,7 +128,7 @@ def test_settings_are_never_readable_by_others(home: Path) -> None:
     )
 
 
-def test_log_of_commands_goes_to_a_file_that_can_be_replayed(home: Path) -> None:
+def test_commands_log_to_a_private_file_that_can_be_replayed(home: Path) -> None:
     environment = read_environment("auth", home, "http://127.0.0.1:8081")
     run_command("auth", "db upgrade", home, environment)
 
@@ -142,7 +142,7 @@ def test_log_of_commands_goes_to_a_file_that_can_be_replayed(home: Path) -> None
     assert "replayed 1 event" in run_script(replay, home, environment)
 
 
-def test_course_app_is_told_nothing_of_the_private_key(home: Path) -> None:
+def test_course_app_settings_do_not_mention_the_private_key(home: Path) -> None:
     settings = (home / "etc/services/course.env").read_text()
 
     assert "private" not in settings.lower()
@@ -197,9 +197,9 @@ FIGURES = [
 
 
 @pytest.mark.parametrize(("pattern", "value"), FIGURES, ids=[pattern for pattern, _ in FIGURES])
-def test_figure_is_that_of_the_configuration(pattern: str, value: int) -> None:
+def test_figure_matches_the_configuration(pattern: str, value: int) -> None:
     assert set(find_figures(PAGE, pattern)) == {value}
 
 
-def test_both_configurations_of_nginx_have_the_same_limits() -> None:
+def test_both_nginx_configurations_have_the_same_limits() -> None:
     assert read_limits("nginx-paths.conf") == LIMITS

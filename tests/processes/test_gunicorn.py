@@ -88,11 +88,11 @@ def app(environ, start_response):
 
 
 @pytest.fixture(scope="module")
-def chatty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def verbose_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Both services with everything logged that can be."""
     settings = {"GUNICORN_CMD_ARGS": "--log-level debug --access-logfile -"}
     with serve_pair(
-        tmp_path_factory.mktemp("chatty"), auth_settings=settings, course_settings=settings
+        tmp_path_factory.mktemp("verbose_pair"), auth_settings=settings, course_settings=settings
     ) as pair:
         yield pair
 
@@ -114,12 +114,12 @@ def read_log(server: Server) -> str:
 
 
 @pytest.mark.parametrize(("request_", "status", "error"), REFUSED.values(), ids=REFUSED)
-def test_refusal_of_the_parser_is_json_and_quotes_nothing(
-    request_: bytes, status: int, error: str, chatty: Pair
+def test_parse_error_is_json_and_does_not_quote_the_request(
+    request_: bytes, status: int, error: str, verbose_pair: Pair
 ) -> None:
-    refused = read_log(chatty.auth).count("Refused a request from 127.0.0.1: ")
+    refused = read_log(verbose_pair.auth).count("Refused a request from 127.0.0.1: ")
 
-    answer = exchange(chatty.auth.url, request_)
+    answer = exchange(verbose_pair.auth.url, request_)
     head, _, body = answer[answer.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
 
     assert int(head.split(b" ", 2)[1]) == status
@@ -132,8 +132,8 @@ def test_refusal_of_the_parser_is_json_and_quotes_nothing(
         "Connection": "close",
     }
     assert SECRET not in answer
-    wait_for(lambda: read_log(chatty.auth).count("Refused a request from 127.0.0.1: ") > refused)
-    assert SECRET.decode() not in read_log(chatty.auth)
+    wait_for(lambda: read_log(verbose_pair.auth).count("Refused a request from 127.0.0.1: ") > refused)
+    assert SECRET.decode() not in read_log(verbose_pair.auth)
 
 
 UNLOGGED: dict[str, bytes] = {
@@ -158,24 +158,26 @@ UNLOGGED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("request_", UNLOGGED.values(), ids=UNLOGGED)
-def test_nothing_of_a_request_is_logged_but_its_path(request_: bytes, chatty: Pair) -> None:
-    closed = read_log(chatty.auth).count("\n")
+def test_query_headers_and_body_of_a_request_are_not_logged(request_: bytes, verbose_pair: Pair) -> None:
+    closed = read_log(verbose_pair.auth).count("\n")
 
-    exchange(chatty.auth.url, request_)
+    exchange(verbose_pair.auth.url, request_)
 
-    wait_for(lambda: chatty.auth.log.read_text().count("\n") > closed)
-    assert SECRET.decode() not in read_log(chatty.auth)
+    wait_for(lambda: verbose_pair.auth.log.read_text().count("\n") > closed)
+    assert SECRET.decode() not in read_log(verbose_pair.auth)
 
 
-def test_access_log_has_address_method_path_status_size_and_time(chatty: Pair) -> None:
-    exchange(chatty.course.url, b"GET /courses?limit=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+def test_access_log_has_address_method_path_status_size_and_time(verbose_pair: Pair) -> None:
+    exchange(
+        verbose_pair.course.url, b"GET /courses?limit=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
 
     line = re.compile(r"127\.0\.0\.1 GET /courses 401 \d+ bytes \d+ ms")
-    wait_for(lambda: line.search(read_log(chatty.course)) is not None)
+    wait_for(lambda: line.search(read_log(verbose_pair.course)) is not None)
 
 
 @pytest.mark.parametrize("path", ["/", "/header", "/middle"])
-def test_failure_below_flask_is_logged_without_the_query(path: str, failing: Server) -> None:
+def test_failure_outside_flask_is_logged_without_query_or_body(path: str, failing: Server) -> None:
     answer = exchange(
         failing.url,
         b"POST %s?%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n"
@@ -189,7 +191,7 @@ def test_failure_below_flask_is_logged_without_the_query(path: str, failing: Ser
     assert SECRET.decode() not in read_log(failing)
 
 
-def test_log_level_is_that_of_the_command_line(tmp_path: Path) -> None:
+def test_log_level_from_the_command_line_is_honoured(tmp_path: Path) -> None:
     (tmp_path / "failing.py").write_text(FAILING)
     settings = {"GUNICORN_CMD_ARGS": "--log-level error"}
     with listen() as listener, serve("failing", listener, settings, tmp_path) as server:
@@ -198,7 +200,7 @@ def test_log_level_is_that_of_the_command_line(tmp_path: Path) -> None:
     assert server.log.read_text() == ""
 
 
-def test_start_and_end_are_json(tmp_path: Path) -> None:
+def test_startup_and_shutdown_messages_are_json(tmp_path: Path) -> None:
     (tmp_path / "failing.py").write_text(FAILING)
     with listen() as listener, serve("failing", listener, {}, tmp_path) as server:
         pass

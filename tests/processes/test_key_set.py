@@ -46,7 +46,7 @@ def jwk(pair: KeyPair, **changes: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def open_mirroring(issuer: Issuer, folder: Path, **settings: Any) -> Iterator[FlaskClient]:
+def open_fetching(issuer: Issuer, folder: Path, **settings: Any) -> Iterator[FlaskClient]:
     with open_course(
         f"sqlite:///{folder}/course.db",
         None,
@@ -67,38 +67,38 @@ def read(client: FlaskClient, pair: KeyPair) -> int:
     return client.get("/courses", headers=bearer(token)).status_code
 
 
-def test_keys_come_from_the_url(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+def test_keys_are_fetched_once_from_the_url(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
     issuer.publish(jwk(key_pair))
 
-    with open_mirroring(issuer, tmp_path) as course:
+    with open_fetching(issuer, tmp_path) as course:
         assert [read(course, key_pair) for _ in range(3)] == [200] * 3
 
     assert issuer.requests == ["/jwks.json"], "one fetch for all"
 
 
-def test_minimal_key_will_do(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+def test_key_without_optional_members_is_accepted(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
     """`use`, `alg` and `kid` are optional (RFC 7517 section 4)."""
     issuer.publish(jwk(key_pair, use=None, alg=None, key_ops=["verify"]))
 
-    with open_mirroring(issuer, tmp_path) as course:
+    with open_fetching(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
 
 
-def test_cold_start_with_the_issuer_down(key_pair: KeyPair, tmp_path: Path) -> None:
+def test_service_starts_from_its_copy_while_the_issuer_is_down(key_pair: KeyPair, tmp_path: Path) -> None:
     down = Issuer(url=f"http://127.0.0.1:{reserve_port()}")
     write_key_copy(tmp_path, down.url, key_pair.private_key.public_key())
 
-    with open_mirroring(down, tmp_path) as course:
+    with open_fetching(down, tmp_path) as course:
         assert read(course, key_pair) == 200
         assert course.get("/readyz").json == {"status": "degraded", "degraded": ["keys"]}
 
 
-def test_service_without_any_key_answers_503_until_the_issuer_is_up(
+def test_service_without_keys_responds_503_until_the_issuer_is_up(
     issuer: Issuer, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     issuer.status = 500
 
-    with open_mirroring(issuer, tmp_path, jwks_cooldown=1) as course:
+    with open_fetching(issuer, tmp_path, jwks_cooldown=1) as course:
         token = Forger(key_pair.private_key, key_pair.kid).sign()
         refused, ready = course.get("/courses", headers=bearer(token)), course.get("/readyz")
         assert (refused.status_code, ready.status_code) == (503, 503)
@@ -113,11 +113,13 @@ def test_service_without_any_key_answers_503_until_the_issuer_is_up(
         assert course.get("/readyz").get_json() == {"status": "ok"}
 
 
-def test_damaged_copy_is_made_anew(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+def test_damaged_copy_is_ignored_and_keys_are_fetched(
+    issuer: Issuer, key_pair: KeyPair, tmp_path: Path
+) -> None:
     copy_path(tmp_path, "keys", setting=issuer.url).write_text("half a k")
     issuer.publish(jwk(key_pair))
 
-    with open_mirroring(issuer, tmp_path) as course:
+    with open_fetching(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
 
 
@@ -142,7 +144,7 @@ BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("answer", "said"), BAD_ANSWERS.values(), ids=BAD_ANSWERS)
-def test_bad_answer_leaves_the_last_good_set_in_force(
+def test_bad_response_keeps_the_last_good_key_set(
     answer: dict[str, Any],
     said: str,
     issuer: Issuer,
@@ -157,7 +159,7 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
     issuer.headers = answer.get("headers", {})
     issuer.pace = answer.get("pace", 0)
 
-    with open_mirroring(issuer, tmp_path) as course:
+    with open_fetching(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
         assert read(course, other_key_pair) == 503, "nobody can know whether there is such a key"
         assert course.get("/readyz").json == {"status": "degraded", "degraded": ["keys"]}
@@ -192,7 +194,7 @@ UNUSABLE_SETS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("answer", "said"), UNUSABLE_SETS.values(), ids=UNUSABLE_SETS)
-def test_set_without_a_usable_key_removes_the_keys_of_before(
+def test_key_set_without_a_usable_key_removes_the_previous_keys(
     answer: dict[str, Any],
     said: str,
     issuer: Issuer,
@@ -204,7 +206,7 @@ def test_set_without_a_usable_key_removes_the_keys_of_before(
     """An issuer that has replaced its RSA key, which leaked, by one of another kind has removed it."""
     issuer.publish(jwk(key_pair))
     settings = {"jwks_refresh": 1, "jwks_cooldown": 1}
-    with open_mirroring(issuer, tmp_path, **settings) as course:
+    with open_fetching(issuer, tmp_path, **settings) as course:
         assert read(course, key_pair) == 200
         other = jwk(other_key_pair, **answer.get("changes", {}))
         issuer.publish(*(other if key == "OTHER" else key for key in answer["jwks"]))
@@ -220,7 +222,7 @@ def test_set_without_a_usable_key_removes_the_keys_of_before(
         assert len(lines) == 1
         assert said in lines[0]
         issuer.body = HTML
-        with open_mirroring(issuer, tmp_path, **settings) as restarted:
+        with open_fetching(issuer, tmp_path, **settings) as restarted:
             assert read(restarted, key_pair) == 503, "the copy says so too"
         issuer.publish(jwk(key_pair))
         wait_for(lambda: read(course, key_pair) == 200)
@@ -257,7 +259,7 @@ def test_bad_key_is_skipped_and_the_others_are_kept(
 ) -> None:
     issuer.publish(bad, jwk(key_pair))
 
-    with open_mirroring(issuer, tmp_path, jwks_refresh=1, jwks_cooldown=1) as course:
+    with open_fetching(issuer, tmp_path, jwks_refresh=1, jwks_cooldown=1) as course:
         assert read(course, key_pair) == 200
         assert course.get("/readyz").json == {"status": "ok"}
 
@@ -266,25 +268,25 @@ def test_bad_key_is_skipped_and_the_others_are_kept(
         assert read(course, key_pair) == 401, "a key that was removed is accepted no longer"
 
 
-def test_empty_set_leaves_no_key_in_force(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+def test_empty_key_set_removes_all_keys(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
     """An issuer whose keys are all revoked publishes none."""
     issuer.publish(jwk(key_pair))
 
-    with open_mirroring(issuer, tmp_path, jwks_refresh=1, jwks_cooldown=1) as course:
+    with open_fetching(issuer, tmp_path, jwks_refresh=1, jwks_cooldown=1) as course:
         assert read(course, key_pair) == 200
         issuer.publish()
         wait_for(lambda: read(course, key_pair) == 401)
 
-    with open_mirroring(issuer, tmp_path) as restarted:
+    with open_fetching(issuer, tmp_path) as restarted:
         assert read(restarted, key_pair) == 401
 
 
-def test_many_bad_keys_are_one_line_in_the_log(
+def test_many_bad_keys_are_logged_in_one_line(
     issuer: Issuer, key_pair: KeyPair, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     issuer.publish(jwk(key_pair), *({"kty": "RSA"} for _ in range(1000)))
 
-    with open_mirroring(issuer, tmp_path) as course:
+    with open_fetching(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
 
     (line,) = [message for _, _, message in caplog.record_tuples if "skipped" in message]
@@ -300,7 +302,7 @@ def test_many_bad_keys_are_one_line_in_the_log(
         pytest.param(x509.DNSName("login.example.com"), True, 503, id="of somebody else"),
     ],
 )
-def test_certificate(
+def test_certificate_of_the_issuer_is_verified(
     name: x509.GeneralName,
     is_trusted: bool,
     status: int,
@@ -316,12 +318,12 @@ def test_certificate(
         write_key_copy(tmp_path, issuer.url, key_pair.private_key.public_key())
         issuer.publish(jwk(key_pair), jwk(other_key_pair))
 
-        with open_mirroring(issuer, tmp_path) as course:
+        with open_fetching(issuer, tmp_path) as course:
             assert read(course, key_pair) == 200
             assert read(course, other_key_pair) == status
 
 
-def test_unknown_kid_is_asked_for_at_once(
+def test_unknown_kid_triggers_an_immediate_fetch(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
     write_key_copy(tmp_path, issuer.url, key_pair.private_key.public_key())
@@ -329,7 +331,7 @@ def test_unknown_kid_is_asked_for_at_once(
     copy_path(tmp_path, "keys", setting=issuer.url).with_suffix(".json.attempt").write_text(json.dumps(good))
     issuer.publish(jwk(key_pair), jwk(other_key_pair))
 
-    with open_mirroring(issuer, tmp_path, jwks_cooldown=100) as course:
+    with open_fetching(issuer, tmp_path, jwks_cooldown=100) as course:
         assert read(course, key_pair) == 200
         assert issuer.requests == [], "the copy is young enough"
         assert read(course, other_key_pair) == 200, "the request waits for the answer"
@@ -337,7 +339,9 @@ def test_unknown_kid_is_asked_for_at_once(
 
 
 @pytest.mark.parametrize("name", ["JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE"])
-def test_url_is_the_only_source(name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_url_and_a_configured_public_key_are_mutually_exclusive(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     monkeypatch.setenv(name, "x")
     monkeypatch.setenv("JWKS_URL", "https://login.example.com/.well-known/jwks.json")
 
@@ -360,7 +364,7 @@ def replace_folder(folder: Path) -> None:
 
 @pytest.mark.parametrize("damage", [remove_folder, replace_folder])
 @pytest.mark.parametrize("moment", ["before", "while running"])
-def test_service_works_without_a_folder_for_copies(
+def test_service_works_without_a_writable_folder_for_copies(
     moment: str,
     damage: Callable[[Path], None],
     issuer: Issuer,
@@ -373,7 +377,7 @@ def test_service_works_without_a_folder_for_copies(
     copies = tmp_path / "service" / "copies"
     copies.mkdir(parents=True)
     settings = {"copies": copies, "jwks_refresh": 1, "jwks_cooldown": 1}
-    with open_mirroring(issuer, tmp_path, **settings) as course:
+    with open_fetching(issuer, tmp_path, **settings) as course:
         if moment == "while running":
             assert read(course, key_pair) == 200
         damage(copies)
@@ -389,17 +393,19 @@ def test_service_works_without_a_folder_for_copies(
     assert "make the folder in COPIES writable for this service" in lines[0]
 
 
-def test_copy_is_made_again_once_there_is_a_folder(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+def test_copy_is_written_once_its_folder_can_be_created(
+    issuer: Issuer, key_pair: KeyPair, tmp_path: Path
+) -> None:
     issuer.publish(jwk(key_pair))
     copy = copy_path(tmp_path / "later" / "copies", "keys", setting=issuer.url)
-    with open_mirroring(issuer, tmp_path, copies=copy.parent, jwks_refresh=1, jwks_cooldown=1) as course:
+    with open_fetching(issuer, tmp_path, copies=copy.parent, jwks_refresh=1, jwks_cooldown=1) as course:
         assert read(course, key_pair) == 200
         copy.parent.parent.mkdir()
 
         wait_for(copy.exists)
 
 
-def test_workers_answer_good_requests_while_the_issuer_hangs(
+def test_good_requests_are_answered_while_the_issuer_hangs(
     issuer: Issuer, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     """Six clients that make up key IDs used to hold all four threads while the issuer was waited for."""
@@ -440,7 +446,7 @@ def test_workers_answer_good_requests_while_the_issuer_hangs(
     assert sum(seconds > 1 for seconds in good) < len(good) / 20
 
 
-def test_invented_kids_cost_the_issuer_no_more_than_the_cooldown_allows(
+def test_invented_kids_cause_no_more_fetches_than_the_cooldown_allows(
     issuer: Issuer, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     """10,000 requests to two workers, and each names a key that nobody has."""

@@ -172,7 +172,7 @@ def wait_until_refused(url: str, token: str, workers: set[str]) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_keys_and_revocations_arrive_in_every_worker(
+def test_key_changes_and_revocations_reach_every_worker(
     name: str, issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, key_pair, other_key_pair)

@@ -123,7 +123,7 @@ repeated = pytest.mark.parametrize("repeat", range(3))
 
 
 @repeated
-def test_owner_changes_a_password_that_a_thief_sets_again_and_again(
+def test_owner_can_change_a_password_that_a_thief_keeps_resetting(
     repeat: int, replicas: list[Server]
 ) -> None:
     username, stolen, own = add_victim(replicas[0])
@@ -137,7 +137,7 @@ def test_owner_changes_a_password_that_a_thief_sets_again_and_again(
 
 
 @repeated
-def test_administrator_changes_a_password_that_a_thief_sets_again_and_again(
+def test_administrator_can_change_a_password_that_a_thief_keeps_resetting(
     repeat: int, replicas: list[Server]
 ) -> None:
     username, stolen, own = add_victim(replicas[0])
@@ -151,7 +151,7 @@ def test_administrator_changes_a_password_that_a_thief_sets_again_and_again(
 
 
 @repeated
-def test_administrator_changes_a_password_that_a_thief_changes_all_the_time(
+def test_administrator_can_change_a_password_that_a_thief_keeps_changing(
     repeat: int, replicas: list[Server]
 ) -> None:
     username, stolen, _ = add_victim(replicas[0])
@@ -174,7 +174,7 @@ def test_administrator_changes_a_password_that_a_thief_changes_all_the_time(
 
 
 @repeated
-def test_of_several_changes_at_once_one_succeeds_and_the_others_count_as_guesses(
+def test_one_simultaneous_change_succeeds_and_the_others_count_as_failures(
     repeat: int, replicas: list[Server]
 ) -> None:
     username, first, second = add_victim(replicas[0])

@@ -138,7 +138,7 @@ def kid_of(token: str) -> str:
     return kid
 
 
-def test_rotation_under_load_fails_no_good_request(trio: Trio) -> None:
+def test_no_valid_request_fails_while_keys_are_rotated_under_load(trio: Trio) -> None:
     before = trio.active()
     # So often that every worker has its keys and lists. A first fetch may take longer than a request waits.
     wait_for(lambda: [trio.use(trio.log_in()) for _ in range(20)] == [[200] * 3] * 20)
@@ -161,7 +161,7 @@ def test_rotation_under_load_fails_no_good_request(trio: Trio) -> None:
         assert trio.use(load.tokens[kids.index(kid)]) == [200] * 3, "tokens of every key are good to the end"
 
 
-def test_revoked_key_is_refused_everywhere_within_one_refresh(trio: Trio) -> None:
+def test_tokens_of_a_revoked_key_are_refused_by_every_service(trio: Trio) -> None:
     token = trio.log_in()
     kid = kid_of(token)
     assert trio.use(token) == [200] * 3
@@ -184,7 +184,7 @@ def test_revoked_key_is_refused_everywhere_within_one_refresh(trio: Trio) -> Non
     assert [trio.use(successor) for _ in range(20)] == [[200] * 3] * 20
 
 
-def test_verifier_goes_on_while_the_issuer_hangs_and_follows_it_afterwards(trio: Trio) -> None:
+def test_verifier_works_while_the_issuer_hangs_and_catches_up_afterwards(trio: Trio) -> None:
     token = trio.log_in()
     verifier = trio.verifiers[0]
     processes = trio.auth.workers()

@@ -52,7 +52,7 @@ def bits_of(server: Server, token: str) -> Any:
     return parse_status_list(token, LISTS + "/1", FixedKeys(keys))
 
 
-def test_many_revocations_at_once_at_two_replicas_are_all_seen(replicas: list[Server]) -> None:
+def test_simultaneous_revocations_at_two_replicas_all_appear(replicas: list[Server]) -> None:
     tokens: list[str] = []
     while len(tokens) < 60:
         status, answer = call(f"{replicas[0].url}/token", form=STUDENT)
@@ -95,7 +95,7 @@ def check_order(lists: list[tuple[int, str]], bits: Callable[[str], tuple[int, .
 
 
 @both_databases
-def test_time_of_issue_grows_with_every_change(auth: FlaskClient) -> None:
+def test_issue_time_increases_with_every_change(auth: FlaskClient) -> None:
     times = []
     for _ in range(5):
         auth.post("/revoke", data={"token": log_in(auth)["access_token"]})
@@ -110,7 +110,7 @@ def change_clock(client: FlaskClient, ahead: float) -> None:
 
 @both_databases
 @pytest.mark.parametrize("ahead", [5, 100, 10**6])
-def test_change_of_a_replica_whose_clock_is_ahead_hides_no_later_one(
+def test_later_revocations_appear_after_a_change_by_a_replica_with_a_fast_clock(
     ahead: float, auth: FlaskClient, key_pair: KeyPair
 ) -> None:
     first, second, third = (log_in(auth) for _ in range(3))
@@ -136,7 +136,7 @@ def test_change_of_a_replica_whose_clock_is_ahead_hides_no_later_one(
     assert [status_of(auth, key_pair, answer) for answer in (first, second, third)] == [1, 1, 1]
 
 
-def test_failover_that_lost_a_revocation_hides_no_later_one(
+def test_later_revocations_are_served_after_a_failover_lost_one(
     new_database: Callable[[], str], key_pair: KeyPair, tmp_path: Path
 ) -> None:
     with open_auth(new_database(), key_pair) as auth, replicate(auth) as other:
@@ -170,7 +170,7 @@ def back_up(source: Path, target: Path) -> None:
         here.backup(there)
 
 
-def test_bits_are_set_by_several_processes_without_leaving_any(replicas: list[Server]) -> None:
+def test_processes_that_set_bits_together_miss_no_session(replicas: list[Server]) -> None:
     """Two workers that set the bits of one user do not take its job for done while some are left."""
     status, answer = call(f"{replicas[0].url}/token", form=STUDENT)
     assert status == 200

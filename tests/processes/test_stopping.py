@@ -40,7 +40,7 @@ os.register_at_fork(after_in_parent=signal_worker)
 }
 
 
-def test_worker_shares_what_was_loaded_before_it_was_made(tmp_path: Path) -> None:
+def test_objects_loaded_before_the_fork_are_frozen(tmp_path: Path) -> None:
     """Otherwise garbage collection copies it all, and that takes seconds when the worker stops."""
     (tmp_path / "app.py").write_text("""
 import gc
@@ -70,7 +70,7 @@ def app(environ, start):
 
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGQUIT", "SIGINT"])
-def test_worker_that_is_signalled_while_it_boots_stops(name: str, moment: str, tmp_path: Path) -> None:
+def test_worker_that_is_signalled_during_boot_stops(name: str, moment: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'']\n")
     (tmp_path / "conf.py").write_text(CONFIGURATION + moment.format(signal=name))
     command = [sys.executable, "-m", "gunicorn", "--config", "conf.py"]

@@ -16,7 +16,9 @@ from tests.servers import call, serve_replicas
 
 
 @both_databases
-def test_workers_and_replicas_count_together(new_database: Callable[[], str], tmp_path: Path) -> None:
+def test_workers_and_replicas_count_failed_logins_together(
+    new_database: Callable[[], str], tmp_path: Path
+) -> None:
     """Two replicas with two workers each; the attacker sends to all of them at once."""
     url = create_database(new_database())
     wrong, right = ({"username": "student1", "password": password} for password in ("wrong", "password123"))

@@ -40,14 +40,14 @@ def receive(connection: socket.socket) -> bytes:
 @pytest.mark.parametrize(
     "first", [b"", REQUEST], ids=["connects in advance", "does not close after the response"]
 )
-def test_client_that_waits_delays_nobody(first: bytes, pair: Pair) -> None:
+def test_idle_connections_do_not_delay_other_clients(first: bytes, pair: Pair) -> None:
     with connect(pair.auth.url, WAITING, first):
         for _ in range(10):
             with urlopen(f"{pair.auth.url}/healthz", timeout=LIMIT) as response:
                 assert response.status == 200
 
 
-def test_connection_made_in_advance_can_be_used(pair: Pair) -> None:
+def test_connection_opened_in_advance_can_be_used(pair: Pair) -> None:
     with connect(pair.auth.url) as (connection,):
         with urlopen(f"{pair.auth.url}/healthz", timeout=LIMIT) as response:
             assert response.status == 200
@@ -62,7 +62,7 @@ def test_response_reaches_a_client_that_is_still_sending(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("first", [b"", REQUEST], ids=["before a request", "after a response"])
-def test_waiting_connection_is_closed_in_the_end(first: bytes, pair: Pair) -> None:
+def test_idle_connection_is_eventually_closed(first: bytes, pair: Pair) -> None:
     with connect(pair.auth.url, first=first) as (connection,):
         receive(connection)
 

@@ -55,7 +55,7 @@ def exchange(url: str, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("rest", "status"), REQUESTS.values(), ids=REQUESTS)
-def test_broken_framing_is_a_client_error(rest: bytes, status: int, pair: Pair) -> None:
+def test_request_framing_is_checked(rest: bytes, status: int, pair: Pair) -> None:
     head = b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 
     answer = exchange(pair.auth.url, head + rest)
@@ -76,7 +76,7 @@ def test_two_authorization_headers_are_refused(second: str, pair: Pair) -> None:
     assert [response.split(b" ", 2)[1] for response in responses] == [b"200", b"401", b"401"]
 
 
-def test_header_that_only_looks_like_authorization_is_refused(pair: Pair) -> None:
+def test_authorization_header_with_an_underscore_is_refused(pair: Pair) -> None:
     answer = exchange(
         pair.course.url, b"GET /courses HTTP/1.1\r\nHost: x\r\nAuthorization_: Bearer x\r\n\r\n"
     )
