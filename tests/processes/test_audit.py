@@ -1,4 +1,4 @@
-"""Changes of users, clients, sessions and keys are logged as one line of JSON each: who, what, from where."""
+"""Changes to users, clients, sessions and keys are logged as one JSON line each: who, what, from where."""
 
 import contextlib
 import json
@@ -84,7 +84,7 @@ def test_login_refreshes_reuse_and_revocation_are_recorded(
 def test_failed_login_is_recorded_without_the_submitted_user_name(
     auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    """Somebody's password may stand in the field of the name."""
+    """A user may type a password into the user name field by mistake."""
     events()
     for username in ("student1", "hunter2-as-a-name"):
         set_remote_host(auth).post("/token", data={"username": username, "password": "wrong password"})
@@ -150,7 +150,9 @@ def test_user_changes_are_recorded_with_their_actor(
     auth.put("/users/me/password", json=change, headers=own)
 
     found = events()
-    assert [event["count"] for event in found if event["event"] == "sessions_revoked"] == [2], "one is kept"
+    assert [event["count"] for event in found if event["event"] == "sessions_revoked"] == [2], (
+        "the session that changed the password is kept"
+    )
     assert [(event["event"], event["actor"], event["user"]) for event in found] == [
         ("user_created", admin, ada),
         ("roles_changed", admin, ada),
@@ -288,7 +290,7 @@ def test_missing_or_invalid_request_id_is_replaced(given: str | None, course: Fl
     ],
 )
 def test_search_for_secrets_in_logs_finds_them(text: str) -> None:
-    """A control of what looks at every log of this suite."""
+    """Check the search that runs on every log of this test suite."""
     assert find_secrets(text)
 
 

@@ -1,4 +1,4 @@
-"""Wrong clocks and passing hours: real services whose clocks are changed while they run."""
+"""Wrong clocks and the passage of time: real services whose clocks are changed while they run."""
 
 import contextlib
 import platform
@@ -24,7 +24,7 @@ HOUR = 3600
 
 @dataclass
 class Clock:
-    """What the processes that have its settings take for the time."""
+    """The clock of the processes that run with its settings."""
 
     file: Path
 
@@ -41,7 +41,7 @@ class Clock:
         }
 
     def set(self, seconds: int) -> None:
-        """Set the clock ahead of the true time, or behind it with a negative number."""
+        """Set the clock ahead of the true time, or behind it if `seconds` is negative."""
         draft = self.file.with_suffix(".draft")
         draft.write_text(f"{seconds:+d}\n")
         draft.replace(self.file)
@@ -113,11 +113,11 @@ def refresh(timed: Timed, answer: dict[str, str]) -> tuple[int, dict[str, str]]:
     return call(f"{timed.pair.auth.url}/token", form=form)
 
 
-# What the clock says at the rotation and at the retry, in seconds beside the true time.
+# How far the clock is ahead of the true time at the rotation and at the retry, in seconds.
 @pytest.mark.parametrize(
     ("at_rotation", "at_retry", "status"),
     [(0, 0, 200), (5, 0, 200), (0, 20, 400), (HOUR, 0, 400), (-HOUR, 0, 400)],
-    ids=["right", "a little ahead of a replica's", "after the grace", "set back", "set forward"],
+    ids=["correct", "slightly ahead at the rotation", "after the grace period", "set back", "set forward"],
 )
 def test_refresh_retry_across_a_clock_change(
     at_rotation: int, at_retry: int, status: int, timed: Timed

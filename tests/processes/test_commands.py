@@ -121,7 +121,7 @@ def test_user_is_added_with_a_name_and_an_email_address(auth: FlaskClient) -> No
     assert "Ada Lovelace  ada@example.com  yes " in done(run_command(auth, "users", "list"))
 
 
-# What `users set` is given, and what `ada` has afterwards: name, address, whether it is verified.
+# The options of `users set`, and what the user has afterwards: name, address, whether it is verified.
 SET: dict[str, tuple[list[str], tuple[str | None, str | None, bool]]] = {
     "name": (["--name", "Ada"], ("Ada", "ada@example.com", True)),
     "no name": (["--no-name"], (None, "ada@example.com", True)),
@@ -133,7 +133,7 @@ SET: dict[str, tuple[list[str], tuple[str | None, str | None, bool]]] = {
     "the same address": (["--email", "ada@example.com"], ("Ada Lovelace", "ada@example.com", True)),
     "unverified": (["--no-email-verified"], ("Ada Lovelace", "ada@example.com", False)),
     "no address": (["--no-email"], ("Ada Lovelace", None, False)),
-    "nothing": (["--no-name", "--no-email"], (None, None, False)),
+    "neither name nor address": (["--no-name", "--no-email"], (None, None, False)),
 }
 
 
@@ -210,13 +210,18 @@ def test_sessions_are_listed_and_revoked(auth: FlaskClient) -> None:
 
 UUID = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
 
-# A command, what stands on its standard input, its exit code, and what it says.
+# A command, its standard input, its exit code, and part of its error message.
 REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     "user exists": (["users", "add", "student1"], GOOD_PASSWORD, 1, "A user with this name already exists."),
-    "bad name": (["users", "add", "a b"], GOOD_PASSWORD, 1, "A user name must"),
+    "invalid user name": (["users", "add", "a b"], GOOD_PASSWORD, 1, "A user name must"),
     "weak password": (["users", "add", "ada"], "password", 1, "one of the most common"),
     "no password": (["users", "add", "ada"], "", 1, "8 characters or more"),
-    "no hash": (["users", "add", "ada", "--hashed"], GOOD_PASSWORD, 1, "This is not an argon2"),
+    "password instead of a hash": (
+        ["users", "add", "ada", "--hashed"],
+        GOOD_PASSWORD,
+        1,
+        "This is not an argon2",
+    ),
     "long hash": (
         ["users", "add", "ada", "--hashed"],
         f"scrypt:1:1:1$x${'0' * 300}",
@@ -226,23 +231,43 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     "unknown role": (["users", "add", "ada", "--role", "king"], GOOD_PASSWORD, 2, "'king' is not one of"),
     "password as an argument": (["users", "add", "ada", GOOD_PASSWORD], "", 2, "unexpected extra argument"),
     **{
-        f"{command} of nobody": (["users", command, "nobody"], GOOD_PASSWORD, 1, "There is no user nobody")
+        f"users {command} with an unknown user": (
+            ["users", command, "nobody"],
+            GOOD_PASSWORD,
+            1,
+            "There is no user nobody",
+        )
         for command in ("show", "set-password", "set-roles", "disable", "enable", "delete")
     },
-    "profile of nobody": (["users", "set", "nobody", "--no-name"], "", 1, "nobody: run `flask --app"),
+    "users set with an unknown user": (
+        ["users", "set", "nobody", "--no-name"],
+        "",
+        1,
+        "nobody: run `flask --app",
+    ),
     "no profile to set": (["users", "set", "student1"], "", 2, "Nothing to change"),
-    "name and none": (
+    "name and no name": (
         ["users", "set", "student1", "--name", "x", "--no-name"],
         "",
         2,
         "either --name or --no-",
     ),
-    "address and none": (["users", "set", "x", "--email", "a@b", "--no-email"], "", 2, "either --email or"),
-    "name that is empty": (["users", "set", "student1", "--name", ""], "", 1, "1 to 200 printable"),
+    "address and no address": (
+        ["users", "set", "x", "--email", "a@b", "--no-email"],
+        "",
+        2,
+        "either --email or",
+    ),
+    "empty name": (["users", "set", "student1", "--name", ""], "", 1, "1 to 200 printable"),
     "name with an escape": (["users", "set", "student1", "--name", "a\x1b[2J"], "", 1, "1 to 200 printable"),
-    "bad address": (["users", "set", "student1", "--email", "ada"], "", 1, "must have one @"),
-    "verified, and no address": (["users", "set", "student1", "--email-verified"], "", 1, "no email address"),
-    "new user's bad address": (
+    "invalid address": (["users", "set", "student1", "--email", "ada"], "", 1, "must have one @"),
+    "verified without an address": (
+        ["users", "set", "student1", "--email-verified"],
+        "",
+        1,
+        "no email address",
+    ),
+    "new user's invalid address": (
         ["users", "add", "ada", "--email", "a b@c"],
         GOOD_PASSWORD,
         1,
@@ -255,16 +280,16 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         "no email address",
     ),
     "unknown role to set": (["users", "set-roles", "student1", "king"], "", 2, "'king' is not one of"),
-    "bad client ID": (["clients", "add", "Reports"], "", 1, "A client ID must"),
-    "client ID that is taken": (["clients", "add", "first-party"], "", 1, "with this ID already exists"),
+    "invalid client ID": (["clients", "add", "Reports"], "", 1, "A client ID must"),
+    "client ID in use": (["clients", "add", "first-party"], "", 1, "with this ID already exists"),
     "client ID like a user's": (["clients", "add", "a" + UUID[1:]], "", 1, "must not be a UUID"),
-    "two scopes in one": (
+    "two scopes in one option": (
         ["clients", "add", "reports", "--scope", "courses:read courses:write"],
         "",
         2,
         "repeat --scope for each value",
     ),
-    "two roles in one": (
+    "two roles in one option": (
         ["users", "add", "ada", "--role", "student,teacher"],
         "",
         2,
@@ -278,11 +303,16 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         "add it to RESOURCES",
     ),
     **{
-        f"client to {command}": (["clients", command, "nobody", *options], "", 1, "There is no client nobody")
+        f"clients {command} with an unknown client": (
+            ["clients", command, "nobody", *options],
+            "",
+            1,
+            "There is no client nobody",
+        )
         for command, *options in (["remove"], ["show"], ["set", "--no-scope"], ["set-secret"])
     },
     "nothing to set": (["clients", "set", "reports"], "", 2, "Nothing to change"),
-    "scope and none": (
+    "scope and no scope": (
         ["clients", "set", "x", "--no-scope", "--scope", "courses:read"],
         "",
         2,
@@ -290,15 +320,20 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     ),
     "unknown resource to set": (["clients", "set", "x", "--resource", "http://x"], "", 1, "add it to RES"),
     "negative overlap": (["clients", "set-secret", "x", "--overlap", "-1"], "", 2, "not in the range"),
-    "sessions of nobody": (
+    "sessions list with an unknown user": (
         ["sessions", "list", "--user", "nobody"],
         "",
         1,
         "nobody: run `flask --app wsgi_auth users list`",
     ),
-    "sessions to revoke of nobody": (["sessions", "revoke", "--user", "nobody"], "", 1, "There is no user"),
-    "no session": (["sessions", "revoke", UUID], "", 1, f"There is no session {UUID}: run `flask --app"),
-    "bad session": (["sessions", "revoke", "x"], "", 2, "not a valid UUID"),
+    "sessions revoke with an unknown user": (
+        ["sessions", "revoke", "--user", "nobody"],
+        "",
+        1,
+        "There is no user",
+    ),
+    "unknown session": (["sessions", "revoke", UUID], "", 1, f"There is no session {UUID}: run `flask --app"),
+    "session ID is not a UUID": (["sessions", "revoke", "x"], "", 2, "not a valid UUID"),
     "neither session nor user": (
         ["sessions", "revoke"],
         "",
@@ -311,7 +346,7 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         2,
         "exactly one of SESSION_ID, --user and --all",
     ),
-    "no such command": (["users", "remove", "student1"], "", 2, "No such command"),
+    "unknown command": (["users", "remove", "student1"], "", 2, "No such command"),
 }
 
 

@@ -56,11 +56,11 @@ class Watched:
         wait_for(lambda: bool(self.ask("query", query=query)))
 
     def use(self, seconds: float = 0) -> None:
-        """Cause every event that is counted, once or for some time, at varying rates."""
+        """Cause every event that is counted, once or for `seconds`, at varying rates."""
         auth, course, until = self.pair.auth.url, self.pair.course.url, time.monotonic() + seconds
         for number in itertools.count():
             answer = call(f"{auth}/token", form=STUDENT)[1]
-            if number % 40 == 0:  # or the address is throttled
+            if number % 40 == 0:  # more often, the address would be throttled
                 call(f"{auth}/token", form={"username": os.urandom(4).hex(), "password": "wrong password"})
             form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
             call(f"{auth}/token", form=form)
@@ -74,7 +74,7 @@ class Watched:
                 return
 
     def sign_out(self) -> None:
-        """Show the sign-in page, and end sessions of two applications that want logout notices."""
+        """Open the sign-in page, and end sessions of two applications that receive logout notices."""
         auth = self.pair.auth.url
         urllib.request.urlopen(f"{auth}/login").close()
         for client in ("told", "unreachable"):
@@ -84,7 +84,7 @@ class Watched:
 
 
 class Application(BaseHTTPRequestHandler):
-    """Takes every notice of a logout."""
+    """Accepts every logout notice."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -183,7 +183,7 @@ def test_every_alert_rule_has_data_and_is_documented(watched: Watched) -> None:
     explained = (ROOT / "docs/how-to/operate.md").read_text().partition("## Alarms")[2]
     for rule in find_rules():
         assert f"| {rule['name']}" in explained
-        # Without its limit it finds something. (No answer is a 5xx here.)
+        # Without its threshold, the query returns data. (No response is a 5xx here.)
         watched.wait_for_series(re.split(r" (?:>|==) ", rule["query"])[0].replace("5..", "2.."))
 
 

@@ -31,7 +31,7 @@ def test_private_key_is_mounted_only_into_the_issuer() -> None:
 
 
 def test_revoked_keys_are_recorded_apart_from_keys_and_database() -> None:
-    """So that a restored backup of those cannot bring a revoked key back."""
+    """Otherwise, restoring a backup of those would make a revoked key valid again."""
     dockerfile = (ROOT / "deploy/Dockerfile").read_text()
     unit = (ROOT / "deploy/systemd/auth.service").read_text()
     folder = re.findall(r"REVOKED_KEYS_FILE=(/\w+)/revoked_keys", dockerfile)[0]

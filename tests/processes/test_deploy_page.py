@@ -41,7 +41,7 @@ exec "$@"
 
 
 def adapt(text: str, folder: Path) -> str:
-    """Return commands of the page, for folders below another one and the installed packages."""
+    """Return commands of the page that use folders below `folder` and the installed packages."""
     text = text.replace("/opt/services/.venv/bin/flask", f"{Path(sys.executable).parent}/flask")
     text = text.replace("/opt/services", str(ROOT))
     return re.sub(r"/(?:etc/services|var/l(?:ib|og))", rf"{folder}\g<0>", text)
@@ -53,7 +53,7 @@ def run_script(script: str, folder: Path, environment: dict[str, str] | None = N
 
 
 def read_environment(name: str, folder: Path, auth_url: str) -> dict[str, str]:
-    """Return the settings that the page has written, for another port of auth_app."""
+    """Return the settings that the page's commands wrote, with `auth_url` as auth_app's address."""
     text = (folder / f"etc/services/{name}.env").read_text().replace("http://127.0.0.1:8081", auth_url)
     return dict(line.split("=", 1) for line in text.splitlines())
 
@@ -109,7 +109,7 @@ def test_services_work_with_the_documented_settings_and_commands(home: Path) -> 
             token = log_in(auth)
             assert call(f"{course.url}/courses", token)[0] == 200
             auth.stop()
-            assert call(f"{course.url}/courses", token)[0] == 200, "it has copies"
+            assert call(f"{course.url}/courses", token)[0] == 200, "it has copies of the keys and lists"
     assert {path.name for path in (home / "var/lib/auth/keys").iterdir()} == {
         "private_key.pem",
         "public_key.pem",
@@ -124,7 +124,7 @@ def test_settings_files_are_readable_only_by_their_owner(home: Path) -> None:
         ("course.env", 0o600),
     ]
     assert PAGE.count("ISSUER=https://auth.example.com\n") == 2, (
-        "and there is no other file to copy them from"
+        "the page contains the settings of both services"
     )
 
 
@@ -161,7 +161,7 @@ def test_adapted_nginx_configuration_names_no_container(tmp_path: Path) -> None:
 
 
 def read_limits(name: str) -> dict[str, int]:
-    """Return the limits of a configuration of nginx, by what they are for."""
+    """Return the limits in an nginx configuration, by name."""
     text = (ROOT / "deploy" / name).read_text()
     limits = {f"{zone} rate": rate for zone, rate in re.findall(r"zone=(\w+):10m rate=(\d+)r/s", text)}
     bursts = re.findall(r"limit_req zone=(\w+) burst=(\d+)", text)

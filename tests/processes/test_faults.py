@@ -107,7 +107,7 @@ def test_service_recovers_when_the_database_comes_back(
         end = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
         with administer(url) as server:
             server.execute(end, {"name": name})
-            assert client.get(path, headers=bearer(token)).status_code == 200, "nobody saw that it was gone"
+            assert client.get(path, headers=bearer(token)).status_code == 200, "lost connections are replaced"
 
             server.execute(sa.text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'))
             server.execute(end, {"name": name})
@@ -128,7 +128,7 @@ def test_request_without_a_free_database_connection_gets_503(
         token = log_in(auth)["access_token"]
         with auth.application.app_context():
             engine = auth.application.extensions["sqlalchemy"].engine
-        monkeypatch.setattr(engine.pool, "_timeout", 0.1)  # not half a minute
+        monkeypatch.setattr(engine.pool, "_timeout", 0.1)  # instead of half a minute
         for _ in range(engine.pool.size() + engine.pool._max_overflow):
             stack.enter_context(engine.connect())
 
@@ -178,7 +178,7 @@ def test_full_disk_leaves_the_keys_unchanged(command: str, tmp_path: Path) -> No
         run_flask("wsgi_auth", "keys generate", {}, tmp_path)
     before = {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()}
 
-    # No file may grow beyond nothing, which is what a full disk allows.
+    # No file may grow, as on a full disk.
     full = subprocess.run(
         ["bash", "-c", f"ulimit -f 0; exec {sys.executable} -m flask --app wsgi_auth keys {command}"],
         env=environment_for({}),

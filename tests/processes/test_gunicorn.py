@@ -14,27 +14,27 @@ from tests.servers import Pair, Server, listen, serve, serve_pair, wait_for
 SECRET = b"hunter2-hunter2"
 FORM = b"username=student1&password=" + SECRET
 
-# What a client may send by mistake or on purpose, and the status and the code of the answer.
+# Malformed requests, and the status and the error code of the response.
 REFUSED: dict[str, tuple[bytes, int, str]] = {
     "body after a request without a length": (
         b"POST /token HTTP/1.1\r\nHost: x\r\n\r\n" + FORM + b"\r\n\r\n",
         400,
         "invalid_request",
     ),
-    "nothing but a form": (FORM + b"\r\n\r\n", 400, "invalid_request"),
-    "method that is none": (b"%s /token HTTP/1.1\r\nHost: x\r\n\r\n" % FORM, 400, "invalid_request"),
-    "version that is none": (b"GET /token?%s HTTP/%s\r\n\r\n" % (FORM, SECRET), 400, "invalid_request"),
+    "form without a request line": (FORM + b"\r\n\r\n", 400, "invalid_request"),
+    "invalid method": (b"%s /token HTTP/1.1\r\nHost: x\r\n\r\n" % FORM, 400, "invalid_request"),
+    "invalid version": (b"GET /token?%s HTTP/%s\r\n\r\n" % (FORM, SECRET), 400, "invalid_request"),
     "header without a colon": (
         b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization Basic %s\r\n\r\n" % SECRET,
         400,
         "invalid_request",
     ),
-    "header name that is none": (
+    "invalid header name": (
         b"GET / HTTP/1.1\r\nHost: x\r\nPass word %s: x\r\n\r\n" % SECRET,
         400,
         "invalid_request",
     ),
-    "header value that is none": (
+    "invalid header value": (
         b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: %s\x00\r\n\r\n" % SECRET,
         400,
         "invalid_request",
@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     ),
 }
 
-# An application that fails where Flask does not see it, and one that breaks off in the middle of an answer.
+# An application that fails outside Flask, before or in the middle of a response.
 FAILING = """
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/readyz":
@@ -89,7 +89,7 @@ def app(environ, start_response):
 
 @pytest.fixture(scope="module")
 def verbose_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Both services with everything logged that can be."""
+    """Both services, with the most verbose logging."""
     settings = {"GUNICORN_CMD_ARGS": "--log-level debug --access-logfile -"}
     with serve_pair(
         tmp_path_factory.mktemp("verbose_pair"), auth_settings=settings, course_settings=settings
@@ -146,14 +146,14 @@ UNLOGGED: dict[str, bytes] = {
         b"POST /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n"
         b"Authorization: Basic aHVudGVyMi1odW50ZXIyOng=\r\n\r\n"
     ),
-    "body that ends early": b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n" + FORM,
-    "chunk without an end": (
+    "truncated body": b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n" + FORM,
+    "unterminated chunk": (
         b"POST /token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n" % FORM
     ),
-    "chunk to nowhere": (
+    "unterminated chunk for an unknown path": (
         b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n" % FORM
     ),
-    "head that ends early": b"GET /token?%s HTTP/1.1\r\nAuthorization: %s" % (FORM, SECRET),
+    "truncated headers": b"GET /token?%s HTTP/1.1\r\nAuthorization: %s" % (FORM, SECRET),
 }
 
 
@@ -195,7 +195,7 @@ def test_log_level_from_the_command_line_is_honoured(tmp_path: Path) -> None:
     (tmp_path / "failing.py").write_text(FAILING)
     settings = {"GUNICORN_CMD_ARGS": "--log-level error"}
     with listen() as listener, serve("failing", listener, settings, tmp_path) as server:
-        exchange(server.url, REFUSED["nothing but a form"][0])
+        exchange(server.url, REFUSED["form without a request line"][0])
 
     assert server.log.read_text() == ""
 

@@ -1,4 +1,4 @@
-"""Keys from openssl or from our command, in files or in environment variables, all work alike."""
+"""Keys from openssl and from our command work, in files and in environment variables."""
 
 import json
 import subprocess
@@ -80,7 +80,7 @@ def test_generate_reports_a_missing_folder(tmp_path: Path) -> None:
         run_flask("wsgi_auth", "keys generate", {}, tmp_path)
 
 
-@pytest.mark.parametrize("line_break", ["\n", "\\n", "\r\n"], ids=["real", "spelled out", "of Windows"])
+@pytest.mark.parametrize("line_break", ["\n", "\\n", "\r\n"], ids=["real", "escaped", "Windows"])
 def test_keys_can_be_given_as_text(
     line_break: str, key_pair: KeyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +91,7 @@ def test_keys_can_be_given_as_text(
 
 
 def test_kid_is_the_rfc_7638_thumbprint() -> None:
-    """The example of RFC 7638 section 3.1, its modulus turned into a PEM file by openssl."""
+    """The example of RFC 7638 section 3.1."""
     n = (
         "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZ"
         "CiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJ"
@@ -150,7 +150,7 @@ def test_public_keys_are_indexed_by_kid(key_pair: KeyPair, other_key_pair: KeyPa
 
 
 def log_in_and_read(pair: KeyPair, folder: Path) -> int:
-    """Return the status with which the course service answers to a fresh token of the issuer."""
+    """Return the status of course_app's response to a new token from auth_app."""
     with (
         open_auth(f"sqlite:///{folder}/auth.db", pair) as auth,
         open_course(f"sqlite:///{folder}/course.db", pair) as course,

@@ -18,7 +18,7 @@ TTL = 2  # seconds
 
 @dataclass
 class Deployment:
-    """auth_app and two services that have nothing of it but the public key; two workers each."""
+    """auth_app and two services that share only its public key, with two workers each."""
 
     auth: Server
     services: list[Server]
@@ -30,11 +30,11 @@ class Deployment:
         return answer
 
     def use(self, token: str) -> set[int]:
-        """Return what the services answer to a token, asked so often that every worker has been asked."""
+        """Return the statuses of the services' responses, from enough requests to reach every worker."""
         return {call(f"{service.url}/courses", token)[0] for service in self.services for _ in range(10)}
 
     def requests_to_issuer(self) -> list[str]:
-        """Return the paths that auth_app was asked for, as its access log has them."""
+        """Return the paths of the requests in auth_app's access log."""
         return re.findall(r" [A-Z]+ (/\S*) \d{3} ", self.auth.log.read_text())
 
 
@@ -78,15 +78,15 @@ def test_revoked_session_is_refused_by_every_service_in_time(deployment: Deploym
     before = len(deployment.requests_to_issuer())
     wait_for(lambda: deployment.use(answer["access_token"]) == {401})
 
-    # What may have been fetched just before is kept for `ttl`; then comes one poll.
+    # A list that was fetched just before is kept for its `ttl`; then the next poll follows.
     assert (
         time.monotonic() - revoked_at < TTL + TTL + 20
-    )  # and what a busy machine needs; the default of 30 would take longer
+    )  # and what a busy machine needs; the default TTL of 30 would take longer
     assert deployment.use(other["access_token"]) == {200}
     asked = deployment.requests_to_issuer()[before:]
     assert set(asked) <= {"/.well-known/status-list", "/.well-known/status-list/1"}
     polls = (time.monotonic() - revoked_at) / TTL + 1
-    assert len(asked) <= 2 * len(deployment.services) * polls, "one worker of a host asks for all"
+    assert len(asked) <= 2 * len(deployment.services) * polls, "one worker of a host polls for all"
 
 
 def test_service_works_and_keeps_revocations_while_the_issuer_is_down(deployment: Deployment) -> None:

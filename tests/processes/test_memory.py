@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.servers import environment_for, run_flask
 
-# Runs in a process of its own, where what is left of the memory is half of what one hash takes.
+# Runs in its own process, whose remaining memory is half of what one hash needs.
 PROGRAM = """
 import json, resource
 from pathlib import Path

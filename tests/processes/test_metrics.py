@@ -24,7 +24,7 @@ STUDENT = {"username": "student1", "password": "password123"}
 
 
 def read(text: str, name: str, **labels: str) -> float:
-    """Return the sum of the samples of a name that have some labels."""
+    """Return the sum of a metric's samples that have the given labels."""
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -34,7 +34,7 @@ def read(text: str, name: str, **labels: str) -> float:
 
 
 def increase(client: FlaskClient, do: Callable[[], object], name: str, **labels: str) -> float:
-    """Return by how much a metric goes up while something is done."""
+    """Return by how much a metric increases while `do` runs."""
     before = read(client.get("/metrics").text, name, **labels)
     do()
     return read(client.get("/metrics").text, name, **labels) - before
@@ -100,7 +100,7 @@ def test_tokens_are_counted_by_grant(grant: str, auth: FlaskClient) -> None:
     assert increase(auth, ask, "tokens_issued_total", grant=grant) == 1
 
 
-# Who is refused, by the reason that is counted; None is a request without a token.
+# Refused tokens, by the reason that is counted; None is a request without a token.
 REFUSALS: dict[str, Callable[[Forger], str | None]] = {
     "missing": lambda _: None,
     "form": lambda _: "x",
@@ -148,7 +148,7 @@ def test_dashboard_queries_only_existing_metrics(auth: FlaskClient, course: Flas
         for name in re.findall(r"[a-z_]+_(?:seconds|total|flight)(?:_bucket|_count)?", target["expr"])
     }
     told = auth.get("/metrics").text + course.get("/metrics").text
-    fetched = {"keys_age_seconds", "status_lists_age_seconds"}  # by a service that fetches
+    fetched = {"keys_age_seconds", "status_lists_age_seconds"}  # only by a service that fetches them
 
     assert len(asked) == 10
     assert [name for name in asked - fetched if f"# TYPE {name} " not in told] == []
@@ -210,7 +210,7 @@ def test_metrics_add_up_all_workers_including_killed_ones(tmp_path: Path) -> Non
 
 def test_password_hash_in_flight_is_exported_until_its_worker_ends(tmp_path: Path) -> None:
     def log_in_slowly() -> None:
-        with contextlib.suppress(OSError, HTTPException):  # nobody answers
+        with contextlib.suppress(OSError, HTTPException):  # the worker is killed
             call(f"{pair.auth.url}/token", form=STUDENT)
 
     with serve_pair(tmp_path, auth_settings={"ARGON2_PASSES": "100"}) as pair:

@@ -68,7 +68,7 @@ def test_at_most_one_status_list_request_per_second_reaches_auth_app(proxy: Prox
     assert all(headers["strict-transport-security"] == "max-age=31536000" for _, headers, _ in answers)
     wait_for(lambda: len(find_lines(log, path)) == seen + 30)
     asked = [line for line in find_lines(log, path)[seen:] if line["upstream"]]
-    assert len(asked) <= 2 + seconds  # one for each second that has begun
+    assert len(asked) <= 2 + seconds  # one for each second that has started
 
 
 def test_query_and_encoding_variants_share_one_cached_status_list(proxy: Proxy) -> None:
@@ -118,7 +118,7 @@ def test_readiness_and_metrics_are_not_exposed(proxy: Proxy) -> None:
 
 
 def test_slow_clients_do_not_delay_others(proxy: Proxy) -> None:
-    """Forty send half a head and wait, forty half a body: each service has four threads."""
+    """Forty clients send part of the headers, forty part of a body: each service has four threads."""
     token = proxy.log_in()
     with contextlib.ExitStack() as stack:
         for head in ("GET /courses HTTP/1.1\r\nHost: c", "POST /token HTTP/1.1\r\nContent-Length: 50\r\n"):
@@ -146,7 +146,7 @@ def test_ten_thousand_open_connections_do_not_delay_others(proxy: Proxy) -> None
             headers = {"Authorization": f"Bearer {proxy.log_in()}"}
             assert proxy.ask("course", "GET", "/courses", **headers)[0] == 200
 
-            assert poll.poll(0) == [], "all are open still"
+            assert poll.poll(0) == [], "all are still open"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -28,12 +28,12 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 COOKIES = {"__Host-auth_browser", "__Host-auth_session"}
 VERIFIER = "v" * 43
-STATE = "s" * 3000  # of the longest that applications send; it comes back in a redirect
+STATE = "s" * 3000  # as long as any that applications send; a redirect returns it
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a browser got: a page, or where it is sent."""
+    """A response to a browser: a page or a redirect."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -102,9 +102,9 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         yield running
 
 
-@pytest.fixture(params=["host of its own", "path"])
+@pytest.fixture(params=["own host", "path"])
 def visitor(request: pytest.FixtureRequest) -> Visitor:
-    """Somebody who visits auth_app at either kind of address."""
+    """A visitor of auth_app, on a host of its own and then under a path."""
     if request.param == "path":
         return Visitor(request.getfixturevalue("paths"), LOCALHOST, "/auth")
     return Visitor(request.getfixturevalue("proxy"), NAMES["auth"])
@@ -179,7 +179,7 @@ def test_metadata_is_served_at_every_well_known_address(visitor: Visitor) -> Non
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with the cookies that it was sent."""
+    """Responds with the cookies that it received."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -228,7 +228,7 @@ def ask(port: int, trust: ssl.SSLContext, host: str, path: str) -> str:
 def test_rate_limit_and_outage_responses_to_browsers_are_pages(tmp_path: Path) -> None:
     with serve_proxy(tmp_path) as proxy:
         visitor = Visitor(proxy, NAMES["auth"])
-        # The limits: 50 sign-ins or changes of a password at once, and 100 requests of applications.
+        # The bursts: 50 sign-ins or password changes, and 100 authorization requests.
         for path, burst in [("/login", 50), ("/authorize", 100), ("/account/password", 0)]:
             pages = [visitor.visit(path) for _ in range(burst + 60)]
             assert {page.status for page in pages} <= {200, 400, 429}

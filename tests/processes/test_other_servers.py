@@ -152,7 +152,7 @@ def issuer() -> Iterator[Issuer]:
 
 
 def publish(issuer: Issuer, *pairs: KeyPair) -> None:
-    """Publish the keys of pairs, and a status list that the first has signed."""
+    """Publish keys, and a status list that is signed with the first one."""
     uri = f"{ISSUER}/.well-known/status-list/1"
     issuer.publish(*(public_jwk(pair.private_key.public_key()) for pair in pairs))
     token = sign_list(Forger(pairs[0].private_key, pairs[0].kid), sub=uri, ttl=1, iat=time.time())
@@ -174,7 +174,7 @@ def environment_of(issuer: Issuer, folder: Path) -> dict[str, str]:
 def test_workers_forked_during_a_slow_fetch_keep_fetching(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    """A thread of the master used to hold a lock at the fork, which no worker could ever get then."""
+    """A thread of the master used to hold a lock during the fork, which no worker could ever acquire."""
     publish(issuer, key_pair, other_key_pair)
     environment = environment_of(issuer, tmp_path)
     run_flask("wsgi_course", "db upgrade", environment, tmp_path)
@@ -199,7 +199,7 @@ def test_workers_forked_during_a_slow_fetch_keep_fetching(
 
         def all_refuse() -> bool:
             answers.append(call(f"{course.url}/courses", removed)[0])
-            return answers[-20:] == [401] * 20  # so often that both workers were asked
+            return answers[-20:] == [401] * 20  # enough requests to reach both workers
 
         wait_for(all_refuse)
         assert [call(f"{course.url}/courses", kept)[0] for _ in range(20)] == [200] * 20

@@ -38,7 +38,7 @@ def replicas(
 
 
 def change(server: Server, token: str, current: str, new: str) -> int:
-    """Change a password and return the status of the answer."""
+    """Change a password and return the status of the response."""
     body = {"current_password": current, "new_password": new}
     remember(body)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -68,9 +68,9 @@ def run_command(server: Server, *arguments: str, stdin: str) -> None:
 
 
 def get_token(server: Server, username: str, password: str) -> str | None:
-    """Log in as soon as the server has time for it, and return the access token."""
+    """Log in, again while the server is too busy, and return the access token."""
     engine = sa.create_engine(server.environment["AUTH_DATABASE_URL"])
-    with engine.begin() as connection:  # what was guessed before is not the point here
+    with engine.begin() as connection:  # earlier failures do not matter here
         connection.execute(sa.text("DELETE FROM login_failures"))
     engine.dispose()
     answers = []
@@ -85,7 +85,7 @@ def get_token(server: Server, username: str, password: str) -> str | None:
 
 
 def add_victim(server: Server) -> tuple[str, str, str]:
-    """Add a user with the old password, and return name and the tokens of two sessions."""
+    """Add a user with the old password, and return the name and the tokens of two sessions."""
     username = f"ada{uuid.uuid4().hex}"
     run_command(server, "users", "add", username, stdin=f"{OLD}\n")
     tokens = [get_token(server, username, OLD) for _ in range(2)]

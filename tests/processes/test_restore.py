@@ -1,4 +1,4 @@
-"""Restoring a backup, with the commands of docs/how-to/operate.md, undoes no later decision."""
+"""Restoring a backup with the commands of docs/how-to/operate.md does not undo later decisions."""
 
 import json
 import os
@@ -36,7 +36,7 @@ NEW_PASSWORD = "correct horse battery"
 
 @dataclass
 class Issuer:
-    """auth_app with its files in one folder, as a deployment with SQLite has them."""
+    """auth_app with its files in one folder, as in a deployment with SQLite."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Issuer:
             yield server
 
     def flask(self, *arguments: str, stdin: str = "") -> str:
-        """Run a command and return what it prints; its log goes to the file that the document names."""
+        """Run a command and return what it prints; its log goes to the file that the page names."""
         return self.run(
             f"{sys.executable} -m flask --app wsgi_auth {' '.join(arguments)} 2>> commands.log", stdin
         )

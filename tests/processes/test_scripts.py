@@ -34,7 +34,7 @@ def installed_clone(clone: Path) -> Path:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Return what keys and databases hold, however SQLite has spread it over its files."""
+    """Return the contents of keys and databases, in whichever files SQLite keeps them."""
     keys = {path.name: path.read_text() for path in (folder / "keys").glob("*.pem")}
     for path in (folder / "instance").glob("*.db"):
         with closing(sqlite3.connect(path)) as connection:
@@ -43,7 +43,7 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 
 def test_run_and_demo_scripts_work_in_a_fresh_clone(clone: Path) -> None:
-    """Start everything and stop it, twice. tests/docs runs the README's commands, with packages in place."""
+    """Start and stop everything twice. tests/docs runs the README's commands with installed packages."""
     ports = free_ports()
     course_port, web_port = ports["COURSE_PORT"], ports["WEB_PORT"]
 
@@ -54,7 +54,7 @@ def test_run_and_demo_scripts_work_in_a_fresh_clone(clone: Path) -> None:
             "Preparing the databases in instance/.",
             "Starting auth_app, course_app and a web application.",
         ]
-        assert "{" not in greeting, "what is logged is not for newcomers"
+        assert "{" not in greeting, "log lines are not part of the greeting"
         assert all(path.stat().st_mode & 0o077 == 0 for path in (clone / "instance").glob("*.db"))
         commands = printed_commands(course.log)
         urls = {auth.url: "http://127.0.0.1:8081", course.url: "http://127.0.0.1:8082"}
@@ -83,11 +83,11 @@ def test_run_and_demo_scripts_work_in_a_fresh_clone(clone: Path) -> None:
     with running(clone, ports) as (auth, _):
         assert "Installing" not in auth.log.read_text(), "a second start installs nothing"
         _, metadata = call(f"{auth.url}/.well-known/oauth-authorization-server")
-        assert metadata["protected_resources"] == resources.split(","), "the reader can add a service"
+        assert metadata["protected_resources"] == resources.split(","), "a reader can add a service"
         assert snapshot(clone) == before
     assert git(clone, "status", "--porcelain", "--untracked-files=all") == git(
         clone, "diff", "--cached", "--name-status"
-    ).replace("\t", "  "), "nothing that appeared is to be tracked"
+    ).replace("\t", "  "), "git ignores all new files"
 
 
 def test_one_layer_of_the_tests_can_be_run(installed_clone: Path) -> None:
@@ -123,7 +123,7 @@ def test_service_that_cannot_start_is_named_and_no_other_is_started(clone: Path)
 
 
 def test_users_can_sign_in_from_the_docs_page_of_scripts_run(installed_clone: Path) -> None:
-    """How that goes on in a browser: tests/browser/test_docs_sign_in.py. What .env says counts too."""
+    """Settings in .env are used too. tests/browser/test_docs_sign_in.py signs in with a browser."""
     settings = installed_clone / ".env"
     settings.write_text("CORS_ORIGINS='http://127.0.0.1:8083'\n")
     with running(installed_clone, free_ports()) as (auth, course):
@@ -140,7 +140,7 @@ def test_users_can_sign_in_from_the_docs_page_of_scripts_run(installed_clone: Pa
     assert 'data-client-id="demo-docs"' in page.text
     assert token.headers["Access-Control-Allow-Origin"] == course.url
     assert other.headers["Access-Control-Allow-Origin"] == "http://127.0.0.1:8083", (
-        "what .env says counts too"
+        "the setting in .env is used too"
     )
     assert answer.headers["Location"].startswith(asked["redirect_uri"])
 
@@ -153,7 +153,7 @@ def test_ctrl_c_stops_everything_quickly_despite_open_connections(installed_clon
                 for sent in HALF_SENT:
                     stack.enter_context(socket.create_connection(address)).sendall(sent)
             started = time.monotonic()
-        assert time.monotonic() - started < 10, "which is what a request may take in production"
+        assert time.monotonic() - started < 10, "in production, requests get this long to finish"
 
 
 def printed_commands(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""Codes and logouts in several processes with one database, of which one is killed."""
+"""Codes and logout notices with several processes and one database, even if one process is killed."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def receiver() -> Iterator[Receiver]:
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """Follow none."""
+        """Do not follow redirects."""
 
 
 class Browser:
@@ -105,7 +105,7 @@ def test_logout_notice_of_a_killed_process_is_sent_by_another(
     receiver.hanging.clear()
 
     def is_sent_again() -> bool:
-        # As verifiers do, twice a minute.
+        # Verifiers fetch the list twice a minute.
         with urllib.request.urlopen(f"{second.url}/.well-known/status-list/1", timeout=PATIENCE):
             return len(receiver.forms) == 2
 

@@ -83,7 +83,7 @@ def write(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def refuse(create_app: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line with which a service refuses to start, as gunicorn.conf.py asks it to."""
+    """Start a service as gunicorn.conf.py does, and return the one line with which it refuses."""
     with pytest.raises(SystemExit) as refusal:
         check_startup(create_app())
     assert refusal.value.code == 3
@@ -142,7 +142,7 @@ def make_folder(keys: Path) -> None:
     (keys / "private_key.pem").mkdir()
 
 
-# A change to a folder of good keys, and what the line of the refusal holds.
+# A change to a folder of good keys, and part of the error message.
 BAD_KEYS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no private key": (
         lambda keys: (keys / "private_key.pem").unlink(),
@@ -164,7 +164,7 @@ BAD_KEYS: dict[str, tuple[Callable[[Path], object], str]] = {
         "1024 bits: create one of 2048 bits or more",
     ),
     "private key is not RSA": (lambda keys: write(keys / "private_key.pem", private(CURVE)), "is not RSA"),
-    "private key is another's": (
+    "private key belongs to another pair": (
         lambda keys: write(keys / "public_key.pem", public(rsa.generate_private_key(65537, 2048))),
         "does not match the public key",
     ),
@@ -269,7 +269,7 @@ def test_refusal_names_the_variable_that_holds_the_wrong_key(
 def test_gunicorn_exits_when_the_service_refuses_to_start(
     application: str, change: dict[str, str], config: str, folder: Path
 ) -> None:
-    """Settings end it under any configuration, and files of keys with ours, which asks for them first."""
+    """Bad settings end it with any configuration; bad key files with ours, which checks them at startup."""
     command = GUNICORN if config == "ours" else [sys.executable, "-m", "gunicorn", "--no-control-socket"]
 
     ended = subprocess.run(

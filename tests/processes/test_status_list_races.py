@@ -1,4 +1,4 @@
-"""Status lists miss no revocation, however many there are at once, and whatever the database does."""
+"""Status lists contain every revocation, however many happen at once and whatever the database does."""
 
 import sqlite3
 import threading
@@ -76,7 +76,7 @@ def test_simultaneous_revocations_at_two_replicas_all_appear(replicas: list[Serv
 
     assert set(statuses) == {200}
     for server in replicas:
-        for _ in range(4):  # at each of its workers, most likely
+        for _ in range(4):  # most likely from each of its workers
             newest = bits_of(server, read_list(server))
             assert [newest[index] for index in indexes] == [1] * len(indexes)
     assert read_list(replicas[0]) == read_list(replicas[1])
@@ -84,7 +84,7 @@ def test_simultaneous_revocations_at_two_replicas_all_appear(replicas: list[Serv
 
 
 def check_order(lists: list[tuple[int, str]], bits: Callable[[str], tuple[int, ...]]) -> None:
-    """Of two lists the one that was issued later has every bit of the other."""
+    """Assert that a list that was issued later has every bit of an earlier one."""
     issued = sorted(
         {token: read_claims(token)["iat"] for _, token in lists}.items(), key=lambda pair: pair[1]
     )
@@ -159,9 +159,9 @@ def test_later_revocations_are_served_after_a_failover_lost_one(
         for client in (auth, other):
             answer = client.get(PATH, headers={"If-None-Match": tag})
             assert answer.status_code == 200
-            assert read_claims(answer.text)["iat"] > with_lost, "verifiers take it for the newer one"
+            assert read_claims(answer.text)["iat"] > with_lost, "verifiers treat it as newer"
             assert status_of(client, key_pair, later) == 1
-            assert status_of(client, key_pair, lost) == 0, "which the database does not know any more"
+            assert status_of(client, key_pair, lost) == 0, "the database has lost it"
         assert fetch(auth) == fetch(other)
 
 
@@ -171,7 +171,7 @@ def back_up(source: Path, target: Path) -> None:
 
 
 def test_processes_that_set_bits_together_miss_no_session(replicas: list[Server]) -> None:
-    """Two workers that set the bits of one user do not take its job for done while some are left."""
+    """Two workers that set the bits of one user do not consider the job done while some are left."""
     status, answer = call(f"{replicas[0].url}/token", form=STUDENT)
     assert status == 200
     engine = sa.create_engine(replicas[0].environment["AUTH_DATABASE_URL"])

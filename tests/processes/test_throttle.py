@@ -1,4 +1,4 @@
-"""All workers and replicas count failed logins together, also simultaneous ones."""
+"""All workers and replicas count failed logins together, including simultaneous ones."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def test_workers_and_replicas_count_failed_logins_together(
         found = list(pool.map(lambda url: call(url, form=wrong)[0], urls))
         after = [call(f"{replica.url}/token", form=right)[0] for replica in replicas]
 
-    assert found.count(400) == 1, "however many are under way at the same moment"
+    assert found.count(400) == 1, "however many arrive at the same moment"
     assert set(found) == {400, 429}
     assert after == [429, 429]
 

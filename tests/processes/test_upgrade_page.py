@@ -25,7 +25,7 @@ GO_BACK = re.findall(r"flask --app wsgi_auth (db downgrade \d+)", PAGE)
 
 @dataclass(frozen=True)
 class Installation:
-    """A folder as 0.1.0 left it: keys/, and instance/ with both databases."""
+    """A folder as version 0.1.0 left it: keys/, and instance/ with both databases."""
 
     folder: Path
 

@@ -1,4 +1,4 @@
-"""Clients that keep connections open without sending anything delay nobody else."""
+"""Clients that keep connections open without sending anything do not delay others."""
 
 import socket
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import pytest
 from tests.servers import Pair, wait_for
 
 WAITING = 100  # connections; gunicorn alone would need minutes for them
-LIMIT = 10  # seconds for an honest client's request
+LIMIT = 10  # seconds for the request of another client
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 UNREAD = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 500_000

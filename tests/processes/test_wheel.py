@@ -24,7 +24,7 @@ README = (ROOT / "README.md").read_text()
 
 @dataclass(frozen=True)
 class Installed:
-    """A virtual environment into which the kit's wheel was installed, and nothing else of ours."""
+    """A virtual environment with the kit's wheel, and nothing else from this repository."""
 
     folder: Path
     wheel: Path
@@ -58,7 +58,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 @pytest.fixture(scope="module")
 def reports(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pair]]:
-    """The service of the README beside a running auth_app: the URLs of both are its only settings."""
+    """The service of the README next to a running auth_app: the URLs of both are its only settings."""
     folder = tmp_path_factory.mktemp("reports")
     (folder / "reports.py").write_text(SERVICE)
     port = find_port()
@@ -86,7 +86,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def genuine(reports: tuple[str, Pair]) -> Forger:
-    """Signs with the key of the auth_app that runs."""
+    """Signs with the key of the running auth_app."""
     url, pair = reports
     key = load_pem_private_key((pair.auth.log.parent / "keys/private_key.pem").read_bytes(), None)
     assert isinstance(key, RSAPrivateKey)
