@@ -45,7 +45,7 @@ def serve_site(
             "AUTH_DATABASE_URL": f"sqlite:///{home}/auth.db",
             **settings,
         }
-        # Any port of a loopback address is good, but not of the name `localhost` (RFC 8252 section 8.3).
+        # Any port of a loopback address is accepted, but not of the name `localhost` (RFC 8252 section 8.3).
         uri = f"http://{host}:{port}/callback" if host == "localhost" else f"http://{host}/callback"
         command = f"clients add web --public --name Planner --scope courses:read --redirect-uri {uri}"
         run_flask("wsgi_auth", command, environment, home)
@@ -57,7 +57,7 @@ def serve_site(
 def serve_application(host: str = "127.0.0.1", onward_host: str = "") -> Iterator[tuple[int, list[Answer]]]:
     """Listen for browsers that are redirected back; yield the port, and a list of methods and parameters.
 
-    Browsers go on from the callback to the host `onward_host`, if there is one.
+    The callback redirects browsers to `onward_host`, if given.
     """
     answers: list[Answer] = []
 
@@ -97,7 +97,7 @@ def serve_application(host: str = "127.0.0.1", onward_host: str = "") -> Iterato
 
 def submit_sign_in(page: Page, username: str = "student1", password: str | None = None) -> None:
     """Fill in the open sign-in page by keyboard, and wait for the result."""
-    page.locator("#username").fill("")  # a page with an error has the name already, and the focus elsewhere
+    page.locator("#username").fill("")  # after an error, the name is filled in and the focus is elsewhere
     page.keyboard.type(username)
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORDS[username] if password is None else password)
@@ -106,12 +106,12 @@ def submit_sign_in(page: Page, username: str = "student1", password: str | None 
 
 
 def fail_until_throttled(page: Page, username: str) -> None:
-    """Sign in with a wrong password until that is throttled, for longer each time."""
+    """Sign in with a wrong password until attempts are throttled."""
     for _ in range(20):
         submit_sign_in(page, username, "wrong")
         if "Too many" in page.get_by_role("alert").inner_text():
             return
-    raise AssertionError("nothing slows down who guesses passwords")
+    raise AssertionError("failed sign-ins are not throttled")
 
 
 def walk(page: Page, site: Site) -> Iterator[str]:

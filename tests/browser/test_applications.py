@@ -28,7 +28,7 @@ def url(request: pytest.FixtureRequest, applications: Applications) -> str:
 
 
 def start(page: Page, url: str) -> None:
-    """Open an application and ask it to sign somebody in."""
+    """Open an application and start to sign in."""
     page.goto(url)
     page.get_by_text("Sign in", exact=True).click()
 
@@ -106,7 +106,7 @@ def test_user_signs_in_once_and_out_of_both_applications(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    """One password for two applications; after a logout in one of them the other one is refused."""
+    """One password is enough for both; after signing out of one, the user is signed out of the other."""
     wanted = request.config.getoption("--screenshots") if first == "web" else None
     pictures: Path = wanted or tmp_path
     other = page.context.new_page()

@@ -1,4 +1,4 @@
-"""The README's walk in a real browser: log in on one docs page, read courses on the other."""
+"""The README's walkthrough in a real browser: log in on one docs page, read courses on the other."""
 
 import re
 from pathlib import Path

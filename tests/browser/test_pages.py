@@ -109,7 +109,7 @@ def test_password_change_error_is_reported_at_its_field(
 def test_sign_in_redirects_to_an_application_on_the_users_machine(
     host: str, page: Page, tmp_path: Path
 ) -> None:
-    """Chromium applies the form-action of a policy to the redirects after a form."""
+    """Chromium applies the form-action of a CSP to the redirects after a form is submitted."""
     with serve_site(tmp_path, host) as site:
         page.goto(site.authorize())
         expect(page.get_by_text("to continue to Planner")).to_be_visible()
@@ -122,7 +122,7 @@ def test_sign_in_redirects_to_an_application_on_the_users_machine(
 
 
 def test_application_can_redirect_to_another_host_after_sign_in(page: Page, tmp_path: Path) -> None:
-    """Chromium looks at that redirect too, and would leave people on the sign-in page."""
+    """Chromium checks that redirect too, and would leave users on the sign-in page."""
     with serve_site(tmp_path, onward_host="localhost") as site:
         page.goto(site.authorize())
         submit_sign_in(page)
@@ -165,7 +165,7 @@ def test_back_button_after_sign_out_does_not_show_the_account(page: Page, site: 
     expect_heading(page, "You are signed out")
 
     headings = []
-    for _ in range(2):  # the page that asked first, and the account
+    for _ in range(2):  # the confirmation page, and the account
         page.go_back()
         headings.append(page.get_by_role("heading", level=1).inner_text())
         expect(page.get_by_text("student1")).to_have_count(0)
@@ -184,7 +184,7 @@ def test_pages_cannot_be_framed_by_other_sites(page: Page, site: Site) -> None:
 
 
 def test_password_managers_recognise_the_forms(page: Page, site: Site) -> None:
-    """The fields are named as the HTML standard has it, section 4.10.18.7.1."""
+    """The `autocomplete` values are those of the HTML standard, section 4.10.18.7.1."""
     page.goto(f"{site.url}/login")
     assert page.evaluate(FIELDS) == [["text", "username"], ["password", "current-password"]]
     submit_sign_in(page)

@@ -15,20 +15,20 @@ from tests.secrets import remember
 from tests.servers import call, wait_for
 
 every_client = pytest.mark.parametrize("name", APPLICATIONS)
-# Auth.js ends its own session alone.
+# Auth.js ends only its own session.
 every_client_that_signs_out = pytest.mark.parametrize("name", sorted(APPLICATIONS.keys() - {"auth.js"}))
 
 
 def begin(browser: FormBrowser, application: Application) -> Page:
     """Start a sign-in at an application, and return the page to which it redirects."""
     page = browser.open(application.url + application.sign_in)
-    if application.sign_in == "/auth/signin":  # Auth.js asks first which provider it should be
+    if application.sign_in == "/auth/signin":  # Auth.js first asks for the provider
         page = browser.submit(page)
     return page
 
 
 def sign_in(browser: FormBrowser, application: Application) -> dict[str, Any]:
-    """Sign in with a password, and return what the application then knows of its user."""
+    """Sign in with a password, and return what the application then knows about its user."""
     page = begin(browser, application)
     assert 'type="password"' in page.text, page.text
     answer = browser.submit(page, username="student1", password="password123")
@@ -39,7 +39,7 @@ def sign_in(browser: FormBrowser, application: Application) -> dict[str, Any]:
 
 
 def read_user(browser: FormBrowser, application: Application) -> dict[str, Any]:
-    """Return what an application knows of its user; an empty result if nobody is signed in."""
+    """Return what an application knows about its user, or nothing if no user is signed in."""
     page = browser.open(application.url + application.known)
     if page.status_code == 401:
         return {}
@@ -91,7 +91,7 @@ def test_sign_out_ends_the_sessions_of_application_and_auth_app(name: str, clien
 
 
 def test_apache_ends_its_session_after_a_logout_notice(clients: Clients) -> None:
-    """Back-channel logout ends the session at Apache, although the browser does not visit it."""
+    """Back-channel logout ends the session in Apache, although the browser does not contact it."""
     browser, application = FormBrowser(), clients.start("mod_auth_openidc")
     sign_in(browser, application)
     question = browser.open(f"{clients.pair.auth.url}/logout")

@@ -1,4 +1,4 @@
-"""The application of docs/how-to/log-out-everywhere.md signs users out when auth_app says so."""
+"""The application of docs/how-to/log-out-everywhere.md signs users out when auth_app notifies it."""
 
 import re
 from collections.abc import Iterator

@@ -30,7 +30,7 @@ def run_blocks(blocks: list[Block], machine: Machine) -> None:
 
 
 def find_problem(block: Block, machine: Machine) -> str:
-    """Run a block; return what is not as the page says, with all that servers have printed, or nothing."""
+    """Run a block; return how it differs from the page, with the output of all servers, or nothing."""
     try:
         machine.run(block)
     except AssertionError as problem:

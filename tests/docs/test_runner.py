@@ -64,7 +64,7 @@ WRONG = {
     ),
     "unset variable": ("echo run\n", "echo $ABSENT\n", "page.md:38\n", "ABSENT: unbound variable"),
     "other output": ("va...e", "other", "page.md:18\n", "it prints:\nleft\nvalue\n"),
-    "success": ("cat absent\n", "cat left\n", "page.md:30\n", "It was to fail and did not."),
+    "success": ("cat absent\n", "cat left\n", "page.md:30\n", "It should have failed, but succeeded."),
     "other status": ("# 404", "# 403", "page.md:42\n", "the statuses are ['200', '404']"),
     "server that ends": ("exec python3", "exec absent", "page.md:6\n", "the server has ended:"),
 }

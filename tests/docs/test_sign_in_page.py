@@ -1,4 +1,4 @@
-"""The programs of docs/how-to/sign-in.md sign users in, beside both services under gunicorn."""
+"""The programs of docs/how-to/sign-in.md sign users in, next to both services under gunicorn."""
 
 import json
 import re
@@ -26,7 +26,7 @@ PAGE, FILES = PROGRAMS.text, PROGRAMS.files
 COMMANDS = re.findall(r"^\S+flask .* clients add (.*?)(?: \|.*)?$", PAGE.replace("\\\n ", ""), re.MULTILINE)
 OPTIONS = {name: options for name, *options in map(shlex.split, COMMANDS)}
 
-# Stands for a browser: signs in at the URL that it is started with.
+# A substitute for a browser, which signs in at the URL in its argument.
 BROWSER = "import sys; from tests.form_browser import FormBrowser; FormBrowser().sign_in(sys.argv[1])"
 
 
@@ -63,7 +63,7 @@ def test_readme_registers_the_application_with_the_same_arguments() -> None:
 
 
 def test_web_application_calls_a_service_checks_silently_and_signs_out(web: ModuleType, pair: Pair) -> None:
-    """The lines that later sections add, each in a view of its own."""
+    """Run the lines that later sections add, each in its own view."""
     names = vars(web)
 
     def finish() -> str:

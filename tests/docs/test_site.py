@@ -1,4 +1,4 @@
-"""The documentation as a static site: every link leads somewhere, and nothing comes from another host."""
+"""The documentation as a static site: no link is broken, and nothing is loaded from another host."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from tests.conftest import find_browser
 from tests.docs.site import Document, build, find_urls, read_documents
 from tests.servers import ROOT
 
-# What the theme could load from other hosts, and what a page would need for that.
+# What the theme could load from other hosts, and what a page would have to contain for that.
 UNUSED = {
     "https://api.github.com/": 'data-md-component="source"',  # `repo_url`
     "https://${e}/api/v4/": 'data-md-component="source"',
@@ -42,7 +42,7 @@ def documents(site: Path) -> dict[Path, Document]:
 
 @pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
-    """Where the site is served."""
+    """The URL at which the site is served."""
     handler = partial(QuietHandler, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
@@ -146,7 +146,7 @@ def test_site_and_search_work_in_a_browser_without_other_hosts(address: str) -> 
     assert complaints == []
     assert [target for target in targets if "/reference/settings/" in target]
     assert "/reference/settings/" not in first, "a page about it comes first, not a list of settings"
-    assert background == "rgb(18, 21, 28)", "dark, where the system is"
+    assert background == "rgb(18, 21, 28)", "dark if the system is"
 
 
 def test_source_code_is_not_in_the_search_index(site: Path) -> None:

@@ -1,4 +1,4 @@
-"""A service that calls another one never has a token that both accept."""
+"""A service that calls another service never holds a token that both accept."""
 
 import importlib.util
 import subprocess
@@ -74,7 +74,7 @@ def test_token_for_the_other_service_has_only_the_scope_it_needs(examples: Examp
 def test_token_refused_by_the_other_service_does_not_cause_401(
     sent: str, examples: Examples, login: Any
 ) -> None:
-    """The client would discard the token for this service."""
+    """A 401 would make the client discard its token for this service."""
     url, own = examples.start("downstream"), narrow(login, examples.urls["downstream"])
     if sent == "own":
         sent = f"Bearer {own}"

@@ -23,27 +23,27 @@ BAD = [
     "aud another",
     "exp past",
 ]
-# What the kit refuses and the Node example accepts, because jose does. Only the issuer can sign these, but
-# for the first, which is a genuine token spelled differently.
+# What the kit refuses and the Node example accepts, because jose does. Only the issuer can sign these, except
+# for the first, which is a genuine token in another encoding.
 ACCEPTED_BY_NODE = {
-    "last character with bits that mean nothing",
+    "non-zero padding bits in the last character",
     "header with a byte order mark",
     "header with a lone surrogate",
     "header with a member twice",
-    "header with a member twice, deep inside",
+    "header with a nested member twice",
     "payload with a byte order mark",
     "payload with a lone surrogate",
     "payload with a member twice",
-    "payload with a member twice, deep inside",
+    "payload with a nested member twice",
     "crit with b64",
     "kid missing",
     "kid null",
     "kid a number",
     "kid a list",
     "aud with a number",
-    "exp beyond all numbers",
+    "exp larger than any float",
     "lives too long",
-    "issued long ago, still living",
+    "issued long ago, not yet expired",
     "expires when issued",
     "expires before issued",
     "type refresh",

@@ -89,7 +89,7 @@ def start(command: list[str], folder: Path, log: str, environment: dict[str, str
     try:
         yield
     finally:
-        process.send_signal(signal.SIGINT)  # at which PostgreSQL waits for no client
+        process.send_signal(signal.SIGINT)  # PostgreSQL then does not wait for its clients
         process.wait(timeout=60)
 
 
@@ -242,7 +242,7 @@ def test_services_work_while_the_issuer_is_disconnected_and_catch_up_afterwards(
     try:
         assert not is_ready(url_of("auth1"))
         run_flask("wsgi_auth", "sessions revoke --user student1", landscape.environment, landscape.folder)
-        time.sleep(2 * TTL)  # more than a poll: nothing is to happen, so nothing can be waited for
+        time.sleep(2 * TTL)  # more than a poll: there is no event to wait for
         assert landscape.use(answer["access_token"]) == {200}
     finally:
         landscape.network.join("auth1", "auth2")
@@ -259,7 +259,9 @@ def test_requests_time_out_while_the_database_is_disconnected(landscape: Landsca
         started = time.monotonic()
         assert landscape.use(token) == {503}
         assert call(f"{url_of('auth2')}/token", form=STUDENT)[0] == 503
-        assert (time.monotonic() - started) / (4 * len(SERVICES) + 1) < 12, "seconds for a request"
+        assert (time.monotonic() - started) / (4 * len(SERVICES) + 1) < 12, (
+            "a request takes at most 12 seconds"
+        )
     finally:
         landscape.network.join("database")
 

@@ -1,4 +1,4 @@
-"""Several applications in one process, and settings of an application that do not concern the kit."""
+"""Several applications in one process, and application settings that do not concern the kit."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_token_for_one_mounted_application_is_refused_by_another(
 def test_token_accepted_by_one_application_is_not_visible_in_another(
     apps: tuple[Flask, Flask], forger: Forger
 ) -> None:
-    """The first hands its own request on, as a middleware of WSGI does."""
+    """The first forwards its own request, as WSGI middleware does."""
     ours, other = apps
     other.add_url_rule(
         "/token", view_func=lambda: {"reader": current_subject(), "token": bool(current_token())}
@@ -134,9 +134,9 @@ THEIRS = {
 def test_unrelated_settings_with_the_same_names_are_ignored_and_kept(
     key_pair: KeyPair, forger: Forger, attacker: Forger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stands in the folder, in the environment and in the configuration, as `flask run` puts it there."""
+    """They are in .env, in the environment and in the configuration, as with `flask run`."""
     Path(".env").write_text("".join(f"{name}={value}\n" for name, value in THEIRS.items()))
-    for name in THEIRS:  # so that what is loaded is taken back afterwards
+    for name in THEIRS:  # so that monkeypatch undoes what is loaded
         monkeypatch.setenv(name, "")
     load_dotenv(".env", override=True)
     monkeypatch.setenv("FLASK_OAUTH_ISSUER", ISSUER)

@@ -23,7 +23,7 @@ def show_page(error: HTTPException) -> tuple[str, int]:
 
 
 def show_any_page(error: Exception) -> tuple[str, int]:
-    """Answer for every exception, as many applications do that want to show nothing of a failure."""
+    """Handle every exception, as many applications do to hide the details of a failure."""
     return show_page(error) if isinstance(error, HTTPException) else ("<p>Broken", 500)
 
 
@@ -103,7 +103,7 @@ def test_custom_503_page_is_shown_with_retry_after(
 
 
 def test_custom_challenge_is_kept_next_to_the_bearer_challenge(protect: Protect) -> None:
-    """An application that people also sign in to with a password keeps that challenge (RFC 9110 11.6.1)."""
+    """An application that also accepts HTTP Basic keeps that challenge (RFC 9110 section 11.6.1)."""
     app = Flask("theirs")
     protect(app)
     app.register_error_handler(401, lambda _error: ("", 401, {"WWW-Authenticate": 'Basic realm="theirs"'}))

@@ -25,7 +25,7 @@ USERS = {"7": "Ada"}
 
 
 def make_app() -> tuple[Flask, JWTManager]:
-    """Return an application with a login of its own, as the documentation of flask-jwt-extended has it."""
+    """Return an application with its own login, as in the documentation of flask-jwt-extended."""
     app = Flask("theirs")
     app.config["JWT_SECRET_KEY"] = "theirs, and long enough for HS256"
     manager = JWTManager()
@@ -72,7 +72,9 @@ def test_jwt_required_accepts_the_applications_own_tokens(theirs: FlaskClient, f
     expired = issue(theirs.application, expires_delta=timedelta(seconds=-1))
     assert theirs.get("/own", headers=bearer(expired)).json == {"msg": "Token has expired"}
     assert theirs.get("/own", headers=bearer(issue(theirs.application, "8"))).status_code == 401
-    assert theirs.get("/own", headers=bearer(forger.sign())).status_code == 422  # theirs, for any other
+    assert (
+        theirs.get("/own", headers=bearer(forger.sign())).status_code == 422
+    )  # flask-jwt-extended's status for other tokens
 
 
 def test_require_scope_accepts_only_the_issuers_tokens(

@@ -24,7 +24,7 @@ Reader = dict[str, str | None]
 
 
 class Decorated:
-    """A view's methods: one for which the scope is enough, and one that has both decorators."""
+    """The methods of a view: one with both decorators, and one with `require_scope` alone."""
 
     @jwt_required()
     @require_scope("courses:read")
@@ -37,7 +37,7 @@ class Decorated:
 
 
 class Bare:
-    """A view's method, for a class that has the decorators."""
+    """The method of a view whose class has the decorators."""
 
     def get(self) -> Reader:
         return {"reader": current_subject()}

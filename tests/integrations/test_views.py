@@ -122,7 +122,7 @@ def test_options_requests_reach_the_view_without_a_token(decorate: Decorate, pro
 
 @pytest.fixture
 def optional(protect: Protect) -> FlaskClient:
-    """A view for everybody, and one that asks for a scope, both with `optional=True`."""
+    """A view for everyone, and one that requires a scope, both with `optional=True`."""
     app = Flask("theirs")
     protect(app)
 
@@ -173,9 +173,9 @@ def test_missing_token_is_signalled_once(path: str, protect: Protect) -> None:
 
 
 REFUSED_BY_FLASK_JWT_EXTENDED: dict[str, dict[str, Any]] = {
-    "refresh": {"refresh": True},
-    "fresh": {"fresh": True},
-    "elsewhere": {"locations": ["query_string"]},
+    "refresh token": {"refresh": True},
+    "fresh token": {"fresh": True},
+    "token in the query": {"locations": ["query_string"]},
 }
 
 
@@ -225,7 +225,7 @@ WHEN = pytest.mark.parametrize("registered", ["before", "after"])
 def test_application_guard_protects_all_views(
     registered: str, guard: Any, protect: Protect, forger: Forger, attacker: Forger
 ) -> None:
-    """A guard may be registered before the kit, which has to take the token before every guard runs."""
+    """A guard may be registered before the kit, which has to read the token before any guard runs."""
     app = Flask("theirs")
     if registered == "before":
         app.before_request(guard)
