@@ -40,7 +40,7 @@ def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -
 
 
 def create_database(url: str) -> str:
-    """Create the empty database of a URL. SQLite creates its own on the first connection."""
+    """Create the empty database of a URL. SQLite creates its file on the first connection."""
     if not url.startswith("sqlite"):
         manage(sa.make_url(url), f"CREATE DATABASE {sa.make_url(url).database}")
     return url

@@ -46,7 +46,7 @@ def _messages(path: Path) -> Iterator[str]:
 
 
 def _text(node: ast.expr | None) -> str:
-    """Return a text with `...` for what varies, or an empty one for what is created elsewhere."""
+    """Return a text with `...` for what varies, or an empty string for other expressions."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):

@@ -9,7 +9,7 @@ SERVICES = ("8081", "8082", "8088")  # where scripts/run serves
 EXAMPLES = ("8083", "8084", "8085")
 DOCUMENTED = (*SERVICES, *EXAMPLES, "8090", "5000")
 
-# Where a command, or a comment beside it, names the port at which a server listens.
+# Where a command, or a comment after it, names the port at which a server listens.
 BOUND = re.compile(
     r"(?:--bind|-b|--port|-p|PORT|http\.server|on port)[ =](?:--bind [\w.]+ |[\w.]+:)?(\d{4,5})\b"
 )

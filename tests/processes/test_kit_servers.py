@@ -79,7 +79,7 @@ def origin(issuer: Issuer) -> str:
 
 
 def publish(issuer: Issuer, *pairs: KeyPair, revoked: int | None = None) -> None:
-    """Publish metadata, keys and a status list, signed with the first key, with one token revoked or none."""
+    """Publish metadata, keys and a status list, signed with the first key; `revoked` is a revoked index."""
     url = origin(issuer)
     uri, bits = f"{url}/lists/1", bytearray(8)
     if revoked is not None:

@@ -68,7 +68,7 @@ def run_command(server: Server, *arguments: str, stdin: str) -> None:
 
 
 def get_token(server: Server, username: str, password: str) -> str | None:
-    """Log in, again while the server is too busy, and return the access token."""
+    """Log in, retrying while the server responds with 503, and return the access token."""
     engine = sa.create_engine(server.environment["AUTH_DATABASE_URL"])
     with engine.begin() as connection:  # earlier failures do not matter here
         connection.execute(sa.text("DELETE FROM login_failures"))
