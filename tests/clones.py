@@ -64,7 +64,7 @@ def run(command: str, folder: Path, **changes: str) -> subprocess.CompletedProce
 
 
 def free_ports() -> dict[str, str]:
-    """Return the settings by which scripts/run serves on ports that are free."""
+    """Return settings that make scripts/run use free ports."""
     with listen() as auth, listen() as course, listen() as web:
         listeners = {"AUTH_PORT": auth, "COURSE_PORT": course, "WEB_PORT": web}
         return {name: str(listener.getsockname()[1]) for name, listener in listeners.items()}

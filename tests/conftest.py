@@ -80,7 +80,7 @@ class KeyPair:
         return thumbprint(self.private_key.public_key())
 
 
-@cache  # checking that a key is one takes ten times as long as signing with it
+@cache  # validating a key takes ten times as long as signing with it
 def _parse_private_key(pem: bytes) -> RSAPrivateKey:
     key = load_pem_private_key(pem, None)
     assert isinstance(key, RSAPrivateKey)
@@ -89,7 +89,7 @@ def _parse_private_key(pem: bytes) -> RSAPrivateKey:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keep the environment and the files of the developer who runs the tests out of them."""
+    """Isolate tests from the environment and the files of the developer who runs them."""
     for name in os.environ:
         if name.startswith("JWT_") or name in SETTINGS:
             monkeypatch.delenv(name)
@@ -129,7 +129,7 @@ def make_key_pair(folder: Path) -> KeyPair:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[sa.URL]:
-    """A PostgreSQL server: that of TEST_DATABASE_URL, or one that is started on a socket."""
+    """A PostgreSQL server: the one in TEST_DATABASE_URL, or a new one on a socket."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield sa.make_url(url)
         drop_filled_databases(sa.make_url(url))
@@ -171,7 +171,7 @@ def check_response(app: Flask, response: TestResponse) -> None:
     try:
         rule, _ = app.url_map.bind("localhost").match(response.request.path, method, return_rule=True)
         operation = contract.document["paths"][path_of(rule.rule)][method.lower()]
-    except (HTTPException, KeyError):  # an address or a method that the contract does not have
+    except (HTTPException, KeyError):  # the contract does not have this address or method
         if response.status_code >= 400 and method != "HEAD" and response.mimetype != "text/html":
             assert contract.schema("components", "schemas", "Error").find_fault(response.json) is None
         return
@@ -256,7 +256,7 @@ def open_auth(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskCli
 def open_course(url: str, key_pair: KeyPair | None, **settings: Any) -> Iterator[FlaskClient]:
     if key_pair:
         settings["jwt_public_key_file"] = key_pair.public_file
-    settings = {"status_claim": "ignored"} | settings  # no issuer is there to ask
+    settings = {"status_claim": "ignored"} | settings  # there is no issuer with status lists
     app = course_app.create_app(CourseSettings(course_database_url=SecretStr(url), **settings))
     with _open(app) as client:
         yield client
@@ -286,7 +286,7 @@ def bearer(token: str) -> dict[str, str]:
 def change_user(
     client: FlaskClient, username: str, headers: dict[str, str], method: str = "PATCH", **changes: Any
 ) -> TestResponse:
-    """Change a user as an administrator who has just read the user."""
+    """Change a user as an administrator who has just fetched the user does."""
     path = f"/users/{find_user(client, username).id}"
     tag = client.get(path, headers=headers).headers["ETag"]
     body = changes or None

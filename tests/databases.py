@@ -40,7 +40,7 @@ def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -
 
 
 def create_database(url: str) -> str:
-    """Create the empty database of a URL. SQLite creates it itself at the first connection."""
+    """Create the empty database of a URL. SQLite creates its file on the first connection."""
     if not url.startswith("sqlite"):
         manage(sa.make_url(url), f"CREATE DATABASE {sa.make_url(url).database}")
     return url
@@ -75,7 +75,7 @@ def fill_database(app: Flask, engine: sa.Engine) -> None:
         for command in (["db", "upgrade"], ["demo-data"]):
             result = runner.invoke(args=command)
             assert result.exit_code == 0, result.output
-        engine.dispose()  # the last connection to SQLite leaves everything in the file
+        engine.dispose()  # closing the last connection to SQLite writes everything to the file
         if engine.dialect.name == "sqlite":
             _FILLED[key] = Path(name).read_bytes()
         else:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-History = Callable[[str], list[dict[str, Any]]]  # the series of a query, as Prometheus gives them
+History = Callable[[str], list[dict[str, Any]]]  # the series of a query, as Prometheus returns them
 
 COLUMN, ROW, LINE = 50, 30, 16  # pixels
 LONGEST = 34  # characters of a name
@@ -51,7 +51,7 @@ def draw_lines(series: list[tuple[str, Any]], unit: str, width: int, height: int
     legend = series[:8]
     bottom, left = height - 12 - LINE * ((len(legend) + 1) // 2), 60
     points = [(float(at), float(value)) for _, values in series for at, value in values]
-    points = [(at, value) for at, value in points if value == value]  # not those that are no number
+    points = [(at, value) for at, value in points if value == value]  # without NaN
     begin, end = min(at for at, _ in points), max(at for at, _ in points)
     top = max(value for _, value in points) * 1.1 or 1
     parts = []

@@ -17,14 +17,14 @@ from shared.errors import _HTTP_ERRORS, ApiError
 from tests.servers import ROOT
 
 PACKAGES = ("auth_app", "course_app", "shared", "flask_resource_server")
-REDIRECT = "AuthorizationError"  # the error that an application gets by a redirect
+REDIRECT = "AuthorizationError"  # the error that an application gets in a redirect
 
 Sentences = set[tuple[str, str]]  # codes and descriptions; `...` stands for what varies
 
 
 @cache
 def sentences_of_classes() -> Sentences:
-    """Return those that an exception sends which is raised without a description of its own."""
+    """Return those of exceptions that are raised without their own description."""
     assert auth_app.errors, course_app.errors
     own = {kind for kind in _subclasses(ApiError, BearerError) if kind.error and kind is not UnsafeRedirect}
     return {(kind.error, str(kind.description)) for kind in own}
@@ -57,7 +57,7 @@ def sentences_of_nginx() -> Sentences:
 
 @cache
 def sentences_of_calls() -> Sentences:
-    """Return those that are written where an exception of `ApiError` is made, or by the contract."""
+    """Return those that are written where an `ApiError` is created, or in the contract."""
     codes = {kind.__name__: kind.error for kind in _subclasses(ApiError)}
     found = {
         (codes[name], text)
@@ -107,7 +107,7 @@ def _sources() -> Iterator[Path]:
 
 
 def _text(node: ast.expr, constants: dict[str, str]) -> str | None:
-    """Return a text with `...` for what varies, None for what is no text."""
+    """Return a string with `...` for what varies, or None for other expressions."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.Name):

@@ -1,4 +1,4 @@
-"""The numbers that stand in the prose of a page, to compare with the code or the configuration."""
+"""Find the numbers in the text of a page, to compare them with the code or the configuration."""
 
 import re
 
@@ -6,7 +6,7 @@ WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "eight"
 
 
 def find_figures(page: str, pattern: str) -> list[float]:
-    """Return the numbers in the groups of a pattern, which must occur. Line breaks of the page are spaces."""
+    """Return the numbers in the groups of a pattern, which must match. Line breaks count as spaces."""
     found = re.findall(pattern, re.sub(r"\s+", " ", page))
     assert found, f"the page has no {pattern!r}"
     cells = [cell for match in found for cell in ([match] if isinstance(match, str) else match)]

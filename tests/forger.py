@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAl
 ABSENT = object()
 ISSUER = "http://127.0.0.1:8081"
 COURSES = "http://127.0.0.1:8082"
-NEWCOMER = "http://127.0.0.1:8083"  # for which auth_app issues tokens by default too
+NEWCOMER = "http://127.0.0.1:8083"  # auth_app issues tokens for it by default, too
 
 Signer = Callable[[bytes], bytes]
 

@@ -16,7 +16,7 @@ class FormBrowser:
 
     def __init__(self) -> None:
         self._session = requests.Session()
-        self._session.trust_env = False  # no proxy stands between a test and its servers
+        self._session.trust_env = False  # no proxy between a test and its servers
 
     def open(self, url: str) -> Page:
         """Return the page at a URL, after all redirects."""

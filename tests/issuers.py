@@ -29,9 +29,9 @@ class Issuer:
     """An HTTP server that returns the documents that a test sets, and counts requests."""
 
     status: int = 200
-    missing: int | None = None  # the status of addresses without a page, where it is another one
+    missing: int | None = None  # the status of addresses without a page, if not `status`
     body: bytes = b""
-    pages: dict[str, bytes] = field(default_factory=dict)  # by path, where it is not `body`
+    pages: dict[str, bytes] = field(default_factory=dict)  # by path, if not `body`
     headers: dict[str, str] = field(default_factory=dict)
     pace: float = 0  # seconds from one byte to the next
     answers: threading.Event = field(default_factory=threading.Event)  # while it is clear, requests hang
@@ -60,7 +60,7 @@ def serve_issuer(certificate: Path | None = None) -> Iterator[Issuer]:
             self.send_response((is_missing and issuer.missing) or issuer.status)
             for name, value in issuer.headers.items():
                 self.send_header(name, value)
-            with contextlib.suppress(OSError):  # the client has gone
+            with contextlib.suppress(OSError):  # the client has disconnected
                 self.end_headers()
             body = issuer.pages.get(self.path, issuer.body)
             with contextlib.suppress(OSError):
@@ -95,7 +95,7 @@ def reserve_port(port: int = 0) -> int:
     """Reserve an unused port, and return it: threads of earlier tests may still fetch from it."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind(("127.0.0.1", port))  # and does not listen: connections are refused
+    reserved.bind(("127.0.0.1", port))  # it does not listen: connections are refused
     _RESERVED.append(reserved)
     reserved_port: int = reserved.getsockname()[1]
     return reserved_port

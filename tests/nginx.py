@@ -118,7 +118,7 @@ def run_nginx(folder: Path, name: str, port: int, upstreams: dict[str, socket.so
         configuration = configuration.replace(old, new)
     (folder / "nginx.conf").write_text(configuration)
     log = folder / "nginx.log"
-    user = " user root;" if os.geteuid() == 0 else ""  # nobody else can look into the folder of a test
+    user = " user root;" if os.geteuid() == 0 else ""  # other users cannot read a test's folder
     with log.open("wb") as output:
         process = subprocess.Popen(
             [NGINX, "-c", str(folder / "nginx.conf"), "-p", str(folder), "-g", f"daemon off;{user}"],

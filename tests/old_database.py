@@ -17,7 +17,7 @@ from tests.conftest import find_user
 from tests.forger import COURSES, ISSUER
 from tests.secrets import remember
 
-LIST = 1_700_000_000 // 10  # a number as that version gave them: of the time
+LIST = 1_700_000_000 // 10  # a number that, as in that version, comes from the time
 
 
 def digest(secret: str) -> str:
@@ -28,7 +28,7 @@ def table(name: str, **columns: Any) -> sa.TableClause:
     return sa.table(name, *(sa.column(column, kind) for column, kind in columns.items()))
 
 
-# What that version wrote, but for columns that are only ever empty here.
+# What that version wrote, without columns that are always empty here.
 USERS = table(
     "users",
     id=sa.Uuid(),

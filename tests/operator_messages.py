@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.servers import ROOT
 
-# The exceptions whose text is printed, and what makes such a text (`describe`, and `fail` of click).
+# Exceptions whose text is printed, and functions that create such a text (`describe`, and `fail` of click).
 _EXCEPTIONS = {
     *("ConfigurationError", "UnusableKey", "UnusableRecord"),
     *("ClickException", "UsageError", "BadParameter", "fail"),
@@ -46,7 +46,7 @@ def _messages(path: Path) -> Iterator[str]:
 
 
 def _text(node: ast.expr | None) -> str:
-    """Return a text with `...` for what varies, and nothing for what is made elsewhere."""
+    """Return a text with `...` for what varies, or an empty string for other expressions."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):

@@ -20,10 +20,10 @@ class Receiver:
 
     url: str = ""
     status: int = 200
-    statuses: dict[str, int] = field(default_factory=dict)  # by path, where it is not `status`
+    statuses: dict[str, int] = field(default_factory=dict)  # by path, if not `status`
     headers: dict[str, str] = field(default_factory=dict)
-    drip: bool = False  # answers a byte of the status line at a time, for ever
-    hanging: set[str] = field(default_factory=set)  # paths that are not answered
+    drip: bool = False  # sends the status line one byte at a time, forever
+    hanging: set[str] = field(default_factory=set)  # paths without a response
     released: threading.Event = field(default_factory=threading.Event)
     forms: list[tuple[str, dict[str, str]]] = field(default_factory=list)  # path and form of each request
     received: list[dict[str, str]] = field(default_factory=list)  # the headers of each
@@ -44,7 +44,7 @@ def serve_receiver(certificate: Path | None = None) -> Iterator[Receiver]:
             receiver.forms.append((self.path, dict(parse_qsl(body, strict_parsing=True))))
             if self.path in receiver.hanging:
                 receiver.released.wait(60)
-            with contextlib.suppress(OSError):  # the other side has gone
+            with contextlib.suppress(OSError):  # the client has disconnected
                 self._drip() if receiver.drip else self._answer()
 
         def _answer(self) -> None:

@@ -39,7 +39,7 @@ def sessions(client: FlaskClient) -> list[Session]:
 
 
 def let_pass(client: FlaskClient, seconds: float) -> None:
-    """Make every rotation older by some seconds, or younger with a negative number."""
+    """Make every rotation older by some seconds, or more recent if `seconds` is negative."""
     change_row(client, sa.update(Session).values(rotated_at=Session.rotated_at - seconds))
 
 

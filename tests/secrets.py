@@ -4,7 +4,7 @@ import logging
 import re
 from typing import Any
 
-# Every password, token and client secret that a test has sent or got.
+# Every password, token and client secret that a test has sent or received.
 SECRETS = {"password123", "password456", "password789"}
 _SECRET_MEMBERS = {
     "access_token",

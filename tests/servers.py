@@ -23,7 +23,7 @@ from typing import Any
 from tests.secrets import find_secrets, remember
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 60  # seconds: what a busy machine may need for what takes one second on a quiet one
+PATIENCE = 60  # seconds that a busy machine may need for what takes one second on an idle one
 STOP_LIMIT = 15  # seconds: stopping takes 0.5 to 2.3 s, and took up to 25 s when signals were lost
 GUNICORN = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
 
@@ -49,12 +49,12 @@ class Server:
 
 
 def listen(port: int = 0) -> socket.socket:
-    """Return a socket on a free port that nobody else can take before gunicorn inherits it."""
+    """Return a socket on a free port that no other process can take before gunicorn inherits it."""
     return socket.create_server(("127.0.0.1", port))
 
 
 def find_port() -> int:
-    """Return a port that is free now, for a server that takes no socket of ours."""
+    """Return a port that is free now, for a server that cannot inherit a socket."""
     with listen() as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -101,7 +101,7 @@ def serve_again(server: Server) -> Iterator[Server]:
     """Serve a killed application again, at the same address and with the files it left."""
     server.process.wait(timeout=PATIENCE)
     port = int(server.url.rpartition(":")[2])
-    wait_for(lambda: not is_listening(port))  # workers that were killed hold it a moment longer
+    wait_for(lambda: not is_listening(port))  # killed workers hold it a moment longer
     listener = listen(port)
     with serve(server.application, listener, server.environment, server.log.parent) as again:
         yield again
@@ -245,7 +245,7 @@ def call(
 def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.02)
 
 
@@ -258,7 +258,7 @@ def wait_until_ready(server: Server, seconds: float = 2 * PATIENCE) -> None:
                 return
         except urllib.error.HTTPError as error:
             with error:
-                if error.code < 500:  # a service that has no such address answers too
+                if error.code < 500:  # a service without this address is ready too
                     return
         except OSError:
             pass

@@ -114,19 +114,17 @@ ACCEPTED: dict[str, Make] = {
     "typ in capitals": header(typ="AT+JWT"),
     "typ in its long form": header(typ="application/at+jwt"),
     "typ in its long form and capitals": header(typ="Application/AT+JWT"),
-    "jwk, not looked at": lambda genuine, attacker: genuine.sign(
-        {"jwk": public_jwk(attacker.key.public_key())}
-    ),
-    "jku, not looked at": header(jku="http://127.0.0.1:1/jwks.json"),
-    "x5u and x5c, not looked at": header(x5u="http://127.0.0.1:1/x", x5c=["AAAA"]),
-    "aud is one text": lambda genuine, _: genuine.sign(aud=genuine.resource),
+    "jwk, ignored": lambda genuine, attacker: genuine.sign({"jwk": public_jwk(attacker.key.public_key())}),
+    "jku, ignored": header(jku="http://127.0.0.1:1/jwks.json"),
+    "x5u and x5c, ignored": header(x5u="http://127.0.0.1:1/x", x5c=["AAAA"]),
+    "aud is a string": lambda genuine, _: genuine.sign(aud=genuine.resource),
     "exp with a fraction": times(exp=900.5),
     "exp within the leeway": times(iat=-60, exp=-(LEEWAY // 2)),
     "iat within the leeway": times(iat=LEEWAY // 2, exp=60),
-    "nbf has come": times(nbf=-1),
+    "nbf in the past": times(nbf=-1),
     "nbf within the leeway": times(nbf=LEEWAY // 2),
     "the longest lifetime": times(iat=0, exp=MAXIMUM_LIFETIME),
-    "a claim that nobody knows": claims(colour="blue"),
+    "unknown claim": claims(colour="blue"),
     "as long as may be": lambda genuine, _: pad(genuine, MAXIMUM_LENGTH - 1),
 }
 
@@ -149,19 +147,19 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
         "too long": lambda genuine, _: pad(genuine, MAXIMUM_LENGTH + 1),
         "padded with two": edit(lambda token: token + "=="),
         "padded inside": edit(lambda token: token.replace(".", "==.", 1)),
-        "last character with bits that mean nothing": edit(respell),
-        "header with bits that mean nothing": lambda genuine, _: (
+        "non-zero padding bits in the last character": edit(respell),
+        "non-zero padding bits in the header": lambda genuine, _: (
             respell(genuine.sign({"x": "y"}).partition(".")[0]) + ".e30.AAAA"
         ),
-        "header is no JSON": edit(lambda token: encode(b"{") + token[token.index(".") :]),
-        "header is no object": edit(lambda token: encode(b"[]") + token[token.index(".") :]),
+        "header is not JSON": edit(lambda token: encode(b"{") + token[token.index(".") :]),
+        "header is not an object": edit(lambda token: encode(b"[]") + token[token.index(".") :]),
         "header in UTF-16": lambda genuine, _: sign_header(genuine, "utf-16"),
         "header in UTF-32": lambda genuine, _: sign_header(genuine, "utf-32-le"),
         "header with a byte order mark": lambda genuine, _: sign_header(genuine, "utf-8-sig"),
         "header with a member twice": lambda genuine, _: sign_text(
             genuine, json.dumps(genuine_header(genuine))[:-1] + ', "alg": "RS256"}'
         ),
-        "header with a member twice, deep inside": lambda genuine, _: sign_text(
+        "header with a nested member twice": lambda genuine, _: sign_text(
             genuine, json.dumps(genuine_header(genuine))[:-1] + ', "x": [{"a": 1, "a": 1}]}'
         ),
         "header is nested too deeply": lambda genuine, _: sign_text(genuine, "[" * 2500),
@@ -183,7 +181,7 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
         "payload with a member twice": lambda genuine, _: genuine.sign_payload(
             genuine_claims(genuine)[:-1].encode() + b', "sub": "x"}'
         ),
-        "payload with a member twice, deep inside": lambda genuine, _: genuine.sign_payload(
+        "payload with a nested member twice": lambda genuine, _: genuine.sign_payload(
             genuine_claims(genuine)[:-1].encode() + b', "x": {"y": [{"a": 1, "a": 1}]}}'
         ),
         "payload with a lone surrogate": lambda genuine, _: genuine.sign_payload(
@@ -192,13 +190,13 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
         "payload with NaN": lambda genuine, _: genuine.sign_payload(
             genuine_claims(genuine)[:-1].encode() + b', "x": NaN}'
         ),
-        "payload is no JSON": payload(b"{"),
-        "payload is no object": payload(b"[]"),
+        "payload is not JSON": payload(b"{"),
+        "payload is not an object": payload(b"[]"),
         "payload is null": payload(b"null"),
-        "payload is no UTF-8": payload(b'{"sub": "\xff"}'),
+        "payload is not UTF-8": payload(b'{"sub": "\xff"}'),
         "payload is nested too deeply": payload(b"[" * 2500),
-        "exp not a number": claims(exp=float("nan")),
-        "exp without end": claims(exp=float("inf")),
+        "exp NaN": claims(exp=float("nan")),
+        "exp infinite": claims(exp=float("inf")),
         "signature empty": lambda genuine, _: genuine.sign(None, unsigned),
         "alg none, unsigned": lambda genuine, _: genuine.sign({"alg": "none"}, unsigned),
         "alg None, unsigned": lambda genuine, _: genuine.sign({"alg": "None"}, unsigned),
@@ -207,7 +205,7 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
         "alg missing": header(alg=ABSENT),
         "alg null": header(alg=None),
         "alg a list": header(alg=["RS256"]),
-        "alg in small letters": header(alg="rs256"),
+        "alg in lower case": header(alg="rs256"),
         "alg none, signed": header(alg="none"),
         "alg HS256 with the public PEM": lambda genuine, _: genuine.sign(
             {"alg": "HS256"}, hs256(pem(genuine))
@@ -218,7 +216,7 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
         "alg HS256 with the public DER": lambda genuine, _: genuine.sign(
             {"alg": "HS256"}, hs256(der(genuine))
         ),
-        "alg HS256 with nothing": lambda genuine, _: genuine.sign({"alg": "HS256"}, hs256(b"")),
+        "alg HS256 with an empty key": lambda genuine, _: genuine.sign({"alg": "HS256"}, hs256(b"")),
         "alg RS384": lambda genuine, _: genuine.sign({"alg": "RS384"}, rs(genuine.key, SHA384_DIGEST)),
         "alg RS512": lambda genuine, _: genuine.sign({"alg": "RS512"}, rs(genuine.key, SHA512_DIGEST)),
         "alg PS256": lambda genuine, _: genuine.sign({"alg": "PS256"}, ps256(genuine.key)),
@@ -240,7 +238,7 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
         "typ with a parameter": header(typ="at+jwt; v=1"),
     },
     "crit": {
-        "crit with what nobody knows": header(crit=["exp"]),
+        "crit with the name of a claim": header(crit=["exp"]),
         "crit with b64": header(crit=["b64"], b64=True),
         "crit empty": header(crit=[]),
         "crit null": header(crit=None),
@@ -280,7 +278,7 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
         "iss missing": claims(iss=ABSENT),
         "iss null": claims(iss=None),
         "iss another": claims(iss="http://127.0.0.1:9999"),
-        "iss with a slash more": lambda genuine, _: genuine.sign(iss=genuine.issuer + "/"),
+        "iss with an extra slash": lambda genuine, _: genuine.sign(iss=genuine.issuer + "/"),
         "iss a list": lambda genuine, _: genuine.sign(iss=[genuine.issuer]),
     },
     "aud": {
@@ -295,29 +293,29 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
     "times": {
         "exp missing": claims(exp=ABSENT),
         "exp null": claims(exp=None),
-        "exp a text": lambda genuine, _: genuine.sign(exp=str(int(now(900)))),
+        "exp a string": lambda genuine, _: genuine.sign(exp=str(int(now(900)))),
         "exp true": claims(exp=True),
         "exp a list": claims(exp=[]),
-        "exp beyond all numbers": lambda genuine, _: genuine.sign(exp=10**400),
+        "exp larger than any float": lambda genuine, _: genuine.sign(exp=10**400),
         "iat missing": claims(iat=ABSENT),
         "iat null": claims(iat=None),
-        "iat a text": lambda genuine, _: genuine.sign(iat=str(int(now()))),
+        "iat a string": lambda genuine, _: genuine.sign(iat=str(int(now()))),
         "iat true": claims(iat=True),
         "nbf null": claims(nbf=None),
-        "nbf a text": claims(nbf="0"),
+        "nbf a string": claims(nbf="0"),
         "nbf true": claims(nbf=True),
     },
     "expired": {
         "exp past": times(iat=-60, exp=-LEEWAY - 2),
-        "exp past by far": times(iat=-7200, exp=-3600),
+        "exp long past": times(iat=-7200, exp=-3600),
     },
     "early": {
-        "iat to come": times(iat=LEEWAY + 5, exp=900),
-        "nbf to come": times(nbf=LEEWAY + 5),
+        "iat in the future": times(iat=LEEWAY + 5, exp=900),
+        "nbf in the future": times(nbf=LEEWAY + 5),
     },
     "lifetime": {
         "lives too long": times(iat=0, exp=MAXIMUM_LIFETIME + 1),
-        "issued long ago, still living": times(iat=-MAXIMUM_LIFETIME, exp=60),
+        "issued long ago, not yet expired": times(iat=-MAXIMUM_LIFETIME, exp=60),
         "expires when issued": times(iat=5, exp=5),
         "expires before issued": times(iat=5, exp=4),
     },
@@ -337,7 +335,7 @@ REFUSED_BY: dict[str, dict[str, Make]] = {
     "binding": {
         "bound to a key by DPoP": claims(cnf={"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}),
         "bound to a certificate": claims(cnf={"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}),
-        "bound to nothing": claims(cnf=None),
+        "binding null": claims(cnf=None),
     },
     "scope_claim": {
         "scope null": claims(scope=None),

@@ -11,7 +11,7 @@ from tests.conftest import find_browser
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for a file; each test has a context of its own in it."""
+    """One Chromium per file; each test opens its own context in it."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=find_browser(),
@@ -23,7 +23,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    # The certificate of a test's nginx is signed by itself.
+    # The certificate of a test's nginx is self-signed.
     context = browser.new_context(viewport={"width": 1000, "height": 1300}, ignore_https_errors=True)
     page = context.new_page()
     page.set_default_timeout(20_000)

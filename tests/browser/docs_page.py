@@ -1,4 +1,4 @@
-"""Use a docs page as a user does who follows the README."""
+"""Use a docs page as a reader of the README does."""
 
 import json
 from collections.abc import Mapping

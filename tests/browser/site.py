@@ -34,18 +34,18 @@ class Site:
 
 @contextmanager
 def serve_site(
-    folder: Path, host: str = "127.0.0.1", leads_on_to: str = "", **settings: str
+    folder: Path, host: str = "127.0.0.1", onward_host: str = "", **settings: str
 ) -> Iterator[Site]:
     """Serve auth_app with demo data, and register an application that may use any loopback port."""
     home = folder / "auth"
     copy_home("auth", home)
-    with listen() as listener, serve_application(host, leads_on_to) as (port, answers):
+    with listen() as listener, serve_application(host, onward_host) as (port, answers):
         environment = {
             "ISSUER": url_of(listener),
             "AUTH_DATABASE_URL": f"sqlite:///{home}/auth.db",
             **settings,
         }
-        # Any port of a loopback address is good, but not of the name `localhost` (RFC 8252 section 8.3).
+        # Any port of a loopback address is accepted, but not of the name `localhost` (RFC 8252 section 8.3).
         uri = f"http://{host}:{port}/callback" if host == "localhost" else f"http://{host}/callback"
         command = f"clients add web --public --name Planner --scope courses:read --redirect-uri {uri}"
         run_flask("wsgi_auth", command, environment, home)
@@ -54,10 +54,10 @@ def serve_site(
 
 
 @contextmanager
-def serve_application(host: str = "127.0.0.1", leads_on_to: str = "") -> Iterator[tuple[int, list[Answer]]]:
+def serve_application(host: str = "127.0.0.1", onward_host: str = "") -> Iterator[tuple[int, list[Answer]]]:
     """Listen for browsers that are redirected back; yield the port, and a list of methods and parameters.
 
-    Browsers go on from the callback to the host `leads_on_to`, if there is one.
+    The callback redirects browsers to `onward_host`, if given.
     """
     answers: list[Answer] = []
 
@@ -73,9 +73,9 @@ def serve_application(host: str = "127.0.0.1", leads_on_to: str = "") -> Iterato
             remember({"token": found.get("code")})
             if urlsplit(self.path).path == "/callback":
                 answers.append((self.command, found))
-                if leads_on_to:
+                if onward_host:
                     self.send_response(303)
-                    self.send_header("Location", f"http://{leads_on_to}:{server.server_port}/home")
+                    self.send_header("Location", f"http://{onward_host}:{server.server_port}/home")
                     self.end_headers()
                     return
             self.send_response(200)
@@ -97,7 +97,7 @@ def serve_application(host: str = "127.0.0.1", leads_on_to: str = "") -> Iterato
 
 def submit_sign_in(page: Page, username: str = "student1", password: str | None = None) -> None:
     """Fill in the open sign-in page by keyboard, and wait for the result."""
-    page.locator("#username").fill("")  # a page with an error has the name already, and the focus elsewhere
+    page.locator("#username").fill("")  # after an error, the name is filled in and the focus is elsewhere
     page.keyboard.type(username)
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORDS[username] if password is None else password)
@@ -106,12 +106,12 @@ def submit_sign_in(page: Page, username: str = "student1", password: str | None 
 
 
 def fail_until_throttled(page: Page, username: str) -> None:
-    """Sign in with a wrong password until that is throttled, for longer each time."""
+    """Sign in with a wrong password until attempts are throttled."""
     for _ in range(20):
         submit_sign_in(page, username, "wrong")
         if "Too many" in page.get_by_role("alert").inner_text():
             return
-    raise AssertionError("nothing slows down who guesses passwords")
+    raise AssertionError("failed sign-ins are not throttled")
 
 
 def walk(page: Page, site: Site) -> Iterator[str]:

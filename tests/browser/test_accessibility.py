@@ -16,14 +16,14 @@ OUTLINE = "element => getComputedStyle(element).outlineStyle"
 
 
 def run_axe(page: Page) -> Any:
-    """Return what axe-core finds wrong with a page, whose policy is off."""
+    """Return the violations that axe-core finds in a page, which must bypass its CSP."""
     source = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
     page.evaluate(source)
     return page.evaluate(RUN_AXE)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_wrong(scheme: Any, browser: Browser, site: Site) -> None:
+def test_axe_finds_no_violations(scheme: Any, browser: Browser, site: Site) -> None:
     page = browser.new_context(color_scheme=scheme, bypass_csp=True).new_page()
     page.set_default_timeout(20_000)
 
@@ -33,13 +33,13 @@ def test_axe_finds_nothing_wrong(scheme: Any, browser: Browser, site: Site) -> N
     assert {name: problems for name, problems in found.items() if problems} == {}
 
 
-def test_chromium_finds_nothing_to_complain_of(page: Page, site: Site) -> None:
-    """In its console it also says what password managers would miss in a form."""
+def test_pages_cause_no_console_messages_and_contact_no_other_host(page: Page, site: Site) -> None:
+    """Chromium also warns about forms that password managers cannot fill in."""
     complaints: list[str] = []
     origins: set[str] = set()
 
     def listen(message: ConsoleMessage) -> None:
-        # It notes each answer that is an error, and the script that `walk` holds back.
+        # Chromium reports every error response, and the script that `walk` blocks.
         if "Failed to load resource" not in message.text:
             complaints.append(message.text)
 
@@ -64,11 +64,11 @@ def test_pages_fit_narrow_windows_and_large_text(page: Page, site: Site) -> None
         assert page.evaluate(OVERFLOW) <= 0, name
 
 
-def test_keyboard_reaches_every_control_and_its_focus_can_be_seen(page: Page, site: Site) -> None:
+def test_keyboard_reaches_every_control_with_visible_focus(page: Page, site: Site) -> None:
     for name in walk(page, site):
         controls = page.locator("a, button, input:not([type=hidden], [hidden])")
         seen = set()
-        for _ in range(controls.count() + 1):  # once it goes to the browser's own controls
+        for _ in range(controls.count() + 1):  # once more: the focus also leaves the page
             page.keyboard.press("Tab")
             if page.locator(":focus").count():
                 assert page.locator(":focus").evaluate(OUTLINE) == "solid", name

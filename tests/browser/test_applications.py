@@ -28,7 +28,7 @@ def url(request: pytest.FixtureRequest, applications: Applications) -> str:
 
 
 def start(page: Page, url: str) -> None:
-    """Open an application and ask it to sign somebody in."""
+    """Open an application and start to sign in."""
     page.goto(url)
     page.get_by_text("Sign in", exact=True).click()
 
@@ -38,7 +38,7 @@ def expect_courses(page: Page) -> None:
     expect(page.get_by_text("Signed in as student1.")).to_be_visible()
 
 
-def wait_for_the_end(page: Page) -> None:
+def wait_until_the_session_has_ended(page: Page) -> None:
     """Reload an application until it has noticed that its user has signed out elsewhere."""
     ended = page.get_by_text(ENDED)
 
@@ -82,7 +82,7 @@ def test_user_can_sign_out_in_a_tab_that_was_left_open(
         assert tab.url.startswith(f"{url}/")
 
 
-def test_script_from_elsewhere_does_not_run_in_the_page(page: Page, applications: Applications) -> None:
+def test_injected_script_does_not_run(page: Page, applications: Applications) -> None:
     found: list[str] = []
     page.on("console", lambda message: found.append(message.text))
     page.goto(applications.spa)
@@ -98,7 +98,7 @@ def test_script_from_elsewhere_does_not_run_in_the_page(page: Page, applications
 
 
 @pytest.mark.parametrize(("first", "second"), [("web", "spa"), ("spa", "web")])
-def test_person_signs_in_once_and_out_of_everything(
+def test_user_signs_in_once_and_out_of_both_applications(
     first: str,
     second: str,
     page: Page,
@@ -106,7 +106,7 @@ def test_person_signs_in_once_and_out_of_everything(
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
-    """One password for two applications; after a logout in one of them the other one is refused."""
+    """One password is enough for both; after signing out of one, the user is signed out of the other."""
     wanted = request.config.getoption("--screenshots") if first == "web" else None
     pictures: Path = wanted or tmp_path
     other = page.context.new_page()
@@ -125,7 +125,7 @@ def test_person_signs_in_once_and_out_of_everything(
 
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_text("Sign in", exact=True)).to_be_visible()
-    wait_for_the_end(other)
+    wait_until_the_session_has_ended(other)
     other.screenshot(path=pictures / "signed-out-everywhere.png")
     other.get_by_text("Sign in", exact=True).click()
     expect(other.get_by_label("Password")).to_be_visible()

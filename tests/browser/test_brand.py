@@ -16,7 +16,7 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 TEXTS = {"language": "de", "sign_in": "Anmelden", "sign_in_to": "weiter zu {application}"}
 
 
-def test_name_logo_and_texts_are_the_operators(page: Page, tmp_path: Path) -> None:
+def test_pages_show_the_configured_name_logo_and_texts(page: Page, tmp_path: Path) -> None:
     (tmp_path / "logo.svg").write_text(LOGO)
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
     settings = {
@@ -35,7 +35,7 @@ def test_name_logo_and_texts_are_the_operators(page: Page, tmp_path: Path) -> No
         assert page.locator("header img").evaluate("image => image.naturalWidth") == 96
 
 
-# The last has the least contrast with black and white alike: what is readable on it is so on every other.
+# The last has the lowest contrast with both black and white: text readable on it is so on all others.
 @pytest.mark.parametrize("colour", ["#ffffff", "#000000", "#ffe94d", "#757575"])
 def test_buttons_are_readable_in_every_colour(colour: str, browser: Browser, tmp_path: Path) -> None:
     with serve_site(tmp_path, BRAND_COLOUR=colour) as site:

@@ -1,4 +1,4 @@
-"""The README's walk in a real browser: log in on one docs page, read courses on the other."""
+"""The README's walkthrough in a real browser: log in on one docs page, read courses on the other."""
 
 import re
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_token_form_begins_with_the_fields_of_a_login(page: Page, pair: Pair) ->
     ],
     ids=["login", "login with a scope", "revocation"],
 )
-def test_shown_curl_line_has_no_empty_parameter(
+def test_displayed_curl_command_has_no_empty_parameter(
     page: Page, pair: Pair, operation: str, fields: dict[str, str], sent: set[str]
 ) -> None:
     page.goto(f"{pair.auth.url}/docs")

@@ -1,4 +1,4 @@
-"""A web application of another origin uses both services from a real browser."""
+"""A web application from another origin uses both services in a real browser."""
 
 import functools
 import threading
@@ -51,7 +51,7 @@ def run(page: Page, origin: str, pair: Pair) -> dict[str, Any]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["same site", "cross-site"])
 def test_script_logs_in_refreshes_and_reads_courses(host: str, page: Page, tmp_path: Path) -> None:
-    """Browsers take a host with several ports for one site, and say in Sec-Fetch-Site when there are two."""
+    """Browsers treat all ports of a host as one site, and report other sites in Sec-Fetch-Site."""
     port = find_port()
     setting = {"CORS_ORIGINS": f"http://{host}:{port}"}
     with (
@@ -66,7 +66,7 @@ def test_script_logs_in_refreshes_and_reads_courses(host: str, page: Page, tmp_p
         assert result["challenge"].startswith('Bearer error="invalid_token"')
 
 
-def test_script_of_an_origin_that_is_not_listed_reads_public_documents_alone(
+def test_script_from_an_unlisted_origin_can_read_only_public_documents(
     page: Page, pair: Pair, tmp_path: Path
 ) -> None:
     with serve_page(tmp_path) as origin:

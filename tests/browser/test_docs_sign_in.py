@@ -65,7 +65,7 @@ def test_reader_signs_in_and_reads_courses(page: Page, docs_pair: Pair, complain
     assert complaints == []
 
 
-def test_whoever_has_signed_in_is_not_asked_again(page: Page, docs_pair: Pair, complaints: list[str]) -> None:
+def test_signed_in_user_is_not_prompted_again(page: Page, docs_pair: Pair, complaints: list[str]) -> None:
     page.goto(f"{docs_pair.auth.url}/login")
     submit_sign_in(page)
     dialog = open_dialog(page, docs_pair)
@@ -76,7 +76,7 @@ def test_whoever_has_signed_in_is_not_asked_again(page: Page, docs_pair: Pair, c
     assert complaints == []
 
 
-def test_token_can_be_pasted_beside_it(page: Page, docs_pair: Pair, complaints: list[str]) -> None:
+def test_token_can_be_pasted_instead(page: Page, docs_pair: Pair, complaints: list[str]) -> None:
     token = log_in(page, docs_pair.auth.url)
     read_courses(page, docs_pair.course.url, token)
 
@@ -92,7 +92,7 @@ def test_token_can_be_pasted_beside_it(page: Page, docs_pair: Pair, complaints: 
     ],
     ids=["state", "issuer", "error"],
 )
-def test_answer_that_is_no_sign_in_is_told(
+def test_invalid_sign_in_response_is_reported(
     changes: dict[str, str], message: str, page: Page, docs_pair: Pair
 ) -> None:
     dialog = open_dialog(page, docs_pair)
@@ -110,7 +110,7 @@ def test_answer_that_is_no_sign_in_is_told(
     expect(dialog.get_by_role("heading", name="Authorized")).to_have_count(0)
 
 
-def test_redirect_page_of_no_sign_in_says_what_to_do(
+def test_redirect_page_without_a_sign_in_says_what_to_do(
     page: Page, docs_pair: Pair, complaints: list[str]
 ) -> None:
     page.goto(f"{docs_pair.course.url}/docs/oauth2-redirect?code=x&state=y")

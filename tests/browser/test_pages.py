@@ -51,7 +51,7 @@ def test_keyboard_alone_signs_in_and_out(page: Page, site: Site) -> None:
     expect_heading(page, "You are signed out")
 
 
-def test_wrong_password_is_told_at_both_fields(page: Page, site: Site) -> None:
+def test_wrong_password_is_reported_at_both_fields(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/login")
     submit_sign_in(page, "teacher1", "wrong")
 
@@ -64,7 +64,7 @@ def test_wrong_password_is_told_at_both_fields(page: Page, site: Site) -> None:
         expect(field).to_have_accessible_description("Incorrect user name or password.")
 
 
-def test_throttle_is_told_without_blaming_the_fields(page: Page, site: Site) -> None:
+def test_throttling_is_reported_without_marking_the_fields_invalid(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/login")
     fail_until_throttled(page, "stranger")
 
@@ -85,7 +85,7 @@ def test_throttle_is_told_without_blaming_the_fields(page: Page, site: Site) -> 
     ],
     ids=["current", "new", "repeated"],
 )
-def test_password_that_cannot_be_changed_is_told_at_its_field(
+def test_password_change_error_is_reported_at_its_field(
     passwords: list[str], field: str, message: str, page: Page, site: Site
 ) -> None:
     page.goto(f"{site.url}/login")
@@ -106,10 +106,10 @@ def test_password_that_cannot_be_changed_is_told_at_its_field(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
-def test_sign_in_leads_back_to_an_application_on_the_users_machine(
+def test_sign_in_redirects_to_an_application_on_the_users_machine(
     host: str, page: Page, tmp_path: Path
 ) -> None:
-    """Chromium applies the form-action of a policy to the redirects after a form."""
+    """Chromium applies the form-action of a CSP to the redirects after a form is submitted."""
     with serve_site(tmp_path, host) as site:
         page.goto(site.authorize())
         expect(page.get_by_text("to continue to Planner")).to_be_visible()
@@ -121,9 +121,9 @@ def test_sign_in_leads_back_to_an_application_on_the_users_machine(
         assert len(answer["code"]) == 43
 
 
-def test_application_may_lead_on_to_another_host(page: Page, tmp_path: Path) -> None:
-    """Chromium looks at that redirect too, and would leave people on the sign-in page."""
-    with serve_site(tmp_path, leads_on_to="localhost") as site:
+def test_application_can_redirect_to_another_host_after_sign_in(page: Page, tmp_path: Path) -> None:
+    """Chromium checks that redirect too, and would leave users on the sign-in page."""
+    with serve_site(tmp_path, onward_host="localhost") as site:
         page.goto(site.authorize())
         submit_sign_in(page)
 
@@ -131,7 +131,7 @@ def test_application_may_lead_on_to_another_host(page: Page, tmp_path: Path) -> 
         assert page.url.startswith("http://localhost:")
 
 
-def test_people_sign_in_and_out_without_javascript(plain_page: Page, site: Site) -> None:
+def test_users_can_sign_in_and_out_without_javascript(plain_page: Page, site: Site) -> None:
     page = plain_page
     page.goto(site.authorize(response_mode="form_post"))
     submit_sign_in(page)
@@ -148,7 +148,7 @@ def test_people_sign_in_and_out_without_javascript(plain_page: Page, site: Site)
     expect_heading(page, "You are signed out")
 
 
-def test_form_that_leads_back_sends_itself(page: Page, site: Site) -> None:
+def test_form_post_response_submits_itself(page: Page, site: Site) -> None:
     page.goto(site.authorize(response_mode="form_post"))
     submit_sign_in(page)
 
@@ -156,7 +156,7 @@ def test_form_that_leads_back_sends_itself(page: Page, site: Site) -> None:
     assert site.answers[-1][0] == "POST"
 
 
-def test_back_button_after_signing_out_shows_nothing_of_the_account(page: Page, site: Site) -> None:
+def test_back_button_after_sign_out_does_not_show_the_account(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/login")
     submit_sign_in(page)
     expect(page.get_by_text("Signed in as student1")).to_be_visible()
@@ -165,14 +165,14 @@ def test_back_button_after_signing_out_shows_nothing_of_the_account(page: Page, 
     expect_heading(page, "You are signed out")
 
     headings = []
-    for _ in range(2):  # the page that asked first, and the account
+    for _ in range(2):  # the confirmation page, and the account
         page.go_back()
         headings.append(page.get_by_role("heading", level=1).inner_text())
         expect(page.get_by_text("student1")).to_have_count(0)
     assert headings == ["You are signed out", "Sign in"]
 
 
-def test_no_other_site_can_show_a_page_in_a_frame(page: Page, site: Site) -> None:
+def test_pages_cannot_be_framed_by_other_sites(page: Page, site: Site) -> None:
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     with serve_application() as (port, _):
@@ -184,7 +184,7 @@ def test_no_other_site_can_show_a_page_in_a_frame(page: Page, site: Site) -> Non
 
 
 def test_password_managers_recognise_the_forms(page: Page, site: Site) -> None:
-    """The fields are named as the HTML standard has it, section 4.10.18.7.1."""
+    """The `autocomplete` values are those of the HTML standard, section 4.10.18.7.1."""
     page.goto(f"{site.url}/login")
     assert page.evaluate(FIELDS) == [["text", "username"], ["password", "current-password"]]
     submit_sign_in(page)

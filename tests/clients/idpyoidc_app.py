@@ -1,4 +1,4 @@
-"""An application that signs users in with idpyoidc. `/` returns what it knows of its user."""
+"""An application that signs users in with idpyoidc. `/` returns what it knows about its user."""
 
 import json
 import os

@@ -15,7 +15,7 @@ environment (`kit`). The blocks of a page run in order:
     ```python title="app.py"           a file, written before the next command (also json, ini, html, ...)
     ```console                         not run: listed with a reason in `NOT_RUN` in table.py
 
-A block that is meant to fail is named in `fails` of its row by its beginning. The ports 5000, 8081 to 8085,
+A block that is meant to fail is listed by its beginning in `fails` of its row. The ports 5000, 8081 to 8085,
 8088 and 8090 are replaced by free ones, in the page and in the checkout, and so is
 /path/to/a/clone/of/this/repository by the checkout. Run one page with `scripts/test docs -k get-started`.
 """

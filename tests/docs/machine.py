@@ -19,7 +19,7 @@ AUTHOR = ["-c", "user.name=Reader", "-c", "user.email=reader@example.com"]
 
 
 class Machine:
-    """Runs the blocks of a page. All that it has started ends with `stack`."""
+    """Runs the blocks of a page. All that it starts ends with `stack`."""
 
     def __init__(self, page: Page, folder: Path, stack: ExitStack) -> None:
         self.page = page
@@ -59,7 +59,7 @@ class Machine:
             )
 
     def open(self, page: Page) -> None:
-        """Go on with a page, in its folder."""
+        """Continue with another page, in its folder."""
         self.page = page
         home = self._folder / "reader" if page.kit else self._clone
         self._shell.run(f"cd '{home / page.folder}'", self._new_file("sh"))

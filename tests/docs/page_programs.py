@@ -1,4 +1,4 @@
-"""Take the programs out of a page, and serve them in this process beside a running pair of services."""
+"""Extract the programs of a page, and serve them in this process next to a running pair of services."""
 
 import re
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ class Programs:
         self.files = dict(re.findall(r'```\w+ title="([\w.-]+)"\n(.*?)```', self.text, re.DOTALL))
 
     def find_block(self, language: str, text: str) -> str:
-        """Return the one block without a title that contains a text."""
+        """Return the only block without a title that contains a text."""
         blocks = re.findall(rf"```{language}\n(.*?)```", self.text, re.DOTALL)
         (found,) = [block for block in blocks if text in block]
         return str(found)
 
 
 def adapt(program: str, pair: Pair) -> str:
-    """Put the addresses of the running services in the place of the documented ones."""
+    """Replace the documented addresses with those of the running services."""
     text = program.replace("http://127.0.0.1:8081", pair.auth.url)
     return text.replace("http://127.0.0.1:8082", pair.course.url)
 

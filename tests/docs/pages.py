@@ -24,9 +24,9 @@ class Page:
     serves: bool = False  # scripts/run is running
     kit: bool = False  # an empty folder with a new virtual environment instead of a checkout
     folder: str = "."  # where its commands run, below the checkout or the empty folder
-    then: tuple["Page", ...] = ()  # pages that go on where this one ends, in any order
+    then: tuple["Page", ...] = ()  # pages that continue where this one ends, in any order
     settings: dict[str, str] = field(default_factory=dict)  # the .env of the checkout
-    fails: tuple[str, ...] = ()  # how blocks begin whose commands must fail
+    fails: tuple[str, ...] = ()  # the beginnings of blocks that must fail
 
     def read_blocks(self) -> list["Block"]:
         return list(find_blocks((ROOT / self.path).read_text()))
@@ -34,7 +34,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. `output` is what the page says that it prints, None if it says nothing."""
+    """A fenced block. `output` is what it prints according to the page, or None."""
 
     language: str
     title: str
@@ -58,7 +58,7 @@ class Block:
 
     @property
     def statuses(self) -> list[str]:
-        """The statuses that comments beside `curl -i` promise."""
+        """The statuses in the comments after `curl -i`."""
         return re.findall(r"^curl -i .*?# .*?(\d{3})\b", self.text, re.MULTILINE) if self.is_command else []
 
     @property
@@ -89,7 +89,7 @@ def _find_output(page: str, match: re.Match[str], following: re.Match[str] | Non
 
 
 def is_as_documented(printed: str, documented: str) -> bool:
-    """Compare what was printed with a block of a page, in which `...` stands for what varies."""
+    """Compare what was printed with a block of a page, in which `...` stands for any text."""
     pattern = ""
     for line in documented.strip("\n").splitlines():
         if line.strip() == "...":

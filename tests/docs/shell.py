@@ -21,7 +21,7 @@ done
 
 MUST_FAIL = """set +e
 {command}
-[ $? -ne 0 ] || {{ echo "It was to fail and did not."; exit 1; }}
+[ $? -ne 0 ] || {{ echo "It should have failed, but succeeded."; exit 1; }}
 set -e
 """
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from tests.servers import ROOT
 
-# What a browser loads without being asked: elements with the attribute that names it, and kinds of <link>.
+# What a browser loads by itself: elements with the attribute that names it, and kinds of <link>.
 LOADED = {
     "audio": {"src"},
     "embed": {"src"},
@@ -33,7 +33,7 @@ UNLOADED_LINKS = {"canonical", "next", "prev"}
 def build(folder: Path, *options: str, untracked: Iterable[str] = ()) -> subprocess.CompletedProcess[str]:
     """Build the site into `folder`; the first time, MkDocs is installed into .venv-docs.
 
-    The files in `untracked` are there, but not tracked by git as the build sees it.
+    The build sees the existing files in `untracked` as files that git does not track.
     """
     index = subprocess.check_output(["git", "rev-parse", "--git-path", "index"], cwd=ROOT, text=True).strip()
     environment = os.environ | {"GIT_INDEX_FILE": f"{folder}.index"}
@@ -95,7 +95,7 @@ class Document(HTMLParser):
             self.code += data
 
     def find_dead(self, documents: "dict[Path, Document]") -> Iterator[str]:
-        """Yield each address on this site that leads nowhere."""
+        """Yield every broken link to an address on this site."""
         for url in {*self.links, *self.loads}:
             parts = urlsplit(url)
             if parts.scheme or parts.netloc:
@@ -108,7 +108,7 @@ class Document(HTMLParser):
 
 
 def read_documents(site: Path) -> dict[Path, Document]:
-    """Return all pages but the one for addresses that do not exist, whose links begin at the host."""
+    """Return all pages except 404.html, whose links start at the root of the host."""
     pages = (path for path in site.rglob("*.html") if path.is_file() and path.name != "404.html")
     return {path: Document(path) for path in pages}
 
@@ -116,7 +116,7 @@ def read_documents(site: Path) -> dict[Path, Document]:
 def find_urls(code: str) -> set[str]:
     """Return the addresses of other hosts in the strings of JavaScript, or in CSS, but not in comments.
 
-    Names of XML namespaces are no addresses.
+    Names of XML namespaces are not addresses.
     """
     uncommented = re.sub(r"/\*.*?\*/|^\s*//.*?$", "", code, flags=re.DOTALL | re.MULTILINE)
     urls = re.findall(r"""(?:["'`]|url\()\s*((?:https?://|//[\w-]+\.)[^"'`)\s]+)""", uncommented)

@@ -38,11 +38,11 @@ PAGES = [
     Page("examples/spa/README.md"),
 ]
 
-# Blocks of commands that no test can run, by page and how they begin, with the reason.
+# Blocks of commands that this runner cannot run, by page and beginning, with the reason.
 _DOCKER = "needs Docker; tests/processes/test_deploy.py and test_image.py test the files that it uses"
 _ROOT = "changes users, folders or services of the system"
 _TESTED = "tests/processes/test_deploy_page.py runs it, without systemd-run"
-_RESTORED = "tests/processes/test_restore.py runs it, while no service does"
+_RESTORED = "tests/processes/test_restore.py runs it, with the services stopped"
 NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/how-to/deploy.md", "cd deploy\n"): _DOCKER,
     ("docs/how-to/deploy.md", "docker compose run"): _DOCKER,

@@ -36,7 +36,7 @@ def test_block_that_cannot_be_run_is_listed_with_a_reason() -> None:
     assert all(NOT_RUN.values())
 
 
-def test_commands_have_one_spelling() -> None:
+def test_command_blocks_are_all_tagged_sh() -> None:
     assert [(path, block.line) for path, block in BLOCKS if block.language in {"bash", "shell", "zsh"}] == []
 
 

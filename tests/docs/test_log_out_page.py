@@ -1,4 +1,4 @@
-"""The application of docs/how-to/log-out-everywhere.md signs users out when auth_app says so."""
+"""The application of docs/how-to/log-out-everywhere.md signs users out when auth_app notifies it."""
 
 import re
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def run_command(pair: Pair, command: str) -> None:
     run_flask("wsgi_auth", command, pair.auth.environment, pair.auth.log.parent)
 
 
-def test_application_ends_its_session_when_the_login_has_ended(
+def test_application_signs_out_when_the_session_is_revoked(
     shop: tuple[ModuleType, str], notifying: Pair
 ) -> None:
     _, url = shop
@@ -61,7 +61,7 @@ def test_application_ends_its_session_when_the_login_has_ended(
     wait_for(lambda: browser.open(url).text == "You are signed out.")
 
 
-def test_application_signs_out_of_auth_app(shop: tuple[ModuleType, str]) -> None:
+def test_application_can_sign_out_of_auth_app(shop: tuple[ModuleType, str]) -> None:
     module, url = shop
     browser = FormBrowser()
     browser.sign_in(f"{url}/login")
@@ -92,7 +92,7 @@ BAD_CLAIMS = {
     ],
     ids=[*BAD_CLAIMS, "type of an ID token"],
 )
-def test_other_tokens_are_refused(
+def test_invalid_logout_tokens_are_refused(
     changes: dict[str, object], kind: str, shop: tuple[ModuleType, str], notifying: Pair
 ) -> None:
     module, _ = shop
@@ -120,14 +120,14 @@ def test_other_tokens_are_refused(
     assert send(kind, changes) == 400
 
 
-def test_page_names_the_delays_of_notices() -> None:
+def test_page_states_the_retry_delays_and_timeout_of_notices() -> None:
     *seconds, last = [f"{delay:,}" for delay in DELAYS]
 
     assert f"again after {', '.join(seconds)} and {last} seconds" in " ".join(PAGE.split())
     assert f"within {TIMEOUT} seconds" in PAGE
 
 
-def test_settings_are_those_of_the_code_with_their_defaults() -> None:
+def test_settings_table_matches_the_code() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \| [^|]+ \| `?(\w+)`? \|", PAGE, re.MULTILINE)
     issuer = {field: default for field, default in vars(Issuer).items() if isinstance(default, str)}
     defaults = {name: field.default for name, field in AuthSettings.model_fields.items()} | issuer

@@ -1,4 +1,4 @@
-"""Keycloak can verify passwords with what docs/how-to/migrate.md exports, and its table of hashes is true."""
+"""Keycloak can verify the passwords that docs/how-to/migrate.md exports; its table of hashes is correct."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ IMPORTED = "scrypt:32768:8:1$salt$" + "0" * 128
 
 @pytest.fixture(scope="module")
 def users(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """The exported users by name: those of the demo data, and one with a hash of werkzeug."""
+    """The exported users by name: those of the demo data, and one with a Werkzeug hash."""
     folder = tmp_path_factory.mktemp("auth")
     copy_home("auth", folder)
     settings = {"AUTH_DATABASE_URL": f"sqlite:///{folder}/auth.db"}
@@ -97,11 +97,11 @@ FOREIGN_HASHES = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN_HASHES)
-def test_bcrypt_alone_cannot_be_imported(kind: str, auth: FlaskClient) -> None:
+def test_only_bcrypt_hashes_cannot_be_imported(kind: str, auth: FlaskClient) -> None:
     with auth.application.app_context():
         assert is_password_hash(FOREIGN_HASHES[kind]) == (kind != "bcrypt")
 
 
-def test_profile_of_keycloak_has_the_documented_name() -> None:
+def test_keycloak_profile_has_the_documented_name() -> None:
     assert '"profile": "keycloak"' in PROGRAMS.files["reports.py"]
     assert "keycloak" in PROFILES

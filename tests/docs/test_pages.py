@@ -13,7 +13,7 @@ RUN = [page for page in PAGES if any(block.is_command for block in page.read_blo
 
 
 @pytest.mark.parametrize("page", RUN, ids=[page.path.removesuffix(".md") for page in RUN])
-def test_page_is_true(page: Page, tmp_path: Path) -> None:
+def test_page_commands_do_what_the_page_says(page: Page, tmp_path: Path) -> None:
     with ExitStack() as stack:
         machine = Machine(page, tmp_path, stack)
         for one in (page, *page.then):
@@ -30,7 +30,7 @@ def run_blocks(blocks: list[Block], machine: Machine) -> None:
 
 
 def find_problem(block: Block, machine: Machine) -> str:
-    """Run a block; return what is not as the page says, with all that servers have printed, or nothing."""
+    """Run a block; return how it differs from the page, with the output of all servers, or nothing."""
     try:
         machine.run(block)
     except AssertionError as problem:

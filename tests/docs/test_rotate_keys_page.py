@@ -17,7 +17,7 @@ SCHEDULES = {name: text for name, text in PROGRAMS.files.items() if name.startsw
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
-def test_timer_is_one_that_systemd_takes(tmp_path: Path) -> None:
+def test_systemd_accepts_the_service_and_the_timer(tmp_path: Path) -> None:
     for name in ("rotate-keys.service", "rotate-keys.timer"):
         text = SCHEDULES[name].replace("/opt/services/.venv/bin/flask", shutil.which("true") or "")
         (tmp_path / name).write_text(text)
@@ -39,14 +39,14 @@ def test_schedule_rotates_twice_and_waits_for_every_service() -> None:
     assert int(seconds) > wait
 
 
-def test_only_systemd_reads_the_settings() -> None:
+def test_settings_file_is_not_sourced_by_a_shell() -> None:
     """A shell would cut a database URL at `&`, and only root may read the file."""
     text = (ROOT / "docs/how-to/rotate-keys.md").read_text()
     assert not re.search(r"(?:^|[\s;&])(?:\.|source) /etc/services", text)
     assert set(SCHEDULES) == {"rotate-keys.service", "rotate-keys.timer"}
 
 
-def test_diagram_has_every_state() -> None:
+def test_diagram_shows_every_key_state() -> None:
     drawing = (ROOT / "docs/images/key-states.svg").read_text()
 
     assert {f">{state}<" in drawing for state in (NEXT, ACTIVE, RETIRING)} == {True}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import Page
-from tests.docs.test_pages import test_page_is_true as run_page
+from tests.docs.test_pages import test_page_commands_do_what_the_page_says as run_page
 from tests.servers import is_listening
 
 TRUE = """
@@ -64,7 +64,7 @@ WRONG = {
     ),
     "unset variable": ("echo run\n", "echo $ABSENT\n", "page.md:38\n", "ABSENT: unbound variable"),
     "other output": ("va...e", "other", "page.md:18\n", "it prints:\nleft\nvalue\n"),
-    "success": ("cat absent\n", "cat left\n", "page.md:30\n", "It was to fail and did not."),
+    "success": ("cat absent\n", "cat left\n", "page.md:30\n", "It should have failed, but succeeded."),
     "other status": ("# 404", "# 403", "page.md:42\n", "the statuses are ['200', '404']"),
     "server that ends": ("exec python3", "exec absent", "page.md:6\n", "the server has ended:"),
 }
@@ -76,7 +76,7 @@ def write_page(folder: Path, text: str) -> Page:
     return Page(str(path), fails=("cat ",))
 
 
-def test_true_page_passes_and_nothing_goes_on(tmp_path: Path) -> None:
+def test_correct_page_passes_and_leaves_no_server_running(tmp_path: Path) -> None:
     run_page(write_page(tmp_path, TRUE), tmp_path)
 
     (port,) = (tmp_path / "repository/site/index.html").read_text().strip().split(":")[2:]

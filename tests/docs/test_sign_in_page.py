@@ -1,4 +1,4 @@
-"""The programs of docs/how-to/sign-in.md sign users in, beside both services under gunicorn."""
+"""The programs of docs/how-to/sign-in.md sign users in, next to both services under gunicorn."""
 
 import json
 import re
@@ -26,7 +26,7 @@ PAGE, FILES = PROGRAMS.text, PROGRAMS.files
 COMMANDS = re.findall(r"^\S+flask .* clients add (.*?)(?: \|.*)?$", PAGE.replace("\\\n ", ""), re.MULTILINE)
 OPTIONS = {name: options for name, *options in map(shlex.split, COMMANDS)}
 
-# Stands for a browser: signs in at the URL that it is started with.
+# A substitute for a browser, which signs in at the URL in its argument.
 BROWSER = "import sys; from tests.form_browser import FormBrowser; FormBrowser().sign_in(sys.argv[1])"
 
 
@@ -63,7 +63,7 @@ def test_readme_registers_the_application_with_the_same_arguments() -> None:
 
 
 def test_web_application_calls_a_service_checks_silently_and_signs_out(web: ModuleType, pair: Pair) -> None:
-    """The lines that later sections add, each in a view of its own."""
+    """Run the lines that later sections add, each in its own view."""
     names = vars(web)
 
     def finish() -> str:
@@ -86,7 +86,9 @@ def test_web_application_calls_a_service_checks_silently_and_signs_out(web: Modu
         assert browser.open(f"{url}/silent").text == "login_required"
 
 
-def test_web_application_signs_assertions(web: ModuleType, pair: Pair, tmp_path: Path) -> None:
+def test_web_application_can_authenticate_with_a_signed_assertion(
+    web: ModuleType, pair: Pair, tmp_path: Path
+) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     keys = [RSAAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "one"}]
     (tmp_path / "jwks.json").write_text(json.dumps({"keys": keys}))
@@ -121,11 +123,13 @@ def test_command_line_tool_lists_courses(pair: Pair, tmp_path: Path) -> None:
     assert done.stdout.startswith("Public-key cryptography\n"), done
 
 
-def test_single_page_application_has_the_settings_of_the_example() -> None:
+def test_single_page_application_settings_match_the_example() -> None:
     assert PROGRAMS.find_block("js", "UserManager") in (ROOT / "examples/spa/app.js").read_text()
 
 
-def test_brand_and_texts_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documented_brand_and_text_settings_are_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for line in FILES["sign-in.env"].splitlines():
         monkeypatch.setenv(*line.split("=", 1))
     monkeypatch.chdir(tmp_path)
@@ -136,7 +140,7 @@ def test_brand_and_texts_are_settings(tmp_path: Path, monkeypatch: pytest.Monkey
     assert json.loads(FILES["texts.json"]).keys() <= TEXTS.keys()
 
 
-def test_page_names_every_setting_of_the_sign_in() -> None:
+def test_page_names_every_sign_in_setting() -> None:
     of_sign_in = re.compile("browser_|brand_|page_|password_grant")
     for name in filter(of_sign_in.match, AuthSettings.model_fields):
         assert name.upper() in PAGE

@@ -1,4 +1,4 @@
-"""The documentation as a static site: every link leads somewhere, and nothing comes from another host."""
+"""The documentation as a static site: no link is broken, and nothing is loaded from another host."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from tests.conftest import find_browser
 from tests.docs.site import Document, build, find_urls, read_documents
 from tests.servers import ROOT
 
-# What the theme could load from other hosts, and what a page would need for that.
+# What the theme could load from other hosts, and what a page would have to contain for that.
 UNUSED = {
     "https://api.github.com/": 'data-md-component="source"',  # `repo_url`
     "https://${e}/api/v4/": 'data-md-component="source"',
@@ -42,7 +42,7 @@ def documents(site: Path) -> dict[Path, Document]:
 
 @pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
-    """Where the site is served."""
+    """The URL at which the site is served."""
     handler = partial(QuietHandler, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
@@ -64,14 +64,14 @@ def test_every_page_is_published(site: Path) -> None:
     assert not (site / "generate").exists()
 
 
-def test_every_link_leads_somewhere(documents: dict[Path, Document]) -> None:
+def test_no_link_is_broken(documents: dict[Path, Document]) -> None:
     dead = {str(path): list(document.find_dead(documents)) for path, document in documents.items()}
 
     assert {path: urls for path, urls in dead.items() if urls} == {}
     assert sum(len(document.links) for document in documents.values()) > 1000
 
 
-def test_link_to_a_file_of_the_repository_leads_to_its_text(site: Path) -> None:
+def test_linked_repository_files_are_published(site: Path) -> None:
     page = (site / "repository/deploy/nginx.conf/index.html").read_text()
     folder = Document(site / "repository/deploy/index.html")
 
@@ -116,7 +116,7 @@ def test_site_loads_nothing_from_other_hosts(site: Path, documents: dict[Path, D
     assert [needed for needed in UNUSED.values() if needed and needed in pages] == []
 
 
-def test_browser_asks_no_other_host_and_has_no_complaint(address: str) -> None:
+def test_site_and_search_work_in_a_browser_without_other_hosts(address: str) -> None:
     asked: list[str] = []
     complaints: list[str] = []
     with sync_playwright() as playwright:
@@ -146,10 +146,10 @@ def test_browser_asks_no_other_host_and_has_no_complaint(address: str) -> None:
     assert complaints == []
     assert [target for target in targets if "/reference/settings/" in target]
     assert "/reference/settings/" not in first, "a page about it comes first, not a list of settings"
-    assert background == "rgb(18, 21, 28)", "dark, where the system is"
+    assert background == "rgb(18, 21, 28)", "dark if the system is"
 
 
-def test_source_code_is_not_searched(site: Path) -> None:
+def test_source_code_is_not_in_the_search_index(site: Path) -> None:
     index = json.loads((site / "search/search_index.json").read_text())
     locations = {entry["location"].partition("#")[0] for entry in index["docs"]}
 
@@ -203,5 +203,5 @@ LISTS = {
 
 
 @pytest.mark.parametrize(("written", "adapted"), LISTS.values(), ids=LISTS)
-def test_lists_are_adapted(written: str, adapted: str) -> None:
+def test_lists_are_adapted_for_mkdocs(written: str, adapted: str) -> None:
     assert adapt_lists(written) == adapted

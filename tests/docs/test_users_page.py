@@ -30,5 +30,5 @@ def test_page_names_every_command() -> None:
     } == set(users.group.commands)
 
 
-def test_page_tells_the_rules_of_passwords() -> None:
+def test_page_states_the_password_length_limits() -> None:
     assert f"has {MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters" in TEXT

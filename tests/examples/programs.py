@@ -33,7 +33,7 @@ from tests.servers import (
 EXAMPLES = ROOT / "examples"
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 
-# What a client asks each service for.
+# The path that clients request from each service.
 PATHS = {
     "service": "/reports",
     "nginx": "/",

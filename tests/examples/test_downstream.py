@@ -1,4 +1,4 @@
-"""A service that calls another one never has a token that both accept."""
+"""A service that calls another service never holds a token that both accept."""
 
 import importlib.util
 import subprocess
@@ -54,7 +54,7 @@ def test_client_prints_the_summary(examples: Examples) -> None:
     assert done.stdout.startswith('200 {"courses":'), done
 
 
-def test_each_token_is_good_at_one_service(examples: Examples, login: Any) -> None:
+def test_each_token_is_accepted_by_one_service(examples: Examples, login: Any) -> None:
     url, course = examples.start("downstream"), examples.pair.course.url
     own, other = narrow(login, examples.urls["downstream"]), narrow(login, course)
 
@@ -64,15 +64,17 @@ def test_each_token_is_good_at_one_service(examples: Examples, login: Any) -> No
     assert ask(url, other, Courses_Authorization=f"Bearer {other}").status == 401
 
 
-def test_token_for_the_other_service_has_no_more_scope_than_it_needs(examples: Examples, login: Any) -> None:
+def test_token_for_the_other_service_has_only_the_scope_it_needs(examples: Examples, login: Any) -> None:
     course = examples.pair.course.url
 
     assert ask(f"{course}/courses/1/enrolment", narrow(login, course), "PUT").status == 403
 
 
 @pytest.mark.parametrize("sent", ["", "Bearer malformed", "own", "other scope"])
-def test_token_that_the_other_service_refuses_is_no_401(sent: str, examples: Examples, login: Any) -> None:
-    """The client would discard the token for this service."""
+def test_token_refused_by_the_other_service_does_not_cause_401(
+    sent: str, examples: Examples, login: Any
+) -> None:
+    """A 401 would make the client discard its token for this service."""
     url, own = examples.start("downstream"), narrow(login, examples.urls["downstream"])
     if sent == "own":
         sent = f"Bearer {own}"

@@ -14,13 +14,13 @@ from tests.examples.programs import EXAMPLES
 from tests.secrets import find_secrets
 from tests.servers import PATIENCE, Pair, environment_for, serve_pair, wait_for
 
-LEEWAY = 5  # seconds before its end at which the job renews its token
+LEEWAY = 5  # seconds before its expiry at which the job renews its token
 LIFETIME = LEEWAY + 2
 
 
 @pytest.fixture(scope="module")
 def brief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Both services, with tokens that the job has to renew two seconds later."""
+    """Both services, with tokens that the job has to renew after two seconds."""
     settings = {"ACCESS_TOKEN_LIFETIME": str(LIFETIME)}
     with serve_pair(tmp_path_factory.mktemp("brief"), auth_settings=settings) as pair:
         yield pair
@@ -80,7 +80,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("row", REFUSED)
-def test_job_ends_when_it_is_refused(row: str, brief: Pair, tmp_path: Path) -> None:
+def test_job_exits_when_it_is_refused(row: str, brief: Pair, tmp_path: Path) -> None:
     options, changes, error = REFUSED[row]
     settings = register(brief, row.replace(" ", "-"), options.format(issuer=brief.auth.url)) | changes
     job = start_job(settings, tmp_path / "log")

@@ -20,7 +20,7 @@ def test_table_lists_every_example() -> None:
 
 
 @every_example
-def test_page_is_short(name: str) -> None:
+def test_readme_is_short(name: str) -> None:
     lines = (EXAMPLES / name / "README.md").read_text().splitlines()
 
     assert len(lines) <= 32
@@ -47,7 +47,7 @@ def _version(text: str) -> list[int]:
 
 
 @every_example
-def test_page_runs_files_that_are_there(name: str) -> None:
+def test_readme_commands_use_existing_files(name: str) -> None:
     """Its commands start the programs in its own folder in the same way as the other tests."""
     text = (EXAMPLES / name / "README.md").read_text()
     words = shlex.split(" ".join(re.findall(r"```sh[^\n]*\n(.*?)```", text, re.DOTALL)), comments=False)

@@ -23,27 +23,27 @@ BAD = [
     "aud another",
     "exp past",
 ]
-# What the kit refuses and the Node example accepts, because jose does. Only the issuer can sign these, but
-# for the first, which is a genuine token spelled differently.
+# What the kit refuses and the Node example accepts, because jose does. Only the issuer can sign these, except
+# for the first, which is a genuine token in another encoding.
 ACCEPTED_BY_NODE = {
-    "last character with bits that mean nothing",
+    "non-zero padding bits in the last character",
     "header with a byte order mark",
     "header with a lone surrogate",
     "header with a member twice",
-    "header with a member twice, deep inside",
+    "header with a nested member twice",
     "payload with a byte order mark",
     "payload with a lone surrogate",
     "payload with a member twice",
-    "payload with a member twice, deep inside",
+    "payload with a nested member twice",
     "crit with b64",
     "kid missing",
     "kid null",
     "kid a number",
     "kid a list",
     "aud with a number",
-    "exp beyond all numbers",
+    "exp larger than any float",
     "lives too long",
-    "issued long ago, still living",
+    "issued long ago, not yet expired",
     "expires when issued",
     "expires before issued",
     "type refresh",
@@ -51,7 +51,7 @@ ACCEPTED_BY_NODE = {
 
 
 @every_service
-def test_token_of_a_login_is_accepted(name: str, examples: Examples) -> None:
+def test_token_from_a_login_is_accepted(name: str, examples: Examples) -> None:
     url, token = examples.start(name), examples.log_in()
 
     assert ask(url, token, Courses_Authorization=f"Bearer {token}").status == 200
@@ -89,7 +89,7 @@ def test_bad_token_is_refused(
 
 
 @every_service
-def test_log_out_is_honoured(name: str, examples: Examples) -> None:
+def test_logout_is_honoured(name: str, examples: Examples) -> None:
     url, token = examples.start(name), examples.log_in()
     headers = {"Courses_Authorization": f"Bearer {token}"}
     assert ask(url, token, **headers).status == 200
@@ -99,7 +99,7 @@ def test_log_out_is_honoured(name: str, examples: Examples) -> None:
 
 
 @every_service
-def test_token_is_kept_while_it_cannot_be_verified(
+def test_service_responds_503_while_the_issuer_is_down(
     name: str, examples: Examples, genuine: Forger, tmp_path: Path
 ) -> None:
     """While its issuer is down it responds with 503: a 401 would make the client discard the token."""
@@ -113,7 +113,7 @@ def test_token_is_kept_while_it_cannot_be_verified(
 
 
 @pytest.mark.parametrize("row", REFUSED)
-def test_node_refuses_what_the_kit_refuses(
+def test_node_refuses_what_the_kit_refuses_with_known_exceptions(
     row: str, examples: Examples, genuine: Forger, other_key_pair: KeyPair
 ) -> None:
     forger = dataclasses.replace(genuine, resource=examples.urls["node"])
@@ -124,7 +124,7 @@ def test_node_refuses_what_the_kit_refuses(
     assert answer.status == (200 if row in {*ACCEPTED_BY_NODE, *REFUSED_BY["binding"]} else 401)
 
 
-def test_only_the_owner_changes_a_report(examples: Examples) -> None:
+def test_only_the_owner_can_change_a_report(examples: Examples) -> None:
     url, body = examples.start("service"), {"title": "Enrolments in May"}
     owner, other = (
         examples.log_in(*user) for user in (("teacher1", "password456"), ("admin1", "password789"))
@@ -146,7 +146,7 @@ def test_report_needs_a_title(body: object, examples: Examples) -> None:
     assert ask(examples.start("service"), token, "POST", body).status == 400
 
 
-def test_backend_behind_nginx_learns_the_subject_and_no_token(examples: Examples) -> None:
+def test_backend_behind_nginx_receives_the_subject_but_no_token(examples: Examples) -> None:
     token = examples.log_in()
 
     received = ask(examples.start("nginx"), token, X_Subject="somebody else").text
@@ -156,14 +156,14 @@ def test_backend_behind_nginx_learns_the_subject_and_no_token(examples: Examples
     assert "Authorization" not in received
 
 
-def test_verifier_behind_nginx_is_reached_by_nginx_alone(examples: Examples) -> None:
+def test_verifier_behind_nginx_is_not_exposed(examples: Examples) -> None:
     examples.start("nginx")
 
     assert ask(f"{examples.urls['nginx']}/verify", examples.log_in()).status == 404
 
 
 @pytest.mark.parametrize("name", ["service", "nginx", "downstream"])
-def test_challenge_names_metadata_that_is_there(name: str, examples: Examples) -> None:
+def test_challenge_links_to_the_metadata_of_the_service(name: str, examples: Examples) -> None:
     challenge = ask(examples.start(name)).headers["www-authenticate"]
 
     metadata = ask(challenge.partition('resource_metadata="')[2].rstrip('"')).json

@@ -70,7 +70,7 @@ OPERATIONS = [
 
 @pytest.mark.parametrize("with_token", [False, True], ids=["without a token", "with a token"])
 @pytest.mark.parametrize(("service", "path", "method"), OPERATIONS)
-def test_operation_answers_as_documented(
+def test_operation_responds_as_documented(
     service: str, path: str, method: str, with_token: bool, forger: Forger, request: pytest.FixtureRequest
 ) -> None:
     schema: schemathesis.BaseSchema = request.getfixturevalue(f"{service}_schema")

@@ -32,7 +32,7 @@ def protect(key_pair: KeyPair) -> Protect:
 
 @pytest.fixture
 def protect_without_keys() -> Protect:
-    """The same, but the issuer is down: it cannot be determined whether a token is good."""
+    """The same, but the issuer is down: no token can be verified."""
 
     def protect(app: Flask) -> ResourceServer:
         return ResourceServer(app, issuer=f"http://127.0.0.1:{find_port()}", resource=COURSES)

@@ -1,4 +1,4 @@
-"""Several applications in one process, and settings of an application that do not concern the kit."""
+"""Several applications in one process, and application settings that do not concern the kit."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,7 +45,7 @@ def apps(protect: Protect, other_key_pair: KeyPair) -> tuple[Flask, Flask]:
     return ours, other
 
 
-def test_token_of_one_application_is_not_the_others(
+def test_token_for_one_application_is_refused_by_another(
     apps: tuple[Flask, Flask], forger: Forger, other_forger: Forger
 ) -> None:
     tokens = forger.sign(), other_forger.sign()
@@ -56,7 +56,7 @@ def test_token_of_one_application_is_not_the_others(
     assert statuses == [[200, 401], [401, 200]]
 
 
-def test_token_of_one_mounted_application_is_not_the_others(
+def test_token_for_one_mounted_application_is_refused_by_another(
     apps: tuple[Flask, Flask], forger: Forger, other_forger: Forger, attacker: Forger
 ) -> None:
     client = Client(DispatcherMiddleware(apps[0], {"/other": apps[1]}))
@@ -70,10 +70,10 @@ def test_token_of_one_mounted_application_is_not_the_others(
     assert client.get(f"/other{METADATA}").get_json()["authorization_servers"] == [OTHER_ISSUER]
 
 
-def test_token_that_one_application_accepted_is_not_seen_in_the_other(
+def test_token_accepted_by_one_application_is_not_visible_in_another(
     apps: tuple[Flask, Flask], forger: Forger
 ) -> None:
-    """The first hands its own request on, as a middleware of WSGI does."""
+    """The first forwards its own request, as WSGI middleware does."""
     ours, other = apps
     other.add_url_rule(
         "/token", view_func=lambda: {"reader": current_subject(), "token": bool(current_token())}
@@ -96,7 +96,7 @@ def test_token_that_one_application_accepted_is_not_seen_in_the_other(
     assert answer.json == {"reader": None, "token": False}
 
 
-def test_second_init_app_is_refused_in_a_sentence(protect: Protect) -> None:
+def test_calling_init_app_twice_is_refused(protect: Protect) -> None:
     app = Flask("theirs")
     resource_server = protect(app)
 
@@ -111,7 +111,7 @@ def test_second_init_app_is_refused_in_a_sentence(protect: Protect) -> None:
     assert resource_server.init_app(Flask("another")) is not resource_server
 
 
-def test_views_of_an_application_without_the_kit_say_what_to_call(forger: Forger) -> None:
+def test_view_in_an_application_without_the_kit_says_what_to_call(forger: Forger) -> None:
     app = make_app("theirs")
     app.testing = True
 
@@ -131,12 +131,12 @@ THEIRS = {
 }
 
 
-def test_own_env_file_is_neither_read_nor_changed(
+def test_unrelated_settings_with_the_same_names_are_ignored_and_kept(
     key_pair: KeyPair, forger: Forger, attacker: Forger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stands in the folder, in the environment and in the configuration, as `flask run` puts it there."""
+    """They are in .env, in the environment and in the configuration, as with `flask run`."""
     Path(".env").write_text("".join(f"{name}={value}\n" for name, value in THEIRS.items()))
-    for name in THEIRS:  # so that what is loaded is taken back afterwards
+    for name in THEIRS:  # so that monkeypatch undoes what is loaded
         monkeypatch.setenv(name, "")
     load_dotenv(".env", override=True)
     monkeypatch.setenv("FLASK_OAUTH_ISSUER", ISSUER)

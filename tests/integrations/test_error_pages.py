@@ -23,7 +23,7 @@ def show_page(error: HTTPException) -> tuple[str, int]:
 
 
 def show_any_page(error: Exception) -> tuple[str, int]:
-    """Answer for every exception, as many applications do that want to show nothing of a failure."""
+    """Handle every exception, as many applications do to hide the details of a failure."""
     return show_page(error) if isinstance(error, HTTPException) else ("<p>Broken", 500)
 
 
@@ -68,7 +68,7 @@ PATHS = pytest.mark.parametrize("path", ["/both", "/scope"])
 
 
 @PATHS
-def test_own_pages_for_401_are_shown_with_a_challenge(
+def test_custom_401_page_is_shown_with_a_challenge(
     path: str, theirs: FlaskClient, protect: Protect, attacker: Forger
 ) -> None:
     protect(theirs.application)
@@ -80,7 +80,7 @@ def test_own_pages_for_401_are_shown_with_a_challenge(
 
 
 @PATHS
-def test_own_page_for_403_is_shown_with_a_challenge(
+def test_custom_403_page_is_shown_with_a_challenge(
     path: str, theirs: FlaskClient, protect: Protect, forger: Forger
 ) -> None:
     protect(theirs.application)
@@ -92,7 +92,7 @@ def test_own_page_for_403_is_shown_with_a_challenge(
 
 
 @PATHS
-def test_own_page_for_503_is_shown_with_retry_after(
+def test_custom_503_page_is_shown_with_retry_after(
     path: str, theirs: FlaskClient, protect_without_keys: Protect, forger: Forger
 ) -> None:
     protect_without_keys(theirs.application)
@@ -102,8 +102,8 @@ def test_own_page_for_503_is_shown_with_retry_after(
     assert theirs.get(path, headers=bearer(forger.sign(iss=issuer))).text == "<p>Theirs: 503"
 
 
-def test_own_challenge_stands_beside_ours(protect: Protect) -> None:
-    """An application that people also sign in to with a password keeps that challenge (RFC 9110 11.6.1)."""
+def test_custom_challenge_is_kept_next_to_the_bearer_challenge(protect: Protect) -> None:
+    """An application that also accepts HTTP Basic keeps that challenge (RFC 9110 section 11.6.1)."""
     app = Flask("theirs")
     protect(app)
     app.register_error_handler(401, lambda _error: ("", 401, {"WWW-Authenticate": 'Basic realm="theirs"'}))
@@ -115,7 +115,7 @@ def test_own_challenge_stands_beside_ours(protect: Protect) -> None:
 
 
 @pytest.mark.parametrize("framework", [flask_restful, flask_restx])
-def test_challenge_of_a_framework_stands_beside_ours(framework: Any, protect: Protect) -> None:
+def test_framework_challenge_is_kept_next_to_the_bearer_challenge(framework: Any, protect: Protect) -> None:
     app = Flask("theirs")
 
     class Thing(framework.Resource):
@@ -133,7 +133,7 @@ def test_challenge_of_a_framework_stands_beside_ours(framework: Any, protect: Pr
     assert [challenge.partition(" ")[0] for challenge in challenges] == ["Basic", "Bearer"]
 
 
-def test_refusals_of_others_get_no_challenge_of_ours(protect: Protect) -> None:
+def test_401_from_the_application_itself_gets_no_bearer_challenge(protect: Protect) -> None:
     app = Flask("theirs")
     protect(app)
 
@@ -144,7 +144,7 @@ def test_refusals_of_others_get_no_challenge_of_ours(protect: Protect) -> None:
     assert "WWW-Authenticate" not in app.test_client().get("/").headers
 
 
-def test_error_handlers_of_a_restx_api_are_asked(testing: bool, protect: Protect, forger: Forger) -> None:
+def test_error_handlers_of_a_restx_api_are_called(testing: bool, protect: Protect, forger: Forger) -> None:
     app = Flask("theirs")
     app.testing = testing
     api = flask_restx.Api(app)

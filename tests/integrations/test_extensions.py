@@ -25,19 +25,19 @@ PAGE = "https://page.example.com"
 WHEN = pytest.mark.parametrize("added", ["before", "after"])
 
 
-class Person(UserMixin):  # a user of theirs
+class AppUser(UserMixin):
     id = "7"
 
 
 @WHEN
-def test_flask_login_goes_on_beside_tokens(
+def test_flask_login_works_alongside_tokens(
     added: str, protect: Protect, forger: Forger, attacker: Forger
 ) -> None:
     app = Flask("theirs")
     app.secret_key = "theirs"
     if added == "before":
         protect(app)
-    LoginManager(app).user_loader(lambda _user_id: Person())
+    LoginManager(app).user_loader(lambda _user_id: AppUser())
     if added == "after":
         protect(app)
 
@@ -48,7 +48,7 @@ def test_flask_login_goes_on_beside_tokens(
 
     @app.post("/login")
     def log_in() -> str:
-        login_user(Person())
+        login_user(AppUser())
         return "good"
 
     @app.get("/api")
@@ -63,12 +63,12 @@ def test_flask_login_goes_on_beside_tokens(
     assert (unauthorized.status_code, "WWW-Authenticate" in unauthorized.headers) == (401, False)
     client.post("/login")
     assert client.get("/page").json == {"user": "7", "reader": None}
-    check_view(client, "/api", forger, attacker)  # a session is no token
+    check_view(client, "/api", forger, attacker)  # a session does not replace a token
 
 
 @pytest.fixture(params=["before", "after"])
 def shared_with_pages(request: pytest.FixtureRequest, protect: Protect) -> Flask:
-    """An application that lets pages of another origin call it."""
+    """An application that pages from another origin may call."""
     app = Flask("theirs")
     if request.param == "before":
         protect(app)
@@ -86,7 +86,7 @@ def shared_with_pages(request: pytest.FixtureRequest, protect: Protect) -> Flask
     return app
 
 
-def test_preflight_passes_a_guard(shared_with_pages: Flask) -> None:
+def test_preflight_request_passes_a_guard(shared_with_pages: Flask) -> None:
     headers = {
         "Origin": PAGE,
         "Access-Control-Request-Method": "GET",
@@ -114,7 +114,7 @@ def test_errors_carry_cors_headers(
         assert response.headers["Access-Control-Allow-Origin"] == PAGE
 
 
-def test_unavailable_carries_cors_headers(protect_without_keys: Protect, forger: Forger) -> None:
+def test_503_response_carries_cors_headers(protect_without_keys: Protect, forger: Forger) -> None:
     app = Flask("theirs")
     issuer = protect_without_keys(app).verifier.issuers[0].url
     CORS(app, origins=[PAGE])
@@ -127,8 +127,10 @@ def test_unavailable_carries_cors_headers(protect_without_keys: Protect, forger:
     assert response.headers["Access-Control-Allow-Origin"] == PAGE
 
 
-def test_views_and_scopes_use_a_database(protect: Protect, forger: Forger, attacker: Forger) -> None:
-    """The session is theirs: a refused request leaves nothing open in it."""
+def test_views_and_scope_lookups_can_use_a_database(
+    protect: Protect, forger: Forger, attacker: Forger
+) -> None:
+    """The database session is the application's: a refused request leaves nothing open in it."""
     app = Flask("theirs")
     app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
     db: Any = SQLAlchemy(app)
@@ -160,7 +162,7 @@ def test_views_and_scopes_use_a_database(protect: Protect, forger: Forger, attac
         db.engine.dispose()
 
 
-# A process of its own: our own services, which the tests import too, have a metric of this name.
+# Runs in its own process, because our services, which the tests import, have a metric with this name.
 WITH_METRIC = """
 import prometheus_client
 from flask import Flask
@@ -188,8 +190,8 @@ assert counted("http_request_duration_seconds_count", {"status": "200"}) == 1
 """
 
 
-def test_own_metric_of_the_usual_name_is_left_alone(tmp_path: Path) -> None:
-    """Prometheus refuses a second metric of one name, which would keep the application from starting."""
+def test_kit_does_not_clash_with_a_metric_of_the_application(tmp_path: Path) -> None:
+    """Prometheus refuses a second metric with the same name: the application would not start."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", WITH_METRIC],
         env=environment_for({"METRICS": "1"}),
@@ -204,7 +206,7 @@ def test_own_metric_of_the_usual_name_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_metadata_carries_cors_headers(shared_with_pages: Flask) -> None:
-    """A page that signs people in reads it before it has a token, if no guard of theirs stands before it."""
+    """A page reads it before it has a token, unless a guard of the application forbids that."""
     shared_with_pages.before_request_funcs.clear()
 
     metadata = shared_with_pages.test_client().get(METADATA, headers={"Origin": PAGE})

@@ -25,7 +25,7 @@ USERS = {"7": "Ada"}
 
 
 def make_app() -> tuple[Flask, JWTManager]:
-    """Return an application with a login of its own, as the documentation of flask-jwt-extended has it."""
+    """Return an application with its own login, as in the documentation of flask-jwt-extended."""
     app = Flask("theirs")
     app.config["JWT_SECRET_KEY"] = "theirs, and long enough for HS256"
     manager = JWTManager()
@@ -63,7 +63,7 @@ def theirs(protect: Protect) -> FlaskClient:
     return app.test_client()
 
 
-def test_jwt_required_takes_their_tokens(theirs: FlaskClient, forger: Forger) -> None:
+def test_jwt_required_accepts_the_applications_own_tokens(theirs: FlaskClient, forger: Forger) -> None:
     own = theirs.get("/own", headers=bearer(issue(theirs.application)))
 
     assert own.json == {"user": "Ada", "identity": "7", "reader": None}
@@ -72,17 +72,19 @@ def test_jwt_required_takes_their_tokens(theirs: FlaskClient, forger: Forger) ->
     expired = issue(theirs.application, expires_delta=timedelta(seconds=-1))
     assert theirs.get("/own", headers=bearer(expired)).json == {"msg": "Token has expired"}
     assert theirs.get("/own", headers=bearer(issue(theirs.application, "8"))).status_code == 401
-    assert theirs.get("/own", headers=bearer(forger.sign())).status_code == 422  # theirs, for any other
+    assert (
+        theirs.get("/own", headers=bearer(forger.sign())).status_code == 422
+    )  # flask-jwt-extended's status for other tokens
 
 
-def test_require_scope_takes_the_issuers_tokens(
+def test_require_scope_accepts_only_the_issuers_tokens(
     theirs: FlaskClient, forger: Forger, attacker: Forger
 ) -> None:
     check_view(theirs, "/issuer", forger, attacker)
     assert theirs.get("/issuer", headers=bearer(issue(theirs.application))).status_code == 401
 
 
-def test_their_refresh_tokens_work(theirs: FlaskClient) -> None:
+def test_refresh_tokens_of_the_application_still_work(theirs: FlaskClient) -> None:
     with theirs.application.app_context():
         token = create_refresh_token("7")
 
@@ -95,7 +97,7 @@ def test_their_refresh_tokens_work(theirs: FlaskClient) -> None:
 REFUSAL = r"JWTManager\(app\) was called after ResourceServer\(app\).*call it before"
 
 
-def test_manager_that_comes_after_the_kit_is_refused(protect: Protect, forger: Forger) -> None:
+def test_jwt_manager_initialised_after_the_kit_is_refused(protect: Protect, forger: Forger) -> None:
     app, manager = make_app()
     app.testing = True
     protect(app)
@@ -106,7 +108,7 @@ def test_manager_that_comes_after_the_kit_is_refused(protect: Protect, forger: F
             app.test_client().get(path, headers=bearer(forger.sign()))
 
 
-def test_refusal_of_a_manager_is_logged(
+def test_refusal_of_a_late_jwt_manager_is_logged(
     protect: Protect, forger: Forger, caplog: pytest.LogCaptureFixture
 ) -> None:
     app, manager = make_app()

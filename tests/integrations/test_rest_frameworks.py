@@ -24,7 +24,7 @@ Reader = dict[str, str | None]
 
 
 class Decorated:
-    """A view's methods: one for which the scope is enough, and one that has both decorators."""
+    """The methods of a view: one with both decorators, and one with `require_scope` alone."""
 
     @jwt_required()
     @require_scope("courses:read")
@@ -37,7 +37,7 @@ class Decorated:
 
 
 class Bare:
-    """A view's method, for a class that has the decorators."""
+    """The method of a view whose class has the decorators."""
 
     def get(self) -> Reader:
         return {"reader": current_subject()}
@@ -167,7 +167,7 @@ def open_client(make: Callable[[], Flask], testing: bool) -> FlaskClient:
 
 
 @pytest.mark.parametrize(("make", "path"), VIEWS)
-def test_views_answer_by_the_token(
+def test_views_respond_according_to_the_token(
     make: Callable[[], Flask], path: str, testing: bool, protect: Protect, forger: Forger, attacker: Forger
 ) -> None:
     client = open_client(make, testing)
@@ -177,7 +177,7 @@ def test_views_answer_by_the_token(
 
 
 @pytest.mark.parametrize(("make", "path"), VIEWS)
-def test_views_answer_503_while_no_token_can_be_verified(
+def test_views_respond_503_while_no_token_can_be_verified(
     make: Callable[[], Flask], path: str, testing: bool, protect_without_keys: Protect, forger: Forger
 ) -> None:
     client = open_client(make, testing)
@@ -203,7 +203,7 @@ def test_scopes_of_each_method_are_published(name: str, protect: Protect) -> Non
         ("Flask-RESTX", "/swagger.json"),
     ],
 )
-def test_contract_that_a_framework_writes_is_as_before(name: str, path: str, protect: Protect) -> None:
+def test_openapi_document_of_a_framework_is_unchanged(name: str, path: str, protect: Protect) -> None:
     """What the kit adds to the application is not part of its API."""
     client, untouched = (open_client(FRAMEWORKS[name][0], testing=True) for _ in range(2))
     protect(client.application)
@@ -216,7 +216,7 @@ def test_contract_that_a_framework_writes_is_as_before(name: str, path: str, pro
 
 @pytest.mark.parametrize("framework", [flask_restful, flask_restx])
 @pytest.mark.parametrize("options", [{"refresh": True}, {"fresh": True}, {"locations": ["query_string"]}])
-def test_what_flask_jwt_extended_refuses_is_answered_401(
+def test_token_refused_by_flask_jwt_extended_gets_401(
     framework: Any, options: dict[str, Any], testing: bool, protect: Protect, forger: Forger
 ) -> None:
     app = Flask("theirs")

@@ -34,7 +34,9 @@ decorators = pytest.mark.parametrize("decorate", DECORATORS.values(), ids=DECORA
 
 
 @decorators
-def test_async_views(decorate: Decorate, protect: Protect, forger: Forger, attacker: Forger) -> None:
+def test_async_views_are_protected(
+    decorate: Decorate, protect: Protect, forger: Forger, attacker: Forger
+) -> None:
     app = Flask("theirs")
     protect(app)
 
@@ -47,7 +49,9 @@ def test_async_views(decorate: Decorate, protect: Protect, forger: Forger, attac
 
 
 @decorators
-def test_async_methods(decorate: Decorate, protect: Protect, forger: Forger, attacker: Forger) -> None:
+def test_async_methods_are_protected(
+    decorate: Decorate, protect: Protect, forger: Forger, attacker: Forger
+) -> None:
     app = Flask("theirs")
     protect(app)
 
@@ -62,7 +66,7 @@ def test_async_methods(decorate: Decorate, protect: Protect, forger: Forger, att
     assert published_scopes(app.test_client()) == ["courses:read"]
 
 
-def test_async_check_of_claims_is_awaited(protect: Protect, forger: Forger) -> None:
+def test_async_claims_check_is_awaited(protect: Protect, forger: Forger) -> None:
     """Otherwise it would let every token through."""
     app = Flask("theirs")
 
@@ -76,7 +80,7 @@ def test_async_check_of_claims_is_awaited(protect: Protect, forger: Forger) -> N
 
 
 @decorators
-def test_views_of_a_factory_and_its_blueprints(
+def test_views_in_nested_blueprints_of_an_application_factory_are_protected(
     decorate: Decorate, key_pair: KeyPair, forger: Forger, attacker: Forger
 ) -> None:
     resource_server = ResourceServer(
@@ -103,7 +107,7 @@ def test_views_of_a_factory_and_its_blueprints(
 
 
 @decorators
-def test_views_that_take_options_get_it_without_a_token(decorate: Decorate, protect: Protect) -> None:
+def test_options_requests_reach_the_view_without_a_token(decorate: Decorate, protect: Protect) -> None:
     app = Flask("theirs")
     protect(app)
 
@@ -118,7 +122,7 @@ def test_views_that_take_options_get_it_without_a_token(decorate: Decorate, prot
 
 @pytest.fixture
 def optional(protect: Protect) -> FlaskClient:
-    """A view for everybody, and one that asks for a scope, both with `optional=True`."""
+    """A view for everyone, and one that requires a scope, both with `optional=True`."""
     app = Flask("theirs")
     protect(app)
 
@@ -147,12 +151,14 @@ def test_optional_token_may_be_missing(optional: FlaskClient, forger: Forger, at
     check_refusal(optional.get("/", headers=bearer(attacker.sign())), 401, 'Bearer error="invalid_token"')
 
 
-def test_scope_needs_the_optional_token(optional: FlaskClient, forger: Forger, attacker: Forger) -> None:
+def test_required_scope_makes_an_optional_token_mandatory(
+    optional: FlaskClient, forger: Forger, attacker: Forger
+) -> None:
     check_view(optional, "/scope", forger, attacker)
 
 
 @pytest.mark.parametrize("path", ["/jwt", "/scope", "/optional"])
-def test_missing_token_is_announced_once(path: str, protect: Protect) -> None:
+def test_missing_token_is_signalled_once(path: str, protect: Protect) -> None:
     app = Flask("theirs")
     protect(app)
     app.add_url_rule("/jwt", "jwt", jwt_required()(lambda: "good"))
@@ -167,14 +173,14 @@ def test_missing_token_is_announced_once(path: str, protect: Protect) -> None:
 
 
 REFUSED_BY_FLASK_JWT_EXTENDED: dict[str, dict[str, Any]] = {
-    "refresh": {"refresh": True},
-    "fresh": {"fresh": True},
-    "elsewhere": {"locations": ["query_string"]},
+    "refresh token": {"refresh": True},
+    "fresh token": {"fresh": True},
+    "token in the query": {"locations": ["query_string"]},
 }
 
 
 @pytest.mark.parametrize("options", REFUSED_BY_FLASK_JWT_EXTENDED.values(), ids=REFUSED_BY_FLASK_JWT_EXTENDED)
-def test_tokens_that_are_not_what_the_view_asks_for(
+def test_token_that_does_not_meet_the_options_of_a_view_is_refused(
     options: dict[str, Any], protect: Protect, forger: Forger
 ) -> None:
     app = Flask("theirs")
@@ -185,9 +191,7 @@ def test_tokens_that_are_not_what_the_view_asks_for(
 
 
 @pytest.mark.parametrize("skip", [{"verify_type": False}, {"skip_revocation_check": True}])
-def test_checks_that_a_view_leaves_out_let_no_request_in_without_a_token(
-    skip: dict[str, Any], protect: Protect
-) -> None:
+def test_skipping_checks_does_not_make_the_token_optional(skip: dict[str, Any], protect: Protect) -> None:
     app = Flask("theirs")
     protect(app)
     app.add_url_rule("/", view_func=jwt_required(**skip)(lambda: "good"))
@@ -218,10 +222,10 @@ WHEN = pytest.mark.parametrize("registered", ["before", "after"])
 
 @GUARDS
 @WHEN
-def test_guard_of_all_requests(
+def test_application_guard_protects_all_views(
     registered: str, guard: Any, protect: Protect, forger: Forger, attacker: Forger
 ) -> None:
-    """A guard may be registered before the kit, which has to take the token before every guard runs."""
+    """A guard may be registered before the kit, which has to read the token before any guard runs."""
     app = Flask("theirs")
     if registered == "before":
         app.before_request(guard)
@@ -236,7 +240,7 @@ def test_guard_of_all_requests(
 
 @GUARDS
 @WHEN
-def test_guard_of_a_blueprint(
+def test_blueprint_guard_protects_its_views(
     registered: str, guard: Any, protect: Protect, forger: Forger, attacker: Forger
 ) -> None:
     app = Flask("theirs")
@@ -253,7 +257,7 @@ def test_guard_of_a_blueprint(
     assert app.test_client().get(METADATA).status_code == 200
 
 
-def test_scope_of_a_guard_is_published(protect: Protect) -> None:
+def test_scope_required_by_a_guard_is_published(protect: Protect) -> None:
     app = Flask("theirs")
     blueprint = Blueprint("things", __name__)
     blueprint.before_request(guard_by_scope)

@@ -1,4 +1,4 @@
-"""Changes of users, clients, sessions and keys are logged as one line of JSON each: who, what, from where."""
+"""Changes to users, clients, sessions and keys are logged as one JSON line each: who, what, from where."""
 
 import contextlib
 import json
@@ -43,15 +43,17 @@ def events(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]
     return read
 
 
-def from_afar(client: FlaskClient) -> FlaskClient:
+def set_remote_host(client: FlaskClient) -> FlaskClient:
     client.environ_base["REMOTE_ADDR"] = ADDRESS
     client.environ_base["HTTP_X_REQUEST_ID"] = REQUEST_ID
     return client
 
 
-def test_life_of_a_login_is_recorded(auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]) -> None:
+def test_login_refreshes_reuse_and_revocation_are_recorded(
+    auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
+) -> None:
     events()
-    client = from_afar(auth)
+    client = set_remote_host(auth)
     first = log_in(client)
     form = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
     client.post("/token", data=form)
@@ -79,13 +81,13 @@ def test_life_of_a_login_is_recorded(auth: FlaskClient, events: Callable[[], lis
     assert found[4]["user"] == user
 
 
-def test_failed_login_is_recorded_without_what_was_typed(
+def test_failed_login_is_recorded_without_the_submitted_user_name(
     auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    """Somebody's password may stand in the field of the name."""
+    """A user may type a password into the user name field by mistake."""
     events()
     for username in ("student1", "hunter2-as-a-name"):
-        from_afar(auth).post("/token", data={"username": username, "password": "wrong password"})
+        set_remote_host(auth).post("/token", data={"username": username, "password": "wrong password"})
 
     known, unknown = events()
 
@@ -112,7 +114,9 @@ def test_throttled_login_is_recorded(auth: FlaskClient, events: Callable[[], lis
     assert [event["event"] for event in events()][-2:] == ["login_failed", "login_throttled"]
 
 
-def test_clients_are_recorded(auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]) -> None:
+def test_client_changes_tokens_and_refusals_are_recorded(
+    auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
+) -> None:
     events()
     credentials = add_client(auth, "reports", "--scope", "courses:read")
     auth.post("/token", data={"grant_type": "client_credentials"}, auth=credentials)
@@ -130,7 +134,7 @@ def test_clients_are_recorded(auth: FlaskClient, events: Callable[[], list[dict[
     ]
 
 
-def test_changes_to_users_are_recorded_with_who_made_them(
+def test_user_changes_are_recorded_with_their_actor(
     auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
 ) -> None:
     admin, student = str(find_user(auth, "admin1").id), str(find_user(auth, "student1").id)
@@ -146,7 +150,9 @@ def test_changes_to_users_are_recorded_with_who_made_them(
     auth.put("/users/me/password", json=change, headers=own)
 
     found = events()
-    assert [event["count"] for event in found if event["event"] == "sessions_revoked"] == [2], "one is kept"
+    assert [event["count"] for event in found if event["event"] == "sessions_revoked"] == [2], (
+        "the session that changed the password is kept"
+    )
     assert [(event["event"], event["actor"], event["user"]) for event in found] == [
         ("user_created", admin, ada),
         ("roles_changed", admin, ada),
@@ -157,7 +163,7 @@ def test_changes_to_users_are_recorded_with_who_made_them(
     ]
 
 
-def test_changed_profile_is_recorded_without_what_it_says(
+def test_profile_change_is_recorded_without_its_values(
     auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
 ) -> None:
     headers = bearer(get_token(auth, "admin1"))
@@ -180,7 +186,7 @@ def test_changed_profile_is_recorded_without_what_it_says(
         assert value not in json.dumps([*changes, created])
 
 
-def test_command_is_recorded_with_who_ran_it(
+def test_command_is_recorded_with_the_uid_that_ran_it(
     auth: FlaskClient, events: Callable[[], list[dict[str, Any]]]
 ) -> None:
     log_in(auth)
@@ -215,7 +221,7 @@ def test_server_writes_its_audit_log_to_standard_error(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("given", ["abc-123", "A.b_C-9", "x" * 64])
-def test_request_id_is_taken_and_sent_back(given: str, course: FlaskClient) -> None:
+def test_valid_request_id_is_returned(given: str, course: FlaskClient) -> None:
     assert course.get("/healthz", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
 
 
@@ -232,7 +238,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
         ({"traceparent": TRACE}, None),
     ],
 )
-def test_trace_is_the_request_id_where_there_is_no_other(
+def test_trace_id_is_used_when_no_request_id_is_sent(
     headers: dict[str, str], expected: str | None, course: FlaskClient
 ) -> None:
     answered = course.get("/healthz", headers=headers).headers["X-Request-ID"]
@@ -241,7 +247,7 @@ def test_trace_is_the_request_id_where_there_is_no_other(
     assert answered != "0" * 32
 
 
-def test_every_line_of_a_servers_log_is_json_with_its_request(tmp_path: Path) -> None:
+def test_every_log_line_is_json_with_its_request_id(tmp_path: Path) -> None:
     with serve_pair(tmp_path) as pair:
         database = tmp_path / "course/course.db"
         with contextlib.closing(sqlite3.connect(database)) as connection:
@@ -257,7 +263,7 @@ def test_every_line_of_a_servers_log_is_json_with_its_request(tmp_path: Path) ->
     assert "no such table" in problem["trace"]
 
 
-def test_whoever_has_set_up_logging_keeps_it(new_database: Callable[[], str], key_pair: KeyPair) -> None:
+def test_existing_logging_setup_is_kept(new_database: Callable[[], str], key_pair: KeyPair) -> None:
     before = logging.getLogger().handlers.copy()
 
     with open_auth(new_database(), key_pair):
@@ -265,7 +271,7 @@ def test_whoever_has_set_up_logging_keeps_it(new_database: Callable[[], str], ke
 
 
 @pytest.mark.parametrize("given", [None, "", "x" * 65, "a b", 'a"b', "a/b", "\u00e9", "{}"])
-def test_request_id_is_made_where_none_or_a_bad_one_came(given: str | None, course: FlaskClient) -> None:
+def test_missing_or_invalid_request_id_is_replaced(given: str | None, course: FlaskClient) -> None:
     headers = {} if given is None else {"X-Request-ID": given}
 
     first, second = (course.get("/nothing", headers=headers).headers["X-Request-ID"] for _ in range(2))
@@ -284,10 +290,10 @@ def test_request_id_is_made_where_none_or_a_bad_one_came(given: str | None, cour
     ],
 )
 def test_search_for_secrets_in_logs_finds_them(text: str) -> None:
-    """A control of what looks at every log of this suite."""
+    """Check the search that runs on every log of this test suite."""
     assert find_secrets(text)
 
 
-def test_search_for_secrets_knows_the_tokens_of_the_suite(auth: FlaskClient) -> None:
+def test_search_for_secrets_finds_tokens_issued_in_tests(auth: FlaskClient) -> None:
     assert find_secrets(f"refused {log_in(auth)['refresh_token']}")
     assert find_secrets(f"made {add_client(auth)[1]}")

@@ -1,4 +1,4 @@
-"""Wrong clocks and passing hours: real services whose clocks are changed while they run."""
+"""Wrong clocks and the passage of time: real services whose clocks are changed while they run."""
 
 import contextlib
 import platform
@@ -24,7 +24,7 @@ HOUR = 3600
 
 @dataclass
 class Clock:
-    """What the processes that have its settings take for the time."""
+    """The clock of the processes that run with its settings."""
 
     file: Path
 
@@ -41,7 +41,7 @@ class Clock:
         }
 
     def set(self, seconds: int) -> None:
-        """Set the clock ahead of the true time, or behind it with a negative number."""
+        """Set the clock ahead of the true time, or behind it if `seconds` is negative."""
         draft = self.file.with_suffix(".draft")
         draft.write_text(f"{seconds:+d}\n")
         draft.replace(self.file)
@@ -88,7 +88,7 @@ def timed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timed]:
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["ahead", "behind"])
-def test_service_whose_clock_is_wrong_refuses_and_recovers(seconds: int, timed: Timed) -> None:
+def test_service_with_a_wrong_clock_refuses_tokens_until_it_is_corrected(seconds: int, timed: Timed) -> None:
     token = timed.log_in()["access_token"]
     assert timed.use(token) == (200, None)
 
@@ -99,7 +99,7 @@ def test_service_whose_clock_is_wrong_refuses_and_recovers(seconds: int, timed: 
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["ahead", "behind"])
-def test_issuer_whose_clock_is_wrong_makes_tokens_that_nobody_takes(seconds: int, timed: Timed) -> None:
+def test_tokens_issued_with_a_wrong_clock_are_refused(seconds: int, timed: Timed) -> None:
     before = timed.log_in()
     with timed.auth_clock.wrong(seconds):
         assert timed.use(timed.log_in()["access_token"]) == (401, "invalid_token")
@@ -113,13 +113,13 @@ def refresh(timed: Timed, answer: dict[str, str]) -> tuple[int, dict[str, str]]:
     return call(f"{timed.pair.auth.url}/token", form=form)
 
 
-# What the clock says at the rotation and at the retry, in seconds beside the true time.
+# How far the clock is ahead of the true time at the rotation and at the retry, in seconds.
 @pytest.mark.parametrize(
     ("at_rotation", "at_retry", "status"),
     [(0, 0, 200), (5, 0, 200), (0, 20, 400), (HOUR, 0, 400), (-HOUR, 0, 400)],
-    ids=["right", "a little ahead of a replica's", "after the grace", "set back", "set forward"],
+    ids=["correct", "slightly ahead at the rotation", "after the grace period", "set back", "set forward"],
 )
-def test_retry_of_a_refresh_while_the_clock_changes(
+def test_refresh_retry_across_a_clock_change(
     at_rotation: int, at_retry: int, status: int, timed: Timed
 ) -> None:
     login = timed.log_in()
@@ -132,7 +132,7 @@ def test_retry_of_a_refresh_while_the_clock_changes(
     assert refresh(timed, first[1])[0] == status, "the session is live, or was revoked"
 
 
-def test_failed_logins_of_an_hour_to_come_lock_nobody_out(timed: Timed) -> None:
+def test_failed_logins_dated_in_the_future_do_not_lock_the_account(timed: Timed) -> None:
     teacher, url = {"username": "teacher1", "password": "password456"}, f"{timed.pair.auth.url}/token"
     with timed.auth_clock.wrong(HOUR):
         form = teacher | {"password": "wrong password"}
@@ -141,7 +141,7 @@ def test_failed_logins_of_an_hour_to_come_lock_nobody_out(timed: Timed) -> None:
     assert call(url, form=teacher)[0] == 200
 
 
-def test_issuer_is_not_missed_for_the_hour_that_a_token_lives(tmp_path: Path) -> None:
+def test_token_is_accepted_for_its_whole_lifetime_without_the_issuer(tmp_path: Path) -> None:
     with serve_with_clocks(tmp_path, ACCESS_TOKEN_LIFETIME="3600", STATUS_LIST_LIFETIME="7200") as timed:
         token = timed.log_in()["access_token"]
         assert timed.use(token) == (200, None)

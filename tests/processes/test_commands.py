@@ -51,7 +51,7 @@ def test_user_is_added_and_logs_in(auth: FlaskClient) -> None:
     assert "courses:write" in log_in(auth, "ada", password=GOOD_PASSWORD)["scope"]
 
 
-def test_user_has_several_roles_or_is_a_student(auth: FlaskClient) -> None:
+def test_new_user_has_the_given_roles_or_is_a_student(auth: FlaskClient) -> None:
     for username, options in (("ann", []), ("bob", ["--role", "student", "--role", "admin"])):
         done(run_command(auth, "users", "add", username, *options, stdin=GOOD_PASSWORD))
 
@@ -60,7 +60,7 @@ def test_user_has_several_roles_or_is_a_student(auth: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("method", ["scrypt", "pbkdf2:sha256:1000"])
-def test_user_moves_over_with_a_hash_of_werkzeug(method: str, auth: FlaskClient) -> None:
+def test_imported_werkzeug_hash_works_and_is_upgraded_at_login(method: str, auth: FlaskClient) -> None:
     password_hash = generate_password_hash("password of old", method)
 
     done(run_command(auth, "users", "add", "ada", "--hashed", stdin=f"{password_hash}\n"))
@@ -98,7 +98,7 @@ def test_users_are_listed_and_shown(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_password_is_set_and_ends_all_sessions(auth: FlaskClient) -> None:
+def test_setting_a_password_ends_all_sessions(auth: FlaskClient) -> None:
     token = get_token(auth)
 
     done(run_command(auth, "users", "set-password", "student1", stdin=f"{GOOD_PASSWORD}\n"))
@@ -108,7 +108,7 @@ def test_password_is_set_and_ends_all_sessions(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_user_gets_a_name_and_an_address(auth: FlaskClient) -> None:
+def test_user_is_added_with_a_name_and_an_email_address(auth: FlaskClient) -> None:
     options = ["--name", "Ada Lovelace", "--email", "ada@example.com", "--email-verified"]
     done(run_command(auth, "users", "add", "ada", *options, stdin=GOOD_PASSWORD))
     password_hash = find_user(auth, "ada").password_hash
@@ -121,7 +121,7 @@ def test_user_gets_a_name_and_an_address(auth: FlaskClient) -> None:
     assert "Ada Lovelace  ada@example.com  yes " in done(run_command(auth, "users", "list"))
 
 
-# What `users set` is given, and what `ada` has afterwards: name, address, whether it is verified.
+# The options of `users set`, and what the user has afterwards: name, address, whether it is verified.
 SET: dict[str, tuple[list[str], tuple[str | None, str | None, bool]]] = {
     "name": (["--name", "Ada"], ("Ada", "ada@example.com", True)),
     "no name": (["--no-name"], (None, "ada@example.com", True)),
@@ -133,13 +133,13 @@ SET: dict[str, tuple[list[str], tuple[str | None, str | None, bool]]] = {
     "the same address": (["--email", "ada@example.com"], ("Ada Lovelace", "ada@example.com", True)),
     "unverified": (["--no-email-verified"], ("Ada Lovelace", "ada@example.com", False)),
     "no address": (["--no-email"], ("Ada Lovelace", None, False)),
-    "nothing": (["--no-name", "--no-email"], (None, None, False)),
+    "neither name nor address": (["--no-name", "--no-email"], (None, None, False)),
 }
 
 
 @both_databases
 @pytest.mark.parametrize(("options", "expected"), SET.values(), ids=SET)
-def test_name_and_address_are_set(
+def test_name_and_email_address_are_changed(
     options: list[str], expected: tuple[str | None, str | None, bool], auth: FlaskClient
 ) -> None:
     known = ["--name", "Ada Lovelace", "--email", "ada@example.com", "--email-verified"]
@@ -210,13 +210,18 @@ def test_sessions_are_listed_and_revoked(auth: FlaskClient) -> None:
 
 UUID = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
 
-# A command, what stands on its standard input, its exit code, and what it says.
+# A command, its standard input, its exit code, and part of its error message.
 REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     "user exists": (["users", "add", "student1"], GOOD_PASSWORD, 1, "A user with this name already exists."),
-    "bad name": (["users", "add", "a b"], GOOD_PASSWORD, 1, "A user name must"),
+    "invalid user name": (["users", "add", "a b"], GOOD_PASSWORD, 1, "A user name must"),
     "weak password": (["users", "add", "ada"], "password", 1, "one of the most common"),
     "no password": (["users", "add", "ada"], "", 1, "8 characters or more"),
-    "no hash": (["users", "add", "ada", "--hashed"], GOOD_PASSWORD, 1, "This is not an argon2"),
+    "password instead of a hash": (
+        ["users", "add", "ada", "--hashed"],
+        GOOD_PASSWORD,
+        1,
+        "This is not an argon2",
+    ),
     "long hash": (
         ["users", "add", "ada", "--hashed"],
         f"scrypt:1:1:1$x${'0' * 300}",
@@ -226,23 +231,43 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     "unknown role": (["users", "add", "ada", "--role", "king"], GOOD_PASSWORD, 2, "'king' is not one of"),
     "password as an argument": (["users", "add", "ada", GOOD_PASSWORD], "", 2, "unexpected extra argument"),
     **{
-        f"{command} of nobody": (["users", command, "nobody"], GOOD_PASSWORD, 1, "There is no user nobody")
+        f"users {command} with an unknown user": (
+            ["users", command, "nobody"],
+            GOOD_PASSWORD,
+            1,
+            "There is no user nobody",
+        )
         for command in ("show", "set-password", "set-roles", "disable", "enable", "delete")
     },
-    "profile of nobody": (["users", "set", "nobody", "--no-name"], "", 1, "nobody: run `flask --app"),
+    "users set with an unknown user": (
+        ["users", "set", "nobody", "--no-name"],
+        "",
+        1,
+        "nobody: run `flask --app",
+    ),
     "no profile to set": (["users", "set", "student1"], "", 2, "Nothing to change"),
-    "name and none": (
+    "name and no name": (
         ["users", "set", "student1", "--name", "x", "--no-name"],
         "",
         2,
         "either --name or --no-",
     ),
-    "address and none": (["users", "set", "x", "--email", "a@b", "--no-email"], "", 2, "either --email or"),
-    "name that is empty": (["users", "set", "student1", "--name", ""], "", 1, "1 to 200 printable"),
+    "address and no address": (
+        ["users", "set", "x", "--email", "a@b", "--no-email"],
+        "",
+        2,
+        "either --email or",
+    ),
+    "empty name": (["users", "set", "student1", "--name", ""], "", 1, "1 to 200 printable"),
     "name with an escape": (["users", "set", "student1", "--name", "a\x1b[2J"], "", 1, "1 to 200 printable"),
-    "bad address": (["users", "set", "student1", "--email", "ada"], "", 1, "must have one @"),
-    "verified, and no address": (["users", "set", "student1", "--email-verified"], "", 1, "no email address"),
-    "new user's bad address": (
+    "invalid address": (["users", "set", "student1", "--email", "ada"], "", 1, "must have one @"),
+    "verified without an address": (
+        ["users", "set", "student1", "--email-verified"],
+        "",
+        1,
+        "no email address",
+    ),
+    "new user's invalid address": (
         ["users", "add", "ada", "--email", "a b@c"],
         GOOD_PASSWORD,
         1,
@@ -255,16 +280,16 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         "no email address",
     ),
     "unknown role to set": (["users", "set-roles", "student1", "king"], "", 2, "'king' is not one of"),
-    "bad client ID": (["clients", "add", "Reports"], "", 1, "A client ID must"),
-    "client ID that is taken": (["clients", "add", "first-party"], "", 1, "with this ID already exists"),
+    "invalid client ID": (["clients", "add", "Reports"], "", 1, "A client ID must"),
+    "client ID in use": (["clients", "add", "first-party"], "", 1, "with this ID already exists"),
     "client ID like a user's": (["clients", "add", "a" + UUID[1:]], "", 1, "must not be a UUID"),
-    "two scopes in one": (
+    "two scopes in one option": (
         ["clients", "add", "reports", "--scope", "courses:read courses:write"],
         "",
         2,
         "repeat --scope for each value",
     ),
-    "two roles in one": (
+    "two roles in one option": (
         ["users", "add", "ada", "--role", "student,teacher"],
         "",
         2,
@@ -278,11 +303,16 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         "add it to RESOURCES",
     ),
     **{
-        f"client to {command}": (["clients", command, "nobody", *options], "", 1, "There is no client nobody")
+        f"clients {command} with an unknown client": (
+            ["clients", command, "nobody", *options],
+            "",
+            1,
+            "There is no client nobody",
+        )
         for command, *options in (["remove"], ["show"], ["set", "--no-scope"], ["set-secret"])
     },
     "nothing to set": (["clients", "set", "reports"], "", 2, "Nothing to change"),
-    "scope and none": (
+    "scope and no scope": (
         ["clients", "set", "x", "--no-scope", "--scope", "courses:read"],
         "",
         2,
@@ -290,15 +320,20 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
     ),
     "unknown resource to set": (["clients", "set", "x", "--resource", "http://x"], "", 1, "add it to RES"),
     "negative overlap": (["clients", "set-secret", "x", "--overlap", "-1"], "", 2, "not in the range"),
-    "sessions of nobody": (
+    "sessions list with an unknown user": (
         ["sessions", "list", "--user", "nobody"],
         "",
         1,
         "nobody: run `flask --app wsgi_auth users list`",
     ),
-    "sessions to revoke of nobody": (["sessions", "revoke", "--user", "nobody"], "", 1, "There is no user"),
-    "no session": (["sessions", "revoke", UUID], "", 1, f"There is no session {UUID}: run `flask --app"),
-    "bad session": (["sessions", "revoke", "x"], "", 2, "not a valid UUID"),
+    "sessions revoke with an unknown user": (
+        ["sessions", "revoke", "--user", "nobody"],
+        "",
+        1,
+        "There is no user",
+    ),
+    "unknown session": (["sessions", "revoke", UUID], "", 1, f"There is no session {UUID}: run `flask --app"),
+    "session ID is not a UUID": (["sessions", "revoke", "x"], "", 2, "not a valid UUID"),
     "neither session nor user": (
         ["sessions", "revoke"],
         "",
@@ -311,7 +346,7 @@ REFUSED: dict[str, tuple[list[str], str, int, str]] = {
         2,
         "exactly one of SESSION_ID, --user and --all",
     ),
-    "no such command": (["users", "remove", "student1"], "", 2, "No such command"),
+    "unknown command": (["users", "remove", "student1"], "", 2, "No such command"),
 }
 
 
@@ -328,7 +363,7 @@ def test_command_is_refused(
     assert [row["username"] for row in as_json(auth, "users", "list")] == ["admin1", "student1", "teacher1"]
 
 
-def test_client_is_not_added_twice(auth: FlaskClient) -> None:
+def test_adding_a_client_twice_is_refused_and_keeps_its_secret(auth: FlaskClient) -> None:
     credentials = add_client(auth, "reports")
 
     again = run_command(auth, "clients", "add", "reports")
@@ -338,7 +373,7 @@ def test_client_is_not_added_twice(auth: FlaskClient) -> None:
     assert auth.post("/token", data=form, auth=credentials).status_code == 200
 
 
-def test_commands_need_no_keys_and_name_a_database_that_is_not_ready(tmp_path: Path) -> None:
+def test_commands_need_no_keys_but_a_migrated_database(tmp_path: Path) -> None:
     environment = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
     with pytest.raises(
         AssertionError, match=r"Error: the database failed .* run `flask --app wsgi_auth db upgrade`"
@@ -349,7 +384,7 @@ def test_commands_need_no_keys_and_name_a_database_that_is_not_ready(tmp_path: P
     assert run_flask("wsgi_auth", "users list", environment, tmp_path).split()[0] == "id"
 
 
-def test_password_is_asked_for_at_a_terminal_and_not_shown(tmp_path: Path, key_pair: KeyPair) -> None:
+def test_password_is_prompted_for_at_a_terminal_without_echo(tmp_path: Path, key_pair: KeyPair) -> None:
     environment = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
     run_flask("wsgi_auth", "db upgrade", environment, tmp_path)
     ours, theirs = pty.openpty()

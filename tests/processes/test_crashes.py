@@ -1,4 +1,4 @@
-"""Acknowledged changes survive, and clients that lose a response retry, whatever is killed under load."""
+"""Acknowledged changes survive a kill under load, and clients that lose a response can retry."""
 
 import contextlib
 import json
@@ -26,16 +26,16 @@ ADMIN = {"username": "admin1", "password": "password789"}
 
 @dataclass
 class Session:
-    """A login that is refreshed without a pause; a refresh that failed or had no response is retried."""
+    """A session that is refreshed continuously; a refresh that fails or gets no response is retried."""
 
     url: str
     refresh_token: str = ""
     answers: list[int] = field(default_factory=list)
-    losses: list[Exception] = field(default_factory=list)  # of answers that never came
+    losses: list[Exception] = field(default_factory=list)  # of requests without a response
     spent: list[str] = field(default_factory=list)
 
     def log_in(self) -> None:
-        """Get a refresh token, as soon as one can be had."""
+        """Try to log in, and keep the refresh token."""
         with contextlib.suppress(OSError, HTTPException):
             status, answer = call(f"{self.url}/token", form=STUDENT)
             if status == 200:
@@ -62,7 +62,7 @@ def refresh(url: str, refresh_token: str) -> tuple[int, dict[str, str]]:
 
 @contextlib.contextmanager
 def repeating(*actions: Callable[[], None]) -> Iterator[None]:
-    """Repeat each of some actions in a thread of its own while the block runs."""
+    """Repeat each action in its own thread while the block runs."""
     stopping = threading.Event()
 
     def repeat(action: Callable[[], None]) -> None:
@@ -82,7 +82,7 @@ def repeating(*actions: Callable[[], None]) -> Iterator[None]:
 
 @dataclass
 class Load:
-    """Six sessions at one auth_app."""
+    """Six sessions, with the responses and errors that they got."""
 
     sessions: list[Session]
 
@@ -107,7 +107,7 @@ def refreshing(*servers: Server) -> Iterator[Load]:
 
 
 def check_refresh_tokens(url: str, load: Load, others: Iterable[str] = ()) -> None:
-    """Whoever holds a refresh token can use it, even if the response to its last use was lost."""
+    """Assert that every held refresh token works, even if the response to its last use was lost."""
     held = [token for token in (*(session.refresh_token for session in load.sessions), *others) if token]
     spent = [token for session in load.sessions for token in session.spent[-3:]]
     assert len(held) >= 6
@@ -118,14 +118,14 @@ def check_refresh_tokens(url: str, load: Load, others: Iterable[str] = ()) -> No
 
 
 def check_refresh_token(url: str, token: str) -> None:
-    """Use a token, retry, use its one successor, and use the token once too often."""
+    """Assert that a token can be used and retried, but no longer once its only successor was used."""
     answers = [refresh(url, token) for _ in range(2)]
     assert [status for status, _ in answers] == [200, 200]
     (successor,) = {answer["refresh_token"] for _, answer in answers}
     assert [refresh(url, successor)[0], refresh(url, token)[0]] == [200, 400]
 
 
-# On a busy machine it takes longer than the default until all is up again.
+# On a busy machine, the services may need longer than the default grace period to recover.
 SETTINGS = {"REFRESH_TOKEN_GRACE": "120"}
 
 
@@ -135,7 +135,7 @@ def own_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         yield pair
 
 
-def test_killed_worker_takes_only_what_it_had_in_its_hands(own_pair: Pair) -> None:
+def test_killed_worker_fails_only_its_own_requests(own_pair: Pair) -> None:
     master, *workers = own_pair.auth.workers()
     with refreshing(own_pair.auth) as load:
         load.wait_for_answers(50)
@@ -146,11 +146,11 @@ def test_killed_worker_takes_only_what_it_had_in_its_hands(own_pair: Pair) -> No
         load.wait_for_answers(50)
 
     assert set(load.answers) == {200}
-    assert len(load.losses) == lost <= 6, "what it had in its hands, and nothing afterwards"
+    assert len(load.losses) == lost <= 6, "only the requests in flight are lost, and none afterwards"
     check_refresh_tokens(own_pair.auth.url, load)
 
 
-def test_restart_by_hup_fails_no_request(own_pair: Pair) -> None:
+def test_reload_with_sighup_fails_no_request(own_pair: Pair) -> None:
     master, *workers = own_pair.auth.workers()
     with refreshing(own_pair.auth) as load:
         load.wait_for_answers(50)
@@ -162,7 +162,7 @@ def test_restart_by_hup_fails_no_request(own_pair: Pair) -> None:
     assert set(load.answers) == {200}
 
 
-def test_postgresql_that_goes_under_load_takes_nothing_with_it(tmp_path: Path) -> None:
+def test_postgresql_crash_or_restart_under_load_loses_no_session(tmp_path: Path) -> None:
     with (
         serve_postgresql() as database,
         serve_replicas(
@@ -187,7 +187,7 @@ def test_postgresql_that_goes_under_load_takes_nothing_with_it(tmp_path: Path) -
 
 @dataclass
 class Writer:
-    """Makes logins, users, courses and enrolments, and notes those that were acknowledged."""
+    """Creates logins, users, courses and enrolments, and records those that were acknowledged."""
 
     pair: Pair
     token: str
@@ -231,7 +231,7 @@ def rows(database: Path, query: str) -> set[object]:
 
 
 @pytest.mark.parametrize("moment", [20, 30])
-def test_services_that_are_killed_lose_nothing_that_they_acknowledged(moment: int, tmp_path: Path) -> None:
+def test_killed_services_keep_every_acknowledged_change(moment: int, tmp_path: Path) -> None:
     with serve_pair(tmp_path, auth_settings=SETTINGS) as pair:
         writer = Writer(pair, call(f"{pair.auth.url}/token", form=ADMIN)[1]["access_token"])
         with refreshing(pair.auth) as load, repeating(writer.write):
@@ -248,7 +248,7 @@ def test_services_that_are_killed_lose_nothing_that_they_acknowledged(moment: in
             check_refresh_tokens(pair.auth.url, load, writer.logins)
 
 
-def test_client_retries_when_the_server_is_killed_between_commit_and_response(tmp_path: Path) -> None:
+def test_refresh_can_be_retried_after_a_kill_between_commit_and_response(tmp_path: Path) -> None:
     with serve_pair(tmp_path, auth_settings=SETTINGS) as pair:
         token = call(f"{pair.auth.url}/token", form=STUDENT)[1]["refresh_token"]
         with send_refresh(pair.auth.url, token):
@@ -262,7 +262,7 @@ def test_client_retries_when_the_server_is_killed_between_commit_and_response(tm
 
 @contextlib.contextmanager
 def send_refresh(url: str, refresh_token: str) -> Iterator[None]:
-    """Send a request, and read nothing of the response while the block runs."""
+    """Send a refresh request, and do not read the response."""
     connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
     form = urllib.parse.urlencode({"grant_type": "refresh_token", "refresh_token": refresh_token})
     headers = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -56,11 +56,11 @@ class Watched:
         wait_for(lambda: bool(self.ask("query", query=query)))
 
     def use(self, seconds: float = 0) -> None:
-        """Cause every event that is counted, once or for some time, at varying rates."""
+        """Cause every event that is counted, once or for `seconds`, at varying rates."""
         auth, course, until = self.pair.auth.url, self.pair.course.url, time.monotonic() + seconds
         for number in itertools.count():
             answer = call(f"{auth}/token", form=STUDENT)[1]
-            if number % 40 == 0:  # or the address is throttled
+            if number % 40 == 0:  # more often, the address would be throttled
                 call(f"{auth}/token", form={"username": os.urandom(4).hex(), "password": "wrong password"})
             form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
             call(f"{auth}/token", form=form)
@@ -74,7 +74,7 @@ class Watched:
                 return
 
     def sign_out(self) -> None:
-        """Show the sign-in page, and end sessions of two applications that want logout notices."""
+        """Open the sign-in page, and end sessions of two applications that receive logout notices."""
         auth = self.pair.auth.url
         urllib.request.urlopen(f"{auth}/login").close()
         for client in ("told", "unreachable"):
@@ -84,7 +84,7 @@ class Watched:
 
 
 class Application(BaseHTTPRequestHandler):
-    """Takes every notice of a logout."""
+    """Accepts every logout notice."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -161,7 +161,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             process.wait(timeout=60)
 
 
-def test_every_panel_finds_something(watched: Watched, request: pytest.FixtureRequest) -> None:
+def test_every_panel_has_data(watched: Watched, request: pytest.FixtureRequest) -> None:
     pictures: Path | None = request.config.getoption("--screenshots")
     if pictures:
         watched.use(120)
@@ -174,7 +174,7 @@ def test_every_panel_finds_something(watched: Watched, request: pytest.FixtureRe
         (pictures / "dashboard.svg").write_text(draw_dashboard(PANELS, lambda query: history(watched, query)))
 
 
-def test_every_alarm_can_be_raised_and_is_explained(watched: Watched) -> None:
+def test_every_alert_rule_has_data_and_is_documented(watched: Watched) -> None:
     def find_rules() -> list[dict[str, Any]]:
         answer = call(f"{watched.url}/api/v1/rules")[1]
         return [rule for group in answer["data"]["groups"] for rule in group["rules"]]
@@ -183,11 +183,11 @@ def test_every_alarm_can_be_raised_and_is_explained(watched: Watched) -> None:
     explained = (ROOT / "docs/how-to/operate.md").read_text().partition("## Alarms")[2]
     for rule in find_rules():
         assert f"| {rule['name']}" in explained
-        # Without its limit it finds something. (No answer is a 5xx here.)
+        # Without its threshold, the query returns data. (No response is a 5xx here.)
         watched.wait_for_series(re.split(r" (?:>|==) ", rule["query"])[0].replace("5..", "2.."))
 
 
-def test_first_notice_that_is_given_up_raises_the_alarm(watched: Watched) -> None:
+def test_first_abandoned_logout_notice_fires_the_alert(watched: Watched) -> None:
     watched.wait_for_series('ALERTS{alertname="LogoutNoticesGivenUp", alertstate="firing"}')
 
 

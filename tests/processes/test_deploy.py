@@ -23,7 +23,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.yaml").read_tex
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
-def test_private_key_is_mounted_into_the_issuer_alone() -> None:
+def test_private_key_is_mounted_only_into_the_issuer() -> None:
     mounted = {name: " ".join(service.get("volumes", [])) for name, service in SERVICES.items()}
 
     assert {name for name, volumes in mounted.items() if "keys" in volumes} == {"auth", "auth-migrations"}
@@ -31,7 +31,7 @@ def test_private_key_is_mounted_into_the_issuer_alone() -> None:
 
 
 def test_revoked_keys_are_recorded_apart_from_keys_and_database() -> None:
-    """So that a restored backup of those cannot bring a revoked key back."""
+    """Otherwise, restoring a backup of those would make a revoked key valid again."""
     dockerfile = (ROOT / "deploy/Dockerfile").read_text()
     unit = (ROOT / "deploy/systemd/auth.service").read_text()
     folder = re.findall(r"REVOKED_KEYS_FILE=(/\w+)/revoked_keys", dockerfile)[0]
@@ -48,7 +48,7 @@ def test_revoked_keys_are_recorded_apart_from_keys_and_database() -> None:
 
 
 @pytest.mark.parametrize("name", UNITS)
-def test_container_has_no_rights_and_nothing_to_write_to(name: str) -> None:
+def test_container_is_read_only_and_unprivileged(name: str) -> None:
     service = SERVICES[name]
 
     assert service["read_only"] is True
@@ -61,7 +61,7 @@ def test_only_the_proxy_can_be_reached_from_outside() -> None:
     assert "postgres" not in {name for name, service in SERVICES.items() if "services" in service["networks"]}
 
 
-def test_each_service_has_a_database_of_its_own() -> None:
+def test_each_service_has_its_own_database() -> None:
     urls = {name: SERVICES[name]["environment"][f"{name.upper()}_DATABASE_URL"] for name in UNITS}
 
     for name, url in urls.items():
@@ -71,7 +71,7 @@ def test_each_service_has_a_database_of_its_own() -> None:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
 @pytest.mark.parametrize("name", UNITS)
-def test_unit_is_one_that_systemd_takes(name: str, tmp_path: Path) -> None:
+def test_systemd_unit_is_valid_and_sandboxed(name: str, tmp_path: Path) -> None:
     unit = tmp_path / f"{name}.service"
     text = (ROOT / f"deploy/systemd/{name}.service").read_text()
     unit.write_text(text.replace("/opt/services/.venv/bin/gunicorn", shutil.which("true") or ""))
@@ -90,7 +90,7 @@ def test_unit_is_one_that_systemd_takes(name: str, tmp_path: Path) -> None:
     assert re.search(r"exposure level for .*: [01]\.\d OK", judged.stdout), judged.stdout[-200:]
 
 
-def test_databases_get_their_passwords_unseen(tmp_path: Path) -> None:
+def test_database_passwords_are_set_without_appearing_in_arguments(tmp_path: Path) -> None:
     passwords = {name: secrets.token_hex(12) for name in UNITS}
     recorder = tmp_path / "psql"
     with serve_postgresql() as server:

@@ -41,7 +41,7 @@ exec "$@"
 
 
 def adapt(text: str, folder: Path) -> str:
-    """Return commands of the page, for folders below another one and the installed packages."""
+    """Return commands of the page that use folders below `folder` and the installed packages."""
     text = text.replace("/opt/services/.venv/bin/flask", f"{Path(sys.executable).parent}/flask")
     text = text.replace("/opt/services", str(ROOT))
     return re.sub(r"/(?:etc/services|var/l(?:ib|og))", rf"{folder}\g<0>", text)
@@ -53,7 +53,7 @@ def run_script(script: str, folder: Path, environment: dict[str, str] | None = N
 
 
 def read_environment(name: str, folder: Path, auth_url: str) -> dict[str, str]:
-    """Return the settings that the page has written, for another port of auth_app."""
+    """Return the settings that the page's commands wrote, with `auth_url` as auth_app's address."""
     text = (folder / f"etc/services/{name}.env").read_text().replace("http://127.0.0.1:8081", auth_url)
     return dict(line.split("=", 1) for line in text.splitlines())
 
@@ -92,7 +92,7 @@ def log_in(auth: Server) -> str:
     return token
 
 
-def test_documented_settings_and_commands_lead_to_working_services(home: Path) -> None:
+def test_services_work_with_the_documented_settings_and_commands(home: Path) -> None:
     assert len(COMMANDS) == 4
     with listen() as auth_listener, listen() as course_listener:
         auth_environment = read_environment("auth", home, url_of(auth_listener))
@@ -109,14 +109,14 @@ def test_documented_settings_and_commands_lead_to_working_services(home: Path) -
             token = log_in(auth)
             assert call(f"{course.url}/courses", token)[0] == 200
             auth.stop()
-            assert call(f"{course.url}/courses", token)[0] == 200, "it has copies"
+            assert call(f"{course.url}/courses", token)[0] == 200, "it has copies of the keys and lists"
     assert {path.name for path in (home / "var/lib/auth/keys").iterdir()} == {
         "private_key.pem",
         "public_key.pem",
     }
 
 
-def test_settings_are_never_readable_by_others(home: Path) -> None:
+def test_settings_files_are_readable_only_by_their_owner(home: Path) -> None:
     written = sorted((home / "etc/services").iterdir())
 
     assert [(path.name, path.stat().st_mode & 0o777) for path in written] == [
@@ -124,11 +124,11 @@ def test_settings_are_never_readable_by_others(home: Path) -> None:
         ("course.env", 0o600),
     ]
     assert PAGE.count("ISSUER=https://auth.example.com\n") == 2, (
-        "and there is no other file to copy them from"
+        "the page contains the settings of both services"
     )
 
 
-def test_log_of_commands_goes_to_a_file_that_can_be_replayed(home: Path) -> None:
+def test_commands_log_to_a_private_file_that_can_be_replayed(home: Path) -> None:
     environment = read_environment("auth", home, "http://127.0.0.1:8081")
     run_command("auth", "db upgrade", home, environment)
 
@@ -142,7 +142,7 @@ def test_log_of_commands_goes_to_a_file_that_can_be_replayed(home: Path) -> None
     assert "replayed 1 event" in run_script(replay, home, environment)
 
 
-def test_course_app_is_told_nothing_of_the_private_key(home: Path) -> None:
+def test_course_app_settings_do_not_mention_the_private_key(home: Path) -> None:
     settings = (home / "etc/services/course.env").read_text()
 
     assert "private" not in settings.lower()
@@ -161,7 +161,7 @@ def test_adapted_nginx_configuration_names_no_container(tmp_path: Path) -> None:
 
 
 def read_limits(name: str) -> dict[str, int]:
-    """Return the limits of a configuration of nginx, by what they are for."""
+    """Return the limits in an nginx configuration, by name."""
     text = (ROOT / "deploy" / name).read_text()
     limits = {f"{zone} rate": rate for zone, rate in re.findall(r"zone=(\w+):10m rate=(\d+)r/s", text)}
     bursts = re.findall(r"limit_req zone=(\w+) burst=(\d+)", text)
@@ -197,9 +197,9 @@ FIGURES = [
 
 
 @pytest.mark.parametrize(("pattern", "value"), FIGURES, ids=[pattern for pattern, _ in FIGURES])
-def test_figure_is_that_of_the_configuration(pattern: str, value: int) -> None:
+def test_figure_matches_the_configuration(pattern: str, value: int) -> None:
     assert set(find_figures(PAGE, pattern)) == {value}
 
 
-def test_both_configurations_of_nginx_have_the_same_limits() -> None:
+def test_both_nginx_configurations_have_the_same_limits() -> None:
     assert read_limits("nginx-paths.conf") == LIMITS

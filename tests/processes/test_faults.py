@@ -33,7 +33,7 @@ def path_of(client: FlaskClient) -> str:
         return str(client.application.extensions["sqlalchemy"].engine.url.database)
 
 
-def test_locked_database_is_waited_for_and_then_refused(auth: FlaskClient) -> None:
+def test_write_to_a_locked_database_gets_503(auth: FlaskClient) -> None:
     with contextlib.closing(sqlite3.connect(path_of(auth), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert is_unavailable(auth.post("/token", data=STUDENT))
@@ -61,7 +61,7 @@ def full(course: FlaskClient) -> Callable[[int], None]:
     return set_limit
 
 
-def test_full_database_refuses_what_it_cannot_keep(
+def test_full_database_refuses_writes_and_keeps_acknowledged_ones(
     full: Callable[[int], None], course: FlaskClient, forger: Forger
 ) -> None:
     headers = bearer(forger.sign(scope="courses:read courses:write"))
@@ -89,7 +89,7 @@ def administer(url: str) -> Iterator[sa.Connection]:
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("application", ["auth", "course"])
-def test_database_that_goes_away_and_comes_back(
+def test_service_recovers_when_the_database_comes_back(
     application: str, new_database: Callable[[], str], key_pair: KeyPair, forger: Forger
 ) -> None:
     url = new_database()
@@ -107,7 +107,7 @@ def test_database_that_goes_away_and_comes_back(
         end = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
         with administer(url) as server:
             server.execute(end, {"name": name})
-            assert client.get(path, headers=bearer(token)).status_code == 200, "nobody saw that it was gone"
+            assert client.get(path, headers=bearer(token)).status_code == 200, "lost connections are replaced"
 
             server.execute(sa.text(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'))
             server.execute(end, {"name": name})
@@ -121,14 +121,14 @@ def test_database_that_goes_away_and_comes_back(
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-def test_service_that_waits_for_a_connection_in_vain_says_so(
+def test_request_without_a_free_database_connection_gets_503(
     new_database: Callable[[], str], key_pair: KeyPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_auth(new_database(), key_pair) as auth, contextlib.ExitStack() as stack:
         token = log_in(auth)["access_token"]
         with auth.application.app_context():
             engine = auth.application.extensions["sqlalchemy"].engine
-        monkeypatch.setattr(engine.pool, "_timeout", 0.1)  # not half a minute
+        monkeypatch.setattr(engine.pool, "_timeout", 0.1)  # instead of half a minute
         for _ in range(engine.pool.size() + engine.pool._max_overflow):
             stack.enter_context(engine.connect())
 
@@ -136,7 +136,7 @@ def test_service_that_waits_for_a_connection_in_vain_says_so(
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-def test_standby_refuses_what_it_cannot_keep_until_it_takes_over(
+def test_read_only_standby_refuses_writes_until_it_is_promoted(
     new_database: Callable[[], str], key_pair: KeyPair
 ) -> None:
     url = new_database()
@@ -155,7 +155,7 @@ def test_standby_refuses_what_it_cannot_keep_until_it_takes_over(
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-def test_slow_database_is_not_waited_for_for_ever(
+def test_request_to_a_slow_database_times_out(
     new_database: Callable[[], str], key_pair: KeyPair, forger: Forger
 ) -> None:
     url = new_database()
@@ -172,13 +172,13 @@ def test_slow_database_is_not_waited_for_for_ever(
 
 
 @pytest.mark.parametrize("command", ["generate", "rotate"])
-def test_disk_that_is_full_leaves_the_keys_as_they_were(command: str, tmp_path: Path) -> None:
+def test_full_disk_leaves_the_keys_unchanged(command: str, tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     if command == "rotate":
         run_flask("wsgi_auth", "keys generate", {}, tmp_path)
     before = {path.name: path.read_bytes() for path in (tmp_path / "keys").iterdir()}
 
-    # No file may grow beyond nothing, which is what a full disk allows.
+    # No file may grow, as on a full disk.
     full = subprocess.run(
         ["bash", "-c", f"ulimit -f 0; exec {sys.executable} -m flask --app wsgi_auth keys {command}"],
         env=environment_for({}),

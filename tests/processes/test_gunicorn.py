@@ -14,27 +14,27 @@ from tests.servers import Pair, Server, listen, serve, serve_pair, wait_for
 SECRET = b"hunter2-hunter2"
 FORM = b"username=student1&password=" + SECRET
 
-# What a client may send by mistake or on purpose, and the status and the code of the answer.
+# Malformed requests, and the status and the error code of the response.
 REFUSED: dict[str, tuple[bytes, int, str]] = {
     "body after a request without a length": (
         b"POST /token HTTP/1.1\r\nHost: x\r\n\r\n" + FORM + b"\r\n\r\n",
         400,
         "invalid_request",
     ),
-    "nothing but a form": (FORM + b"\r\n\r\n", 400, "invalid_request"),
-    "method that is none": (b"%s /token HTTP/1.1\r\nHost: x\r\n\r\n" % FORM, 400, "invalid_request"),
-    "version that is none": (b"GET /token?%s HTTP/%s\r\n\r\n" % (FORM, SECRET), 400, "invalid_request"),
+    "form without a request line": (FORM + b"\r\n\r\n", 400, "invalid_request"),
+    "invalid method": (b"%s /token HTTP/1.1\r\nHost: x\r\n\r\n" % FORM, 400, "invalid_request"),
+    "invalid version": (b"GET /token?%s HTTP/%s\r\n\r\n" % (FORM, SECRET), 400, "invalid_request"),
     "header without a colon": (
         b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization Basic %s\r\n\r\n" % SECRET,
         400,
         "invalid_request",
     ),
-    "header name that is none": (
+    "invalid header name": (
         b"GET / HTTP/1.1\r\nHost: x\r\nPass word %s: x\r\n\r\n" % SECRET,
         400,
         "invalid_request",
     ),
-    "header value that is none": (
+    "invalid header value": (
         b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: %s\x00\r\n\r\n" % SECRET,
         400,
         "invalid_request",
@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     ),
 }
 
-# An application that fails where Flask does not see it, and one that breaks off in the middle of an answer.
+# An application that fails outside Flask, before or in the middle of a response.
 FAILING = """
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/readyz":
@@ -88,11 +88,11 @@ def app(environ, start_response):
 
 
 @pytest.fixture(scope="module")
-def chatty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Both services with everything logged that can be."""
+def verbose_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Both services, with the most verbose logging."""
     settings = {"GUNICORN_CMD_ARGS": "--log-level debug --access-logfile -"}
     with serve_pair(
-        tmp_path_factory.mktemp("chatty"), auth_settings=settings, course_settings=settings
+        tmp_path_factory.mktemp("verbose_pair"), auth_settings=settings, course_settings=settings
     ) as pair:
         yield pair
 
@@ -114,12 +114,12 @@ def read_log(server: Server) -> str:
 
 
 @pytest.mark.parametrize(("request_", "status", "error"), REFUSED.values(), ids=REFUSED)
-def test_refusal_of_the_parser_is_json_and_quotes_nothing(
-    request_: bytes, status: int, error: str, chatty: Pair
+def test_parse_error_is_json_and_does_not_quote_the_request(
+    request_: bytes, status: int, error: str, verbose_pair: Pair
 ) -> None:
-    refused = read_log(chatty.auth).count("Refused a request from 127.0.0.1: ")
+    refused = read_log(verbose_pair.auth).count("Refused a request from 127.0.0.1: ")
 
-    answer = exchange(chatty.auth.url, request_)
+    answer = exchange(verbose_pair.auth.url, request_)
     head, _, body = answer[answer.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
 
     assert int(head.split(b" ", 2)[1]) == status
@@ -132,8 +132,8 @@ def test_refusal_of_the_parser_is_json_and_quotes_nothing(
         "Connection": "close",
     }
     assert SECRET not in answer
-    wait_for(lambda: read_log(chatty.auth).count("Refused a request from 127.0.0.1: ") > refused)
-    assert SECRET.decode() not in read_log(chatty.auth)
+    wait_for(lambda: read_log(verbose_pair.auth).count("Refused a request from 127.0.0.1: ") > refused)
+    assert SECRET.decode() not in read_log(verbose_pair.auth)
 
 
 UNLOGGED: dict[str, bytes] = {
@@ -146,36 +146,38 @@ UNLOGGED: dict[str, bytes] = {
         b"POST /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n"
         b"Authorization: Basic aHVudGVyMi1odW50ZXIyOng=\r\n\r\n"
     ),
-    "body that ends early": b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n" + FORM,
-    "chunk without an end": (
+    "truncated body": b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n" + FORM,
+    "unterminated chunk": (
         b"POST /token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n" % FORM
     ),
-    "chunk to nowhere": (
+    "unterminated chunk for an unknown path": (
         b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n" % FORM
     ),
-    "head that ends early": b"GET /token?%s HTTP/1.1\r\nAuthorization: %s" % (FORM, SECRET),
+    "truncated headers": b"GET /token?%s HTTP/1.1\r\nAuthorization: %s" % (FORM, SECRET),
 }
 
 
 @pytest.mark.parametrize("request_", UNLOGGED.values(), ids=UNLOGGED)
-def test_nothing_of_a_request_is_logged_but_its_path(request_: bytes, chatty: Pair) -> None:
-    closed = read_log(chatty.auth).count("\n")
+def test_query_headers_and_body_of_a_request_are_not_logged(request_: bytes, verbose_pair: Pair) -> None:
+    closed = read_log(verbose_pair.auth).count("\n")
 
-    exchange(chatty.auth.url, request_)
+    exchange(verbose_pair.auth.url, request_)
 
-    wait_for(lambda: chatty.auth.log.read_text().count("\n") > closed)
-    assert SECRET.decode() not in read_log(chatty.auth)
+    wait_for(lambda: verbose_pair.auth.log.read_text().count("\n") > closed)
+    assert SECRET.decode() not in read_log(verbose_pair.auth)
 
 
-def test_access_log_has_address_method_path_status_size_and_time(chatty: Pair) -> None:
-    exchange(chatty.course.url, b"GET /courses?limit=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+def test_access_log_has_address_method_path_status_size_and_time(verbose_pair: Pair) -> None:
+    exchange(
+        verbose_pair.course.url, b"GET /courses?limit=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
 
     line = re.compile(r"127\.0\.0\.1 GET /courses 401 \d+ bytes \d+ ms")
-    wait_for(lambda: line.search(read_log(chatty.course)) is not None)
+    wait_for(lambda: line.search(read_log(verbose_pair.course)) is not None)
 
 
 @pytest.mark.parametrize("path", ["/", "/header", "/middle"])
-def test_failure_below_flask_is_logged_without_the_query(path: str, failing: Server) -> None:
+def test_failure_outside_flask_is_logged_without_query_or_body(path: str, failing: Server) -> None:
     answer = exchange(
         failing.url,
         b"POST %s?%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n"
@@ -189,16 +191,16 @@ def test_failure_below_flask_is_logged_without_the_query(path: str, failing: Ser
     assert SECRET.decode() not in read_log(failing)
 
 
-def test_log_level_is_that_of_the_command_line(tmp_path: Path) -> None:
+def test_log_level_from_the_command_line_is_honoured(tmp_path: Path) -> None:
     (tmp_path / "failing.py").write_text(FAILING)
     settings = {"GUNICORN_CMD_ARGS": "--log-level error"}
     with listen() as listener, serve("failing", listener, settings, tmp_path) as server:
-        exchange(server.url, REFUSED["nothing but a form"][0])
+        exchange(server.url, REFUSED["form without a request line"][0])
 
     assert server.log.read_text() == ""
 
 
-def test_start_and_end_are_json(tmp_path: Path) -> None:
+def test_startup_and_shutdown_messages_are_json(tmp_path: Path) -> None:
     (tmp_path / "failing.py").write_text(FAILING)
     with listen() as listener, serve("failing", listener, {}, tmp_path) as server:
         pass

@@ -42,7 +42,7 @@ def run(container: str, *command: str) -> str:
     return buildah("run", "--isolation=chroot", container, "--", *command)
 
 
-def test_image_of_a_resource_server_has_no_code_that_signs(containers: dict[str, str]) -> None:
+def test_course_app_image_contains_no_signing_code(containers: dict[str, str]) -> None:
     assert run(containers["course"], "ls", "/app").split() == [
         "course_app",
         "flask_resource_server",
@@ -59,14 +59,14 @@ def test_image_of_a_resource_server_has_no_code_that_signs(containers: dict[str,
 
 
 @pytest.mark.parametrize("target", ["auth", "course"])
-def test_image_has_no_key_and_no_database(target: str, containers: dict[str, str]) -> None:
+def test_image_contains_no_key_or_database(target: str, containers: dict[str, str]) -> None:
     found = run(containers[target], "find", "/app", "/data", "-name", "*.pem", "-o", "-name", "*.db")
 
     assert found == ""
 
 
 @pytest.mark.parametrize("target", ["auth", "course"])
-def test_image_runs_as_nobody_who_can_change_the_code(target: str, containers: dict[str, str]) -> None:
+def test_image_runs_as_a_user_who_cannot_change_the_code(target: str, containers: dict[str, str]) -> None:
     container = containers[target]
     who = "import os; print(os.getuid(), os.access('/app', os.W_OK), os.access('/app/shared', os.W_OK))"
 
@@ -81,7 +81,7 @@ def test_service_in_the_image_refuses_to_start_without_a_key(containers: dict[st
     )
 
 
-def test_issuer_makes_its_key_in_the_image(containers: dict[str, str]) -> None:
+def test_auth_app_image_can_generate_a_key(containers: dict[str, str]) -> None:
     script = "flask --app wsgi_auth keys generate && stat -c '%a %u' keys/private_key.pem && rm keys/*.pem"
 
     assert "600 10001" in run(containers["auth"], "sh", "-c", script)

@@ -1,4 +1,4 @@
-"""A service that fetches its keys from JWKS_URL, from an issuer that may respond with anything."""
+"""A service fetches its keys from JWKS_URL; the issuer may respond with anything."""
 
 import json
 import logging
@@ -46,7 +46,7 @@ def jwk(pair: KeyPair, **changes: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def open_mirroring(issuer: Issuer, folder: Path, **settings: Any) -> Iterator[FlaskClient]:
+def open_fetching(issuer: Issuer, folder: Path, **settings: Any) -> Iterator[FlaskClient]:
     with open_course(
         f"sqlite:///{folder}/course.db",
         None,
@@ -62,43 +62,43 @@ def open_mirroring(issuer: Issuer, folder: Path, **settings: Any) -> Iterator[Fl
 
 
 def read(client: FlaskClient, pair: KeyPair) -> int:
-    """Return the status of the answer to a token that the private key of a pair has signed."""
+    """Return the status of the response to a token signed with a private key."""
     token = Forger(pair.private_key, pair.kid).sign()
     return client.get("/courses", headers=bearer(token)).status_code
 
 
-def test_keys_come_from_the_url(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+def test_keys_are_fetched_once_from_the_url(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
     issuer.publish(jwk(key_pair))
 
-    with open_mirroring(issuer, tmp_path) as course:
+    with open_fetching(issuer, tmp_path) as course:
         assert [read(course, key_pair) for _ in range(3)] == [200] * 3
 
-    assert issuer.requests == ["/jwks.json"], "one fetch for all"
+    assert issuer.requests == ["/jwks.json"], "one fetch for all requests"
 
 
-def test_minimal_key_will_do(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+def test_key_without_optional_members_is_accepted(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
     """`use`, `alg` and `kid` are optional (RFC 7517 section 4)."""
     issuer.publish(jwk(key_pair, use=None, alg=None, key_ops=["verify"]))
 
-    with open_mirroring(issuer, tmp_path) as course:
+    with open_fetching(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
 
 
-def test_cold_start_with_the_issuer_down(key_pair: KeyPair, tmp_path: Path) -> None:
+def test_service_starts_from_its_copy_while_the_issuer_is_down(key_pair: KeyPair, tmp_path: Path) -> None:
     down = Issuer(url=f"http://127.0.0.1:{reserve_port()}")
     write_key_copy(tmp_path, down.url, key_pair.private_key.public_key())
 
-    with open_mirroring(down, tmp_path) as course:
+    with open_fetching(down, tmp_path) as course:
         assert read(course, key_pair) == 200
         assert course.get("/readyz").json == {"status": "degraded", "degraded": ["keys"]}
 
 
-def test_service_without_any_key_answers_503_until_the_issuer_is_up(
+def test_service_without_keys_responds_503_until_the_issuer_is_up(
     issuer: Issuer, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     issuer.status = 500
 
-    with open_mirroring(issuer, tmp_path, jwks_cooldown=1) as course:
+    with open_fetching(issuer, tmp_path, jwks_cooldown=1) as course:
         token = Forger(key_pair.private_key, key_pair.kid).sign()
         refused, ready = course.get("/courses", headers=bearer(token)), course.get("/readyz")
         assert (refused.status_code, ready.status_code) == (503, 503)
@@ -113,36 +113,38 @@ def test_service_without_any_key_answers_503_until_the_issuer_is_up(
         assert course.get("/readyz").get_json() == {"status": "ok"}
 
 
-def test_damaged_copy_is_made_anew(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+def test_damaged_copy_is_ignored_and_keys_are_fetched(
+    issuer: Issuer, key_pair: KeyPair, tmp_path: Path
+) -> None:
     copy_path(tmp_path, "keys", setting=issuer.url).write_text("half a k")
     issuer.publish(jwk(key_pair))
 
-    with open_mirroring(issuer, tmp_path) as course:
+    with open_fetching(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
 
 
-# What an issuer must not answer, and what the log says of it.
+# Bad responses from an issuer, and what the log says about each.
 BAD_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "500": ({"status": 500}, "FetchError: the status is 500"),
     "404": ({"status": 404}, "the status is 404"),
     "204": ({"status": 204}, "the status is 204"),
     "redirect": ({"status": 302, "headers": {"Location": "OTHER"}}, "the status is 302"),
     "HTML": ({"body": HTML}, "not a JWK Set"),
-    "nothing": ({"body": b""}, "not a JWK Set"),
-    "cut off": ({"body": b'{"keys": [{"kty": "RSA", "n": "AQAB'}, "not a JWK Set"),
+    "empty": ({"body": b""}, "not a JWK Set"),
+    "truncated": ({"body": b'{"keys": [{"kty": "RSA", "n": "AQAB'}, "not a JWK Set"),
     "not UTF-8": ({"body": b'{"keys": "\xff"}'}, "not a JWK Set"),
-    "nested too deep": ({"body": b"[" * 60_000}, "not a JWK Set"),
+    "nested too deeply": ({"body": b"[" * 60_000}, "not a JWK Set"),
     "list": ({"body": b"[]"}, "not a JWK Set"),
     "number": ({"body": b"1"}, "not a JWK Set"),
-    "keys that are no list": ({"body": b'{"keys": {"a": 1}}'}, "not a JWK Set"),
+    "keys is not a list": ({"body": b'{"keys": {"a": 1}}'}, "not a JWK Set"),
     "too large": ({"body": b" " * (MAXIMUM_SIZE + 1)}, "larger than"),
     "byte by byte": ({"body": HTML * 100, "pace": 0.1}, "no complete response within 3 seconds"),
-    "never": ({"body": HTML, "pace": 60}, "no complete response within 3 seconds"),
+    "no response": ({"body": HTML, "pace": 60}, "no complete response within 3 seconds"),
 }
 
 
 @pytest.mark.parametrize(("answer", "said"), BAD_ANSWERS.values(), ids=BAD_ANSWERS)
-def test_bad_answer_leaves_the_last_good_set_in_force(
+def test_bad_response_keeps_the_last_good_key_set(
     answer: dict[str, Any],
     said: str,
     issuer: Issuer,
@@ -157,9 +159,9 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
     issuer.headers = answer.get("headers", {})
     issuer.pace = answer.get("pace", 0)
 
-    with open_mirroring(issuer, tmp_path) as course:
+    with open_fetching(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
-        assert read(course, other_key_pair) == 503, "nobody can know whether there is such a key"
+        assert read(course, other_key_pair) == 503, "it is unknown whether the issuer has this key"
         assert course.get("/readyz").json == {"status": "degraded", "degraded": ["keys"]}
     (line,) = [
         message for _, _, message in caplog.record_tuples if message.startswith(f"cannot fetch {issuer.url}")
@@ -170,9 +172,9 @@ def test_bad_answer_leaves_the_last_good_set_in_force(
     assert issuer.requests == ["/jwks.json"], "once, and no redirect is followed"
 
 
-# Sets that have keys, but none that can be used, and what the log says of each; OTHER is a changed key.
+# Key sets without a usable key, and what the log says about each; OTHER is a changed key.
 UNUSABLE_SETS: dict[str, tuple[dict[str, Any], str]] = {
-    "key that is no object": ({"jwks": ["RSA"]}, "keys[0] is not an object"),
+    "key is not an object": ({"jwks": ["RSA"]}, "keys[0] is not an object"),
     "elliptic curve": ({"jwks": [json.loads(ECAlgorithm.to_jwk(CURVE.public_key()))]}, "no RSA key"),
     "symmetric key": ({"jwks": [{"kty": "oct", "k": "c2VjcmV0"}]}, "a private or secret key"),
     "private key": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT))]}, "a private or secret key"),
@@ -181,18 +183,18 @@ UNUSABLE_SETS: dict[str, tuple[dict[str, Any], str]] = {
         {"jwks": ["OTHER"], "changes": {"key_ops": ["wrapKey"]}},
         "no RSA key",
     ),
-    "operations that are no list": ({"jwks": ["OTHER"], "changes": {"key_ops": 1}}, "no RSA key"),
+    "key_ops is not a list": ({"jwks": ["OTHER"], "changes": {"key_ops": 1}}, "no RSA key"),
     "for another algorithm": ({"jwks": ["OTHER"], "changes": {"alg": "RS512"}}, "no RSA key"),
-    "of no kind": ({"jwks": ["OTHER"], "changes": {"kty": None}}, "no RSA key"),
+    "no kty": ({"jwks": ["OTHER"], "changes": {"kty": None}}, "no RSA key"),
     "short": ({"jwks": [json.loads(RSAAlgorithm.to_jwk(SHORT.public_key()))]}, "1024 bits"),
     "no modulus": ({"jwks": ["OTHER"], "changes": {"n": None}}, "damaged"),
-    "modulus that is a number": ({"jwks": ["OTHER"], "changes": {"n": 5}}, "damaged"),
+    "modulus is a number": ({"jwks": ["OTHER"], "changes": {"n": 5}}, "damaged"),
     "even exponent": ({"jwks": ["OTHER"], "changes": {"e": "AQAA"}}, "damaged"),
 }
 
 
 @pytest.mark.parametrize(("answer", "said"), UNUSABLE_SETS.values(), ids=UNUSABLE_SETS)
-def test_set_without_a_usable_key_removes_the_keys_of_before(
+def test_key_set_without_a_usable_key_removes_the_previous_keys(
     answer: dict[str, Any],
     said: str,
     issuer: Issuer,
@@ -201,10 +203,10 @@ def test_set_without_a_usable_key_removes_the_keys_of_before(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An issuer that has replaced its RSA key, which leaked, by one of another kind has removed it."""
+    """An issuer may replace a leaked RSA key with a key of another type: the RSA key is then revoked."""
     issuer.publish(jwk(key_pair))
     settings = {"jwks_refresh": 1, "jwks_cooldown": 1}
-    with open_mirroring(issuer, tmp_path, **settings) as course:
+    with open_fetching(issuer, tmp_path, **settings) as course:
         assert read(course, key_pair) == 200
         other = jwk(other_key_pair, **answer.get("changes", {}))
         issuer.publish(*(other if key == "OTHER" else key for key in answer["jwks"]))
@@ -220,13 +222,13 @@ def test_set_without_a_usable_key_removes_the_keys_of_before(
         assert len(lines) == 1
         assert said in lines[0]
         issuer.body = HTML
-        with open_mirroring(issuer, tmp_path, **settings) as restarted:
-            assert read(restarted, key_pair) == 503, "the copy says so too"
+        with open_fetching(issuer, tmp_path, **settings) as restarted:
+            assert read(restarted, key_pair) == 503, "the stored copy has no usable key either"
         issuer.publish(jwk(key_pair))
         wait_for(lambda: read(course, key_pair) == 200)
 
 
-# Keys that cannot be used: each is skipped, and the set's other keys are used all the same.
+# Keys that cannot be used: each is skipped, and the other keys of the set are still used.
 BAD_KEYS: dict[str, Any] = {
     "no modulus": {"kty": "RSA", "use": "sig", "e": "AQAB", "kid": "x"},
     "modulus null": {"kty": "RSA", "n": None, "e": "AQAB"},
@@ -257,34 +259,34 @@ def test_bad_key_is_skipped_and_the_others_are_kept(
 ) -> None:
     issuer.publish(bad, jwk(key_pair))
 
-    with open_mirroring(issuer, tmp_path, jwks_refresh=1, jwks_cooldown=1) as course:
+    with open_fetching(issuer, tmp_path, jwks_refresh=1, jwks_cooldown=1) as course:
         assert read(course, key_pair) == 200
         assert course.get("/readyz").json == {"status": "ok"}
 
         issuer.publish(bad, jwk(other_key_pair))
         wait_for(lambda: read(course, other_key_pair) == 200)
-        assert read(course, key_pair) == 401, "a key that was removed is accepted no longer"
+        assert read(course, key_pair) == 401, "a removed key is no longer accepted"
 
 
-def test_empty_set_leaves_no_key_in_force(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
-    """An issuer whose keys are all revoked publishes none."""
+def test_empty_key_set_removes_all_keys(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+    """An issuer that has revoked all of its keys publishes none."""
     issuer.publish(jwk(key_pair))
 
-    with open_mirroring(issuer, tmp_path, jwks_refresh=1, jwks_cooldown=1) as course:
+    with open_fetching(issuer, tmp_path, jwks_refresh=1, jwks_cooldown=1) as course:
         assert read(course, key_pair) == 200
         issuer.publish()
         wait_for(lambda: read(course, key_pair) == 401)
 
-    with open_mirroring(issuer, tmp_path) as restarted:
+    with open_fetching(issuer, tmp_path) as restarted:
         assert read(restarted, key_pair) == 401
 
 
-def test_many_bad_keys_are_one_line_in_the_log(
+def test_many_bad_keys_are_logged_in_one_line(
     issuer: Issuer, key_pair: KeyPair, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     issuer.publish(jwk(key_pair), *({"kty": "RSA"} for _ in range(1000)))
 
-    with open_mirroring(issuer, tmp_path) as course:
+    with open_fetching(issuer, tmp_path) as course:
         assert read(course, key_pair) == 200
 
     (line,) = [message for _, _, message in caplog.record_tuples if "skipped" in message]
@@ -295,12 +297,12 @@ def test_many_bad_keys_are_one_line_in_the_log(
 @pytest.mark.parametrize(
     ("name", "is_trusted", "status"),
     [
-        pytest.param(x509.IPAddress(ip_address("127.0.0.1")), True, 200, id="good"),
-        pytest.param(x509.IPAddress(ip_address("127.0.0.1")), False, 503, id="that nobody vouches for"),
-        pytest.param(x509.DNSName("login.example.com"), True, 503, id="of somebody else"),
+        pytest.param(x509.IPAddress(ip_address("127.0.0.1")), True, 200, id="trusted"),
+        pytest.param(x509.IPAddress(ip_address("127.0.0.1")), False, 503, id="untrusted"),
+        pytest.param(x509.DNSName("login.example.com"), True, 503, id="for another host"),
     ],
 )
-def test_certificate(
+def test_certificate_of_the_issuer_is_verified(
     name: x509.GeneralName,
     is_trusted: bool,
     status: int,
@@ -316,12 +318,12 @@ def test_certificate(
         write_key_copy(tmp_path, issuer.url, key_pair.private_key.public_key())
         issuer.publish(jwk(key_pair), jwk(other_key_pair))
 
-        with open_mirroring(issuer, tmp_path) as course:
+        with open_fetching(issuer, tmp_path) as course:
             assert read(course, key_pair) == 200
             assert read(course, other_key_pair) == status
 
 
-def test_unknown_kid_is_asked_for_at_once(
+def test_unknown_kid_triggers_an_immediate_fetch(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
     write_key_copy(tmp_path, issuer.url, key_pair.private_key.public_key())
@@ -329,15 +331,17 @@ def test_unknown_kid_is_asked_for_at_once(
     copy_path(tmp_path, "keys", setting=issuer.url).with_suffix(".json.attempt").write_text(json.dumps(good))
     issuer.publish(jwk(key_pair), jwk(other_key_pair))
 
-    with open_mirroring(issuer, tmp_path, jwks_cooldown=100) as course:
+    with open_fetching(issuer, tmp_path, jwks_cooldown=100) as course:
         assert read(course, key_pair) == 200
-        assert issuer.requests == [], "the copy is young enough"
-        assert read(course, other_key_pair) == 200, "the request waits for the answer"
+        assert issuer.requests == [], "the copy is recent enough"
+        assert read(course, other_key_pair) == 200, "the request waits for the fetch"
         assert issuer.requests == ["/jwks.json"]
 
 
 @pytest.mark.parametrize("name", ["JWT_PUBLIC_KEY", "JWT_PUBLIC_KEY_FILE"])
-def test_url_is_the_only_source(name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_url_and_a_configured_public_key_are_mutually_exclusive(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     monkeypatch.setenv(name, "x")
     monkeypatch.setenv("JWKS_URL", "https://login.example.com/.well-known/jwks.json")
 
@@ -348,19 +352,19 @@ def test_url_is_the_only_source(name: str, monkeypatch: pytest.MonkeyPatch, caps
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove it and the one that it is in, for a missing folder alone is made again."""
+    """Remove the folder and its parent: if only the folder is missing, it is created again."""
     shutil.rmtree(folder.parent)
 
 
 def replace_folder(folder: Path) -> None:
-    """Put a file in the place of the folder, for root may write to any folder."""
+    """Replace the folder with a file, because root may write to any folder."""
     shutil.rmtree(folder)
     folder.write_text("no folder")
 
 
 @pytest.mark.parametrize("damage", [remove_folder, replace_folder])
 @pytest.mark.parametrize("moment", ["before", "while running"])
-def test_service_works_without_a_folder_for_copies(
+def test_service_works_without_a_writable_folder_for_copies(
     moment: str,
     damage: Callable[[Path], None],
     issuer: Issuer,
@@ -373,7 +377,7 @@ def test_service_works_without_a_folder_for_copies(
     copies = tmp_path / "service" / "copies"
     copies.mkdir(parents=True)
     settings = {"copies": copies, "jwks_refresh": 1, "jwks_cooldown": 1}
-    with open_mirroring(issuer, tmp_path, **settings) as course:
+    with open_fetching(issuer, tmp_path, **settings) as course:
         if moment == "while running":
             assert read(course, key_pair) == 200
         damage(copies)
@@ -389,20 +393,22 @@ def test_service_works_without_a_folder_for_copies(
     assert "make the folder in COPIES writable for this service" in lines[0]
 
 
-def test_copy_is_made_again_once_there_is_a_folder(issuer: Issuer, key_pair: KeyPair, tmp_path: Path) -> None:
+def test_copy_is_written_once_its_folder_can_be_created(
+    issuer: Issuer, key_pair: KeyPair, tmp_path: Path
+) -> None:
     issuer.publish(jwk(key_pair))
     copy = copy_path(tmp_path / "later" / "copies", "keys", setting=issuer.url)
-    with open_mirroring(issuer, tmp_path, copies=copy.parent, jwks_refresh=1, jwks_cooldown=1) as course:
+    with open_fetching(issuer, tmp_path, copies=copy.parent, jwks_refresh=1, jwks_cooldown=1) as course:
         assert read(course, key_pair) == 200
         copy.parent.parent.mkdir()
 
         wait_for(copy.exists)
 
 
-def test_workers_answer_good_requests_while_the_issuer_hangs(
+def test_good_requests_are_answered_while_the_issuer_hangs(
     issuer: Issuer, key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    """Six clients that make up key IDs used to hold all four threads while the issuer was waited for."""
+    """Six clients that invent key IDs used to occupy all four threads, which waited for the issuer."""
     issuer.publish(jwk(key_pair))
     environment = {
         "JWKS_URL": issuer.url,
@@ -436,14 +442,14 @@ def test_workers_answer_good_requests_while_the_issuer_hangs(
             finally:
                 stopping.set()
             assert [job.result(60) for job in jobs] == [None] * 6
-    # An attempt takes three seconds, and a request that waits for it gets its response at the end.
+    # A fetch takes three seconds, and a request that waits for it gets its response at the end.
     assert sum(seconds > 1 for seconds in good) < len(good) / 20
 
 
-def test_invented_kids_cost_the_issuer_no_more_than_the_cooldown_allows(
+def test_invented_kids_cause_no_more_fetches_than_the_cooldown_allows(
     issuer: Issuer, key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    """10,000 requests to two workers, and each names a key that nobody has."""
+    """10,000 requests to two workers, each of which names a key that does not exist."""
     issuer.publish(jwk(key_pair))
     cooldown = 2
     with listen() as listener:
@@ -474,7 +480,7 @@ def test_invented_kids_cost_the_issuer_no_more_than_the_cooldown_allows(
 
 
 def flood(url: str, count: int) -> list[int]:
-    """Send requests whose tokens name keys that nobody has, over one connection."""
+    """Send requests over one connection, with tokens that name keys that do not exist."""
     signature = "A" * 342
     payload = encode(b"{}")
     connection = HTTPConnection(url.removeprefix("http://"), timeout=60)

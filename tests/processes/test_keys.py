@@ -1,4 +1,4 @@
-"""Keys from openssl or from our command, in files or in environment variables, all work alike."""
+"""Keys from openssl and from our command work, in files and in environment variables."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def openssl(*arguments: str | Path) -> None:
 
 
 @pytest.mark.parametrize("bits", ["2048", "3072"])
-def test_pair_of_two_openssl_commands_works_as_it_is(bits: str, tmp_path: Path) -> None:
+def test_openssl_key_pair_works_unchanged(bits: str, tmp_path: Path) -> None:
     pair = KeyPair(tmp_path / "private_key.pem", tmp_path / "public_key.pem")
     openssl("genrsa", "-out", pair.private_file, bits)
     openssl("rsa", "-in", pair.private_file, "-pubout", "-out", pair.public_file)
@@ -31,7 +31,7 @@ def test_pair_of_two_openssl_commands_works_as_it_is(bits: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     "arguments", [["-traditional"], ["-F4"], ["-3"]], ids=["PKCS1", "exponent 65537", "exponent 3"]
 )
-def test_other_private_keys_of_openssl_work(arguments: list[str], tmp_path: Path) -> None:
+def test_other_openssl_key_formats_work(arguments: list[str], tmp_path: Path) -> None:
     pair = KeyPair(tmp_path / "private_key.pem", tmp_path / "public_key.pem")
     openssl("genrsa", *arguments, "-out", pair.private_file, "2048")
     openssl("rsa", "-in", pair.private_file, "-RSAPublicKey_out", "-out", pair.public_file)
@@ -39,7 +39,7 @@ def test_other_private_keys_of_openssl_work(arguments: list[str], tmp_path: Path
     assert log_in_and_read(pair, tmp_path) == 200
 
 
-def test_generated_pair_is_like_the_one_of_openssl(tmp_path: Path) -> None:
+def test_generated_key_pair_has_the_format_and_file_modes_of_openssl(tmp_path: Path) -> None:
     for folder in ("ours", "openssl"):
         (tmp_path / folder / "keys").mkdir(parents=True)
     run_flask("wsgi_auth", "keys generate", {}, tmp_path / "ours")
@@ -63,7 +63,7 @@ def test_generated_pair_is_like_the_one_of_openssl(tmp_path: Path) -> None:
         ("public_key.pem", "keys/public_key.pem exists and was left as it is"),
     ],
 )
-def test_generate_overwrites_nothing(name: str, refusal: str, tmp_path: Path) -> None:
+def test_generate_does_not_overwrite_existing_files(name: str, refusal: str, tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / name).write_text("mine")
     (tmp_path / "keys" / name).chmod(0o600)
@@ -75,13 +75,13 @@ def test_generate_overwrites_nothing(name: str, refusal: str, tmp_path: Path) ->
     assert (tmp_path / "keys" / name).read_text() == "mine"
 
 
-def test_generate_says_what_is_wrong_with_the_folder(tmp_path: Path) -> None:
+def test_generate_reports_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="Error: keys: No such file or directory"):
         run_flask("wsgi_auth", "keys generate", {}, tmp_path)
 
 
-@pytest.mark.parametrize("line_break", ["\n", "\\n", "\r\n"], ids=["real", "spelled out", "of Windows"])
-def test_keys_may_come_as_text(
+@pytest.mark.parametrize("line_break", ["\n", "\\n", "\r\n"], ids=["real", "escaped", "Windows"])
+def test_keys_can_be_given_as_text(
     line_break: str, key_pair: KeyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JWT_PRIVATE_KEY", key_pair.private_file.read_text().replace("\n", line_break))
@@ -90,8 +90,8 @@ def test_keys_may_come_as_text(
     assert auth_app.create_app().extensions["signing_key"].get().kid == key_pair.kid
 
 
-def test_kid_is_the_thumbprint_of_rfc_7638() -> None:
-    """The example of RFC 7638 section 3.1, its modulus turned into a PEM file by openssl."""
+def test_kid_is_the_rfc_7638_thumbprint() -> None:
+    """The example of RFC 7638 section 3.1."""
     n = (
         "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZ"
         "CiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJ"
@@ -105,7 +105,7 @@ def test_kid_is_the_thumbprint_of_rfc_7638() -> None:
     assert thumbprint(key.public_key()) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 
-def test_key_set_holds_every_published_key_and_only_its_public_members(
+def test_key_set_contains_only_the_public_members_of_every_published_key(
     key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
     both = tmp_path / "both.pem"
@@ -121,14 +121,14 @@ def test_key_set_holds_every_published_key_and_only_its_public_members(
     assert response.headers["Cache-Control"] == "public, max-age=300"
 
 
-def test_key_set_is_sent_only_to_those_who_do_not_have_it(auth: FlaskClient) -> None:
+def test_key_set_supports_conditional_requests(auth: FlaskClient) -> None:
     tag = auth.get("/.well-known/jwks.json").headers["ETag"]
 
     assert auth.get("/.well-known/jwks.json", headers={"If-None-Match": tag}).status_code == 304
     assert auth.get("/.well-known/jwks.json", headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def test_key_set_verifies_tokens_for_a_library_that_knows_nothing_else(auth: FlaskClient) -> None:
+def test_pyjwt_verifies_tokens_with_the_published_key_set(auth: FlaskClient) -> None:
     import jwt
 
     keys = jwt.PyJWKSet.from_json(json.dumps(auth.get("/.well-known/jwks.json").json))
@@ -140,7 +140,7 @@ def test_key_set_verifies_tokens_for_a_library_that_knows_nothing_else(auth: Fla
     assert claims["username"] == "student1"
 
 
-def test_public_keys_are_told_apart_by_their_kid(key_pair: KeyPair, other_key_pair: KeyPair) -> None:
+def test_public_keys_are_indexed_by_kid(key_pair: KeyPair, other_key_pair: KeyPair) -> None:
     texts = [pair.public_file.read_text() for pair in (key_pair, other_key_pair, key_pair)]
 
     keys = parse_public_keys("\n\n".join(texts), "test")
@@ -150,7 +150,7 @@ def test_public_keys_are_told_apart_by_their_kid(key_pair: KeyPair, other_key_pa
 
 
 def log_in_and_read(pair: KeyPair, folder: Path) -> int:
-    """Return the status with which the course service answers to a fresh token of the issuer."""
+    """Return the status of course_app's response to a new token from auth_app."""
     with (
         open_auth(f"sqlite:///{folder}/auth.db", pair) as auth,
         open_course(f"sqlite:///{folder}/course.db", pair) as course,

@@ -22,8 +22,8 @@ from tests.servers import PATIENCE, ROOT, environment_for, find_port, wait_for
 from tests.unit.test_status_list import pack
 from tests.unit.test_status_list import sign as sign_list
 
-# Somebody's service, which knows its issuer's URL and its own. WARM is a token that it verifies before the
-# server forks, if the server loads it before: so the parent has keys, and a thread that renews them.
+# A third-party service, configured with the URL of its issuer and its own. It verifies the token in WARM
+# when it is loaded: if that is before the fork, the parent has keys, and a thread that renews them.
 SERVICE = """
 import os
 from flask import Flask
@@ -79,7 +79,7 @@ def origin(issuer: Issuer) -> str:
 
 
 def publish(issuer: Issuer, *pairs: KeyPair, revoked: int | None = None) -> None:
-    """Publish metadata, keys, and a list of 64 tokens, signed with the first key; one may be revoked."""
+    """Publish metadata, keys and a status list, signed with the first key; `revoked` is a revoked index."""
     url = origin(issuer)
     uri, bits = f"{url}/lists/1", bytearray(8)
     if revoked is not None:
@@ -99,14 +99,14 @@ def publish(issuer: Issuer, *pairs: KeyPair, revoked: int | None = None) -> None
 
 
 def forge(issuer: Issuer, pair: KeyPair, index: int) -> str:
-    """Return a token whose state is at an index of the issuer's list."""
+    """Return a token whose status is at an index of the issuer's list."""
     reference = {"status_list": {"idx": index, "uri": f"{origin(issuer)}/lists/1"}}
     return Forger(pair.private_key, pair.kid, issuer=origin(issuer)).sign(status=reference)
 
 
 @contextmanager
 def serve_by(command: str, environment: dict[str, str], folder: Path) -> Iterator[str]:
-    """Serve the service by a command until the block ends, and yield its URL."""
+    """Run a command that serves the service until the block ends, and yield its URL."""
     (folder / "service.py").write_text(SERVICE)
     port = find_port()
     with (folder / "log").open("wb") as log:
@@ -116,7 +116,7 @@ def serve_by(command: str, environment: dict[str, str], folder: Path) -> Iterato
             cwd=folder,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # the process group at the end is this server's alone
+            start_new_session=True,  # so that killing the process group ends only this server
         )
     url = f"http://127.0.0.1:{port}/"
     try:
@@ -133,7 +133,7 @@ def serve_by(command: str, environment: dict[str, str], folder: Path) -> Iterato
 
 
 def ask(url: str, token: str | None = None) -> tuple[int, str]:
-    """Return the status of an answer, and which worker gave it."""
+    """Return the status of a response, and the worker that sent it."""
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
@@ -160,7 +160,7 @@ def environment_of(issuer: Issuer) -> dict[str, str]:
 
 
 def wait_until_refused(url: str, token: str, workers: set[str]) -> None:
-    """Wait until each of the workers that accepted a token refuses it, time and again."""
+    """Wait until every worker that accepted a token refuses it, repeatedly."""
     last: list[tuple[int, str]] = []
 
     def all_refuse() -> bool:
@@ -172,7 +172,7 @@ def wait_until_refused(url: str, token: str, workers: set[str]) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_keys_and_revocations_arrive_in_every_worker(
+def test_key_changes_and_revocations_reach_every_worker(
     name: str, issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, key_pair, other_key_pair)

@@ -17,8 +17,8 @@ TTL = 2  # seconds
 
 
 @dataclass
-class House:
-    """auth_app and two services that have nothing of it but the public key; two workers each."""
+class Deployment:
+    """auth_app and two services that share only its public key, with two workers each."""
 
     auth: Server
     services: list[Server]
@@ -30,16 +30,16 @@ class House:
         return answer
 
     def use(self, token: str) -> set[int]:
-        """Return what the services answer to a token, asked so often that every worker has been asked."""
+        """Return the statuses of the services' responses, from enough requests to reach every worker."""
         return {call(f"{service.url}/courses", token)[0] for service in self.services for _ in range(10)}
 
     def requests_to_issuer(self) -> list[str]:
-        """Return the paths that auth_app was asked for, as its access log has them."""
+        """Return the paths of the requests in auth_app's access log."""
         return re.findall(r" [A-Z]+ (/\S*) \d{3} ", self.auth.log.read_text())
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
     folder = tmp_path
     with ExitStack() as stack:
         listeners = [stack.enter_context(listen()) for _ in range(3)]
@@ -65,39 +65,39 @@ def house(tmp_path: Path) -> Iterator[House]:
             (home / "keys").mkdir(parents=True)
             environment = course | {"RESOURCE": resources[number]}
             services.append(stack.enter_context(serve("wsgi_course", listener, environment, home)))
-        yield House(auth, services, folder)
+        yield Deployment(auth, services, folder)
 
 
-def test_revoked_login_is_refused_everywhere_in_time(house: House) -> None:
-    answer, other = house.log_in(), house.log_in()
-    assert house.use(answer["access_token"]) == house.use(other["access_token"]) == {200}
+def test_revoked_session_is_refused_by_every_service_in_time(deployment: Deployment) -> None:
+    answer, other = deployment.log_in(), deployment.log_in()
+    assert deployment.use(answer["access_token"]) == deployment.use(other["access_token"]) == {200}
 
-    assert call(f"{house.auth.url}/revoke", form={"token": answer["refresh_token"]})[0] == 200
+    assert call(f"{deployment.auth.url}/revoke", form={"token": answer["refresh_token"]})[0] == 200
     revoked_at = time.monotonic()
-    wait_for(lambda: "/revoke" in house.requests_to_issuer())
-    before = len(house.requests_to_issuer())
-    wait_for(lambda: house.use(answer["access_token"]) == {401})
+    wait_for(lambda: "/revoke" in deployment.requests_to_issuer())
+    before = len(deployment.requests_to_issuer())
+    wait_for(lambda: deployment.use(answer["access_token"]) == {401})
 
-    # What may have been fetched just before is kept for `ttl`; then comes one poll.
+    # A list that was fetched just before is kept for its `ttl`; then the next poll follows.
     assert (
         time.monotonic() - revoked_at < TTL + TTL + 20
-    )  # and what a busy machine needs; the default of 30 would take longer
-    assert house.use(other["access_token"]) == {200}
-    asked = house.requests_to_issuer()[before:]
+    )  # and what a busy machine needs; the default TTL of 30 would take longer
+    assert deployment.use(other["access_token"]) == {200}
+    asked = deployment.requests_to_issuer()[before:]
     assert set(asked) <= {"/.well-known/status-list", "/.well-known/status-list/1"}
     polls = (time.monotonic() - revoked_at) / TTL + 1
-    assert len(asked) <= 2 * len(house.services) * polls, "one worker of a host asks for all"
+    assert len(asked) <= 2 * len(deployment.services) * polls, "one worker of a host polls for all"
 
 
-def test_service_goes_on_with_the_issuer_down_and_does_not_forget(house: House) -> None:
-    answer, other = house.log_in(), house.log_in()
-    call(f"{house.auth.url}/revoke", form={"token": answer["access_token"]})
-    wait_for(lambda: house.use(answer["access_token"]) == {401})
+def test_service_works_and_keeps_revocations_while_the_issuer_is_down(deployment: Deployment) -> None:
+    answer, other = deployment.log_in(), deployment.log_in()
+    call(f"{deployment.auth.url}/revoke", form={"token": answer["access_token"]})
+    wait_for(lambda: deployment.use(answer["access_token"]) == {401})
 
-    house.auth.stop()
+    deployment.auth.stop()
 
-    wait_for(lambda: call(f"{house.services[0].url}/readyz")[1]["status"] == "degraded")
-    assert house.use(other["access_token"]) == {200}
-    assert house.use(answer["access_token"]) == {401}
-    with urllib.request.urlopen(f"{house.services[0].url}/healthz", timeout=60) as alive:
+    wait_for(lambda: call(f"{deployment.services[0].url}/readyz")[1]["status"] == "degraded")
+    assert deployment.use(other["access_token"]) == {200}
+    assert deployment.use(answer["access_token"]) == {401}
+    with urllib.request.urlopen(f"{deployment.services[0].url}/healthz", timeout=60) as alive:
         assert alive.status == 200

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.servers import environment_for, run_flask
 
-# Runs in a process of its own, where what is left of the memory is half of what one hash takes.
+# Runs in its own process, whose remaining memory is half of what one hash needs.
 PROGRAM = """
 import json, resource
 from pathlib import Path
@@ -32,7 +32,7 @@ print(json.dumps({"without": sorted(set(answers)), "with": log_in("student1", "p
 """
 
 
-def test_running_out_of_memory_counts_as_no_wrong_password(tmp_path: Path) -> None:
+def test_running_out_of_memory_does_not_count_as_a_failed_login(tmp_path: Path) -> None:
     environment = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db", "ARGON2_MEMORY": str(128 * 1024)}
     (tmp_path / "keys").mkdir()
     for command in ("keys generate", "db upgrade", "demo-data"):

@@ -24,7 +24,7 @@ STUDENT = {"username": "student1", "password": "password123"}
 
 
 def read(text: str, name: str, **labels: str) -> float:
-    """Return the sum of the samples of a name that have some labels."""
+    """Return the sum of a metric's samples that have the given labels."""
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -34,7 +34,7 @@ def read(text: str, name: str, **labels: str) -> float:
 
 
 def increase(client: FlaskClient, do: Callable[[], object], name: str, **labels: str) -> float:
-    """Return by how much a metric goes up while something is done."""
+    """Return by how much a metric increases while `do` runs."""
     before = read(client.get("/metrics").text, name, **labels)
     do()
     return read(client.get("/metrics").text, name, **labels) - before
@@ -50,7 +50,7 @@ def test_requests_are_counted_by_route_and_status(course: FlaskClient, forger: F
     assert increase(course, ask, "http_request_duration_seconds_bucket", **labels, le="10.0") == 1
 
 
-def test_what_a_client_makes_up_is_one_label(course: FlaskClient) -> None:
+def test_invented_paths_and_methods_share_one_label(course: FlaskClient) -> None:
     def ask() -> None:
         course.get("/made-up-1")
         course.get("/made-up-2")
@@ -63,7 +63,7 @@ def test_what_a_client_makes_up_is_one_label(course: FlaskClient) -> None:
     assert "FOO" not in course.get("/metrics").text
 
 
-def test_request_that_failed_is_counted(course: FlaskClient) -> None:
+def test_failed_request_is_counted(course: FlaskClient) -> None:
     def fail() -> str:
         raise RuntimeError
 
@@ -100,7 +100,7 @@ def test_tokens_are_counted_by_grant(grant: str, auth: FlaskClient) -> None:
     assert increase(auth, ask, "tokens_issued_total", grant=grant) == 1
 
 
-# Who is refused, by the reason that is counted; None is a request without a token.
+# Refused tokens, by the reason that is counted; None is a request without a token.
 REFUSALS: dict[str, Callable[[Forger], str | None]] = {
     "missing": lambda _: None,
     "form": lambda _: "x",
@@ -139,7 +139,7 @@ def test_unknown_kids_are_counted(course: FlaskClient, forger: Forger) -> None:
     assert increase(course, lambda: course.get("/courses", headers=headers), "unknown_kids_total") == 1
 
 
-def test_dashboard_asks_for_metrics_that_there_are(auth: FlaskClient, course: FlaskClient) -> None:
+def test_dashboard_queries_only_existing_metrics(auth: FlaskClient, course: FlaskClient) -> None:
     panels = json.loads((ROOT / "deploy/grafana.json").read_text())["panels"]
     asked = {
         re.sub("_(bucket|count)$", "", name)
@@ -148,17 +148,17 @@ def test_dashboard_asks_for_metrics_that_there_are(auth: FlaskClient, course: Fl
         for name in re.findall(r"[a-z_]+_(?:seconds|total|flight)(?:_bucket|_count)?", target["expr"])
     }
     told = auth.get("/metrics").text + course.get("/metrics").text
-    fetched = {"keys_age_seconds", "status_lists_age_seconds"}  # by a service that fetches
+    fetched = {"keys_age_seconds", "status_lists_age_seconds"}  # only by a service that fetches them
 
     assert len(asked) == 10
     assert [name for name in asked - fetched if f"# TYPE {name} " not in told] == []
 
 
-def test_age_of_the_key_is_told(auth: FlaskClient) -> None:
+def test_signing_key_age_is_exported(auth: FlaskClient) -> None:
     assert 0 <= read(auth.get("/metrics").text, "signing_key_age_seconds") < 3600
 
 
-def test_missing_key_leaves_the_metrics(new_database: Callable[[], str], tmp_path: Path) -> None:
+def test_metrics_work_without_a_signing_key(new_database: Callable[[], str], tmp_path: Path) -> None:
     pair = make_key_pair(tmp_path)
     with open_auth(new_database(), pair) as auth:
         pair.private_file.unlink()
@@ -174,7 +174,7 @@ def test_metrics_can_be_turned_off(key_pair: KeyPair, tmp_path: Path) -> None:
         assert course.get("/metrics").status_code == 404
 
 
-def test_metrics_can_be_kept_to_a_port(key_pair: KeyPair, tmp_path: Path) -> None:
+def test_metrics_can_be_restricted_to_a_port(key_pair: KeyPair, tmp_path: Path) -> None:
     with open_course(f"sqlite:///{tmp_path}/course.db", key_pair, metrics_port=9082) as course:
         assert course.get("/metrics").status_code == 404
         assert course.get("/metrics", headers={"Host": "127.0.0.1:9082"}).status_code == 404
@@ -189,7 +189,7 @@ def scrape(server: Server) -> str:
         return str(answer.read().decode())
 
 
-def test_workers_count_together_and_a_killed_one_is_not_forgotten(tmp_path: Path) -> None:
+def test_metrics_add_up_all_workers_including_killed_ones(tmp_path: Path) -> None:
     name, labels = "tokens_issued_total", {"grant": "password"}
     with serve_pair(tmp_path) as pair:
         for _ in range(20):
@@ -208,9 +208,9 @@ def test_workers_count_together_and_a_killed_one_is_not_forgotten(tmp_path: Path
         assert 0 <= read(scrape(pair.course), "status_lists_age_seconds") < 60
 
 
-def test_hash_in_flight_is_told_and_ends_with_its_worker(tmp_path: Path) -> None:
+def test_password_hash_in_flight_is_exported_until_its_worker_ends(tmp_path: Path) -> None:
     def log_in_slowly() -> None:
-        with contextlib.suppress(OSError, HTTPException):  # nobody answers
+        with contextlib.suppress(OSError, HTTPException):  # the worker is killed
             call(f"{pair.auth.url}/token", form=STUDENT)
 
     with serve_pair(tmp_path, auth_settings={"ARGON2_PASSES": "100"}) as pair:
@@ -224,7 +224,7 @@ def test_hash_in_flight_is_told_and_ends_with_its_worker(tmp_path: Path) -> None
         wait_for(lambda: read(scrape(pair.auth), "password_hashes_in_flight") == 0)
 
 
-def test_server_leaves_no_files_of_its_counts_behind(tmp_path: Path) -> None:
+def test_metrics_files_are_removed_when_the_server_stops(tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     with serve_pair(tmp_path, auth_settings={"TMPDIR": str(temporary)}) as pair:

@@ -38,7 +38,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         yield running
 
 
-def test_flow_of_the_reader_works_through_it(proxy: Proxy) -> None:
+def test_login_and_courses_work_through_nginx(proxy: Proxy) -> None:
     status, headers, body = proxy.ask("course", "GET", "/courses", Authorization=f"Bearer {proxy.log_in()}")
 
     assert (status, bool(json.loads(body)["courses"])) == (200, True)
@@ -47,7 +47,7 @@ def test_flow_of_the_reader_works_through_it(proxy: Proxy) -> None:
     assert len(headers["x-request-id"]) == 32
 
 
-def test_client_does_not_say_where_it_is(proxy: Proxy) -> None:
+def test_forwarded_for_header_from_a_client_is_ignored(proxy: Proxy) -> None:
     form = "username=nobody&password=wrong"
     assert proxy.ask("auth", "POST", "/token", form, **{"X-Forwarded-For": "203.0.113.9"})[0] == 400
 
@@ -57,7 +57,7 @@ def test_client_does_not_say_where_it_is(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("path", ["/.well-known/status-list", "/.well-known/status-list/1"])
-def test_one_request_in_a_second_for_a_status_list_reaches_auth_app(proxy: Proxy, path: str) -> None:
+def test_at_most_one_status_list_request_per_second_reaches_auth_app(proxy: Proxy, path: str) -> None:
     log, began = proxy.log, time.monotonic()
     seen = len(find_lines(log, path))
     answers = [proxy.ask("auth", "GET", path) for _ in range(30)]
@@ -68,10 +68,10 @@ def test_one_request_in_a_second_for_a_status_list_reaches_auth_app(proxy: Proxy
     assert all(headers["strict-transport-security"] == "max-age=31536000" for _, headers, _ in answers)
     wait_for(lambda: len(find_lines(log, path)) == seen + 30)
     asked = [line for line in find_lines(log, path)[seen:] if line["upstream"]]
-    assert len(asked) <= 2 + seconds  # one for each second that has begun
+    assert len(asked) <= 2 + seconds  # one for each second that has started
 
 
-def test_spellings_do_not_get_copies_of_their_own(proxy: Proxy) -> None:
+def test_query_and_encoding_variants_share_one_cached_status_list(proxy: Proxy) -> None:
     path = "/.well-known/status-list"
     began, seen = time.monotonic(), len(find_lines(proxy.log, path))
     for number in range(30):
@@ -83,7 +83,7 @@ def test_spellings_do_not_get_copies_of_their_own(proxy: Proxy) -> None:
     assert sum(bool(line["upstream"]) for line in find_lines(proxy.log, path)[seen:]) <= 2 + seconds
 
 
-def test_key_set_is_not_kept(proxy: Proxy) -> None:
+def test_key_set_is_not_cached(proxy: Proxy) -> None:
     path = "/.well-known/jwks.json"
     seen = len(find_lines(proxy.log, path))
     for _ in range(5):
@@ -111,14 +111,14 @@ def test_large_body_is_refused_in_json(proxy: Proxy) -> None:
     assert (status, json.loads(body)["error"]) == (413, "content_too_large")
 
 
-def test_machines_inside_ask_the_services_themselves(proxy: Proxy) -> None:
+def test_readiness_and_metrics_are_not_exposed(proxy: Proxy) -> None:
     for name in NAMES:
         assert proxy.ask(name, "GET", "/readyz")[0] == proxy.ask(name, "GET", "/metrics")[0] == 404
         assert proxy.ask(name, "GET", "/healthz")[0] == 200
 
 
-def test_slow_clients_hold_up_nobody(proxy: Proxy) -> None:
-    """Forty send half a head and wait, forty half a body: each service has four threads."""
+def test_slow_clients_do_not_delay_others(proxy: Proxy) -> None:
+    """Forty clients send part of the headers, forty part of a body: each service has four threads."""
     token = proxy.log_in()
     with contextlib.ExitStack() as stack:
         for head in ("GET /courses HTTP/1.1\r\nHost: c", "POST /token HTTP/1.1\r\nContent-Length: 50\r\n"):
@@ -132,7 +132,7 @@ def test_slow_clients_hold_up_nobody(proxy: Proxy) -> None:
         assert proxy.ask("course", "GET", "/courses", Authorization=f"Bearer {token}")[0] == 200
 
 
-def test_ten_thousand_open_connections_hold_up_nobody(proxy: Proxy) -> None:
+def test_ten_thousand_open_connections_do_not_delay_others(proxy: Proxy) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2 * CONNECTIONS:
         pytest.skip(f"{2 * CONNECTIONS} open files are not allowed here: see `ulimit -Hn`")
@@ -146,12 +146,12 @@ def test_ten_thousand_open_connections_hold_up_nobody(proxy: Proxy) -> None:
             headers = {"Authorization": f"Bearer {proxy.log_in()}"}
             assert proxy.ask("course", "GET", "/courses", **headers)[0] == 200
 
-            assert poll.poll(0) == [], "all are open still"
+            assert poll.poll(0) == [], "all are still open"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_slow_client_is_cut_off(proxy: Proxy) -> None:
+def test_slow_client_is_disconnected(proxy: Proxy) -> None:
     with proxy.open() as raw, proxy.trust.wrap_socket(raw, server_hostname=NAMES["auth"]) as slow:
         slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: a")
         started = time.monotonic()
@@ -160,7 +160,7 @@ def test_slow_client_is_cut_off(proxy: Proxy) -> None:
         assert 1 < time.monotonic() - started < 20
 
 
-def test_flood_and_service_that_is_down_are_told_of_in_json(tmp_path: Path) -> None:
+def test_rate_limit_and_outage_responses_are_json(tmp_path: Path) -> None:
     with serve_proxy(tmp_path) as proxy:
         answers = [proxy.ask("auth", "GET", "/token") for _ in range(80)]
         assert {status for status, _, _ in answers} == {405, 429}
@@ -253,13 +253,13 @@ def test_revoked_token_is_refused_under_a_prefix(paths: Proxy) -> None:
     assert '"path":"/auth/.well-known/status-list/1","status":200' in paths.log.read_text()
 
 
-def test_client_does_not_say_what_the_prefix_is(proxy: Proxy) -> None:
+def test_forwarded_prefix_header_from_a_client_is_ignored(proxy: Proxy) -> None:
     headers = {"X-Forwarded-Prefix": "/prefix"}
 
     assert [proxy.ask(name, "GET", "/", **headers)[1]["location"] for name in NAMES] == ["/docs", "/docs"]
 
 
-def test_both_files_have_the_same_limits() -> None:
+def test_both_configurations_are_identical_up_to_the_server_blocks() -> None:
     files = [(ROOT / "deploy" / name).read_text() for name in ("nginx.conf", "nginx-paths.conf")]
     common = [text[text.index("worker_processes") : text.index("  server {")] for text in files]
 

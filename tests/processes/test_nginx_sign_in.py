@@ -28,12 +28,12 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 COOKIES = {"__Host-auth_browser", "__Host-auth_session"}
 VERIFIER = "v" * 43
-STATE = "s" * 3000  # of the longest that applications send; it comes back in a redirect
+STATE = "s" * 3000  # as long as any that applications send; a redirect returns it
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a browser got: a page, or where it is sent."""
+    """A response to a browser: a page or a redirect."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -102,9 +102,9 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         yield running
 
 
-@pytest.fixture(params=["host of its own", "path"])
+@pytest.fixture(params=["own host", "path"])
 def visitor(request: pytest.FixtureRequest) -> Visitor:
-    """Somebody who visits auth_app at either kind of address."""
+    """A visitor of auth_app, on a host of its own and then under a path."""
     if request.param == "path":
         return Visitor(request.getfixturevalue("paths"), LOCALHOST, "/auth")
     return Visitor(request.getfixturevalue("proxy"), NAMES["auth"])
@@ -115,7 +115,7 @@ def add_web(proxy: Proxy) -> None:
     run_flask("wsgi_auth", command, auth.environment, auth.log.parent)
 
 
-def test_sign_in_leads_to_a_code_and_that_to_tokens(visitor: Visitor) -> None:
+def test_sign_in_yields_a_code_that_is_exchanged_for_tokens(visitor: Visitor) -> None:
     page = visitor.ask_for_code()
     assert (page.status, page.headers["Cache-Control"]) == (200, "no-store")
     assert page.headers["Strict-Transport-Security"] == "max-age=31536000"
@@ -141,7 +141,7 @@ def test_sign_in_leads_to_a_code_and_that_to_tokens(visitor: Visitor) -> None:
         assert answer["code"][0] not in log.read_text()
 
 
-def test_cookies_are_for_this_host_and_https_alone(visitor: Visitor) -> None:
+def test_cookies_are_limited_to_this_host_and_https(visitor: Visitor) -> None:
     visitor.sign_in(visitor.visit(f"{visitor.prefix}/login"))
 
     assert set(visitor.cookies) == COOKIES
@@ -150,7 +150,7 @@ def test_cookies_are_for_this_host_and_https_alone(visitor: Visitor) -> None:
         assert (cookie["samesite"], cookie["path"], cookie["domain"]) == ("Lax", "/", "")
 
 
-def test_account_and_signing_out_work(visitor: Visitor) -> None:
+def test_account_page_and_sign_out_work(visitor: Visitor) -> None:
     visitor.sign_in(visitor.visit(f"{visitor.prefix}/login"))
     account = visitor.visit(f"{visitor.prefix}/account")
     assert "student1" in account.text
@@ -164,7 +164,7 @@ def test_account_and_signing_out_work(visitor: Visitor) -> None:
     assert "student1" not in visitor.visit(f"{visitor.prefix}/account").text
 
 
-def test_metadata_is_where_clients_look_for_it(visitor: Visitor) -> None:
+def test_metadata_is_served_at_every_well_known_address(visitor: Visitor) -> None:
     issuer = visitor.proxy.pair.auth.environment["ISSUER"]
     paths = (
         f"{visitor.prefix}/.well-known/openid-configuration",
@@ -179,7 +179,7 @@ def test_metadata_is_where_clients_look_for_it(visitor: Visitor) -> None:
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers with the cookies that it was sent."""
+    """Responds with the cookies that it received."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -197,7 +197,7 @@ class Echo(BaseHTTPRequestHandler):
         ("nginx-paths.conf", ("example.com", "/auth/"), ("example.com", "/courses-api/")),
     ],
 )
-def test_cookies_are_kept_from_the_other_service(
+def test_cookies_are_not_forwarded_to_course_app(
     name: str, auth: tuple[str, str], course: tuple[str, str], tmp_path: Path
 ) -> None:
     """With one host name, browsers send the cookies to both services, but course_app must not get them."""
@@ -225,10 +225,10 @@ def ask(port: int, trust: ssl.SSLContext, host: str, path: str) -> str:
         return connection.getresponse().read().decode()
 
 
-def test_flood_and_service_that_is_down_are_told_of_in_pages(tmp_path: Path) -> None:
+def test_rate_limit_and_outage_responses_to_browsers_are_pages(tmp_path: Path) -> None:
     with serve_proxy(tmp_path) as proxy:
         visitor = Visitor(proxy, NAMES["auth"])
-        # The limits: 50 sign-ins or changes of a password at once, and 100 requests of applications.
+        # The bursts: 50 sign-ins or password changes, and 100 authorization requests.
         for path, burst in [("/login", 50), ("/authorize", 100), ("/account/password", 0)]:
             pages = [visitor.visit(path) for _ in range(burst + 60)]
             assert {page.status for page in pages} <= {200, 400, 429}

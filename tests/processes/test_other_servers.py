@@ -73,7 +73,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_auth_app_is_whole_under_a_server_that_is_a_click_command(tmp_path: Path) -> None:
+def test_auth_app_works_under_a_server_that_is_a_click_command(tmp_path: Path) -> None:
     environment = {"AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/auth.db"}
     copy_home("auth", tmp_path)
 
@@ -86,7 +86,7 @@ def test_auth_app_is_whole_under_a_server_that_is_a_click_command(tmp_path: Path
 
 
 @pytest.mark.parametrize("application", ["auth", "course"])
-def test_unfit_keys_are_answered_503_until_they_are_mended(application: str, tmp_path: Path) -> None:
+def test_missing_keys_cause_503_until_they_are_created(application: str, tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     environment = {f"{application.upper()}_DATABASE_URL": f"sqlite:///{tmp_path}/test.db"}
     for command in ("db upgrade", "demo-data"):
@@ -128,7 +128,7 @@ def test_commands_need_no_keys_and_no_issuer(application: str, commands: list[st
 
 
 @pytest.mark.parametrize("application", ["wsgi_auth", "wsgi_course"])
-def test_explain_token_says_in_one_line_that_there_are_no_keys(application: str, tmp_path: Path) -> None:
+def test_explain_token_reports_missing_keys_in_one_line(application: str, tmp_path: Path) -> None:
     explained = subprocess.run(
         [sys.executable, "-m", "flask", "--app", application, "explain-token"],
         env=environment_for({}),
@@ -152,7 +152,7 @@ def issuer() -> Iterator[Issuer]:
 
 
 def publish(issuer: Issuer, *pairs: KeyPair) -> None:
-    """Publish the keys of pairs, and a status list that the first has signed."""
+    """Publish keys, and a status list that is signed with the first one."""
     uri = f"{ISSUER}/.well-known/status-list/1"
     issuer.publish(*(public_jwk(pair.private_key.public_key()) for pair in pairs))
     token = sign_list(Forger(pairs[0].private_key, pairs[0].kid), sub=uri, ttl=1, iat=time.time())
@@ -171,10 +171,10 @@ def environment_of(issuer: Issuer, folder: Path) -> dict[str, str]:
     }
 
 
-def test_fetching_goes_on_after_forks_while_the_issuer_is_slow(
+def test_workers_forked_during_a_slow_fetch_keep_fetching(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    """A thread of the master used to hold a lock at the fork, which no worker could ever get then."""
+    """A thread of the master used to hold a lock during the fork, which no worker could ever acquire."""
     publish(issuer, key_pair, other_key_pair)
     environment = environment_of(issuer, tmp_path)
     run_flask("wsgi_course", "db upgrade", environment, tmp_path)
@@ -199,13 +199,13 @@ def test_fetching_goes_on_after_forks_while_the_issuer_is_slow(
 
         def all_refuse() -> bool:
             answers.append(call(f"{course.url}/courses", removed)[0])
-            return answers[-20:] == [401] * 20  # so often that both workers were asked
+            return answers[-20:] == [401] * 20  # enough requests to reach both workers
 
         wait_for(all_refuse)
         assert [call(f"{course.url}/courses", kept)[0] for _ in range(20)] == [200] * 20
 
 
-def test_master_fetches_nothing_and_starts_while_the_issuer_is_down(
+def test_master_starts_without_fetching_while_the_issuer_is_down(
     issuer: Issuer, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     issuer.status = 500

@@ -38,7 +38,7 @@ def replicas(
 
 
 def change(server: Server, token: str, current: str, new: str) -> int:
-    """Change a password and return the status of the answer."""
+    """Change a password and return the status of the response."""
     body = {"current_password": current, "new_password": new}
     remember(body)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -68,9 +68,9 @@ def run_command(server: Server, *arguments: str, stdin: str) -> None:
 
 
 def get_token(server: Server, username: str, password: str) -> str | None:
-    """Log in as soon as the server has time for it, and return the access token."""
+    """Log in, retrying while the server responds with 503, and return the access token."""
     engine = sa.create_engine(server.environment["AUTH_DATABASE_URL"])
-    with engine.begin() as connection:  # what was guessed before is not the point here
+    with engine.begin() as connection:  # earlier failures do not matter here
         connection.execute(sa.text("DELETE FROM login_failures"))
     engine.dispose()
     answers = []
@@ -85,7 +85,7 @@ def get_token(server: Server, username: str, password: str) -> str | None:
 
 
 def add_victim(server: Server) -> tuple[str, str, str]:
-    """Add a user with the old password, and return name and the tokens of two sessions."""
+    """Add a user with the old password, and return the name and the tokens of two sessions."""
     username = f"ada{uuid.uuid4().hex}"
     run_command(server, "users", "add", username, stdin=f"{OLD}\n")
     tokens = [get_token(server, username, OLD) for _ in range(2)]
@@ -123,7 +123,7 @@ repeated = pytest.mark.parametrize("repeat", range(3))
 
 
 @repeated
-def test_owner_changes_a_password_that_a_thief_sets_again_and_again(
+def test_owner_can_change_a_password_that_a_thief_keeps_resetting(
     repeat: int, replicas: list[Server]
 ) -> None:
     username, stolen, own = add_victim(replicas[0])
@@ -137,7 +137,7 @@ def test_owner_changes_a_password_that_a_thief_sets_again_and_again(
 
 
 @repeated
-def test_administrator_changes_a_password_that_a_thief_sets_again_and_again(
+def test_administrator_can_change_a_password_that_a_thief_keeps_resetting(
     repeat: int, replicas: list[Server]
 ) -> None:
     username, stolen, own = add_victim(replicas[0])
@@ -151,7 +151,7 @@ def test_administrator_changes_a_password_that_a_thief_sets_again_and_again(
 
 
 @repeated
-def test_administrator_changes_a_password_that_a_thief_changes_all_the_time(
+def test_administrator_can_change_a_password_that_a_thief_keeps_changing(
     repeat: int, replicas: list[Server]
 ) -> None:
     username, stolen, _ = add_victim(replicas[0])
@@ -174,7 +174,7 @@ def test_administrator_changes_a_password_that_a_thief_changes_all_the_time(
 
 
 @repeated
-def test_of_several_changes_at_once_one_succeeds_and_the_others_count_as_guesses(
+def test_one_simultaneous_change_succeeds_and_the_others_count_as_failures(
     repeat: int, replicas: list[Server]
 ) -> None:
     username, first, second = add_victim(replicas[0])

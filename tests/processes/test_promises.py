@@ -52,7 +52,7 @@ def test_no_shared_secret(pair: Pair, key_pair: KeyPair) -> None:
 
 
 def test_decentralised_verification(tmp_path: Path) -> None:
-    """Promise 2: with the issuer stopped, the resource server goes on answering."""
+    """Promise 2: the resource server keeps accepting tokens while the issuer is stopped."""
     with serve_pair(tmp_path) as pair:
         token = log_in(pair)
         pair.auth.stop()
@@ -64,8 +64,8 @@ def test_decentralised_verification(tmp_path: Path) -> None:
         assert call(f"{pair.course.url}/courses", token + "x")[0] == 401
 
 
-def test_breach_stays_small(pair: Pair) -> None:
-    """Promise 3: with all that the resource server has nobody mints a token that a service accepts."""
+def test_breached_resource_server_cannot_forge_tokens(pair: Pair) -> None:
+    """Promise 3: an attacker who has everything on the resource server cannot forge an accepted token."""
     token = log_in(pair)
     loot = steal(pair)
     public = next(key for text in loot if (key := as_public_key(text)))
@@ -94,7 +94,7 @@ def test_breach_stays_small(pair: Pair) -> None:
         forger.sign({"jwk": jwk, "kid": ABSENT}, **good_claims),
         forger.sign({"jku": f"{pair.course.url}/openapi.json"}, **good_claims),
         forger.sign(None, lambda data: hashlib.sha256(data).digest(), **good_claims),
-        # the signature of a token that was seen, under other claims
+        # the signature of a genuine token, with other claims
         ".".join([*forger.sign(**good_claims).split(".")[:2], token.split(".")[2]]),
     ]
 
@@ -121,13 +121,15 @@ def test_memory_of_the_resource_server_holds_no_private_key(pair: Pair) -> None:
     course = [read_memory(process) for process in pair.course.workers()]
     auth = [read_memory(process) for process in pair.auth.workers()]
 
-    assert all(any(text in memory for text in modulus) for memory in course), "the search finds what is there"
+    assert all(any(text in memory for text in modulus) for memory in course), (
+        "the search finds what is in memory"
+    )
     assert any(text in memory for memory in auth for text in secrets), "and would find a private key"
     assert not any(text in memory for memory in course for text in secrets)
 
 
 def steal(pair: Pair) -> set[bytes]:
-    """Return every text that course_app's environment, folder and code hold."""
+    """Return every string in course_app's environment, folder and code."""
     loot = set()
     for process in pair.course.workers():
         loot |= set(Path(f"/proc/{process}/environ").read_bytes().split(b"\0"))
@@ -158,13 +160,13 @@ def read_private_numbers(pem: bytes) -> rsa.RSAPrivateNumbers:
 
 
 def spell(number: int) -> list[bytes]:
-    """Return a large number as a process may hold it."""
+    """Return a large number in both byte orders in which a process may store it."""
     size = (number.bit_length() + 7) // 8
     return [number.to_bytes(size, "little"), number.to_bytes(size, "big")]
 
 
 def read_memory(process: int) -> bytes:
-    """Return all that a process can write, which is where its keys are."""
+    """Return the writable memory of a process, where its keys are."""
     found = []
     with Path(f"/proc/{process}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{process}/maps").read_text().splitlines():

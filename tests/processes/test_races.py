@@ -65,7 +65,7 @@ def refresh_form(answer: dict[str, Any]) -> dict[str, str]:
     return {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
 
 
-def test_twenty_uses_of_a_refresh_token_have_one_successor(replicas: list[Server]) -> None:
+def test_twenty_simultaneous_refreshes_return_one_successor(replicas: list[Server]) -> None:
     for _ in range(3):
         _, login = call(replicas[0].url + "/token", form=STUDENT)
         newest = login
@@ -80,12 +80,18 @@ def test_twenty_uses_of_a_refresh_token_have_one_successor(replicas: list[Server
             newest = answers[0][1]
 
         status, last = call(replicas[1].url + "/token", form=refresh_form(newest))
-        assert status == 200, "the one successor works"
-        assert call(replicas[0].url + "/token", form=refresh_form(login))[0] == 400, "and no other token"
-        assert call(replicas[0].url + "/token", form=refresh_form(last))[0] == 400, "which was reuse"
+        assert status == 200, "the only successor works"
+        assert call(replicas[0].url + "/token", form=refresh_form(login))[0] == 400, (
+            "the first token is refused"
+        )
+        assert call(replicas[0].url + "/token", form=refresh_form(last))[0] == 400, (
+            "and its reuse has ended the session"
+        )
 
 
-def test_of_twenty_uses_without_a_grace_one_succeeds(strict_replicas: list[Server]) -> None:
+def test_one_of_twenty_simultaneous_refreshes_succeeds_without_a_grace_period(
+    strict_replicas: list[Server],
+) -> None:
     for _ in range(3):
         _, login = call(strict_replicas[0].url + "/token", form=STUDENT)
 
@@ -98,8 +104,8 @@ def test_of_twenty_uses_without_a_grace_one_succeeds(strict_replicas: list[Serve
         )
 
 
-def test_successor_used_while_others_retry_ends_in_one_live_token_or_none(replicas: list[Server]) -> None:
-    """The retries come before its use, and get it too, or after it, and are reuse."""
+def test_using_the_successor_during_retries_leaves_at_most_one_live_token(replicas: list[Server]) -> None:
+    """A retry before its use returns it; a retry after its use is reuse, which ends the session."""
     for _ in range(5):
         _, login = call(replicas[0].url + "/token", form=STUDENT)
         _, second = call(replicas[0].url + "/token", form=refresh_form(login))
@@ -115,7 +121,7 @@ def test_successor_used_while_others_retry_ends_in_one_live_token_or_none(replic
         assert call(replicas[1].url + "/token", form=refresh_form(third))[0] == expected
 
 
-def test_refresh_tokens_of_many_sessions_do_not_disturb_each_other(replicas: list[Server]) -> None:
+def test_simultaneous_refreshes_of_different_sessions_all_succeed(replicas: list[Server]) -> None:
     logins = [call(replicas[n % 2].url + "/token", form=STUDENT)[1] for n in range(8)]
 
     for _ in range(3):
@@ -124,7 +130,7 @@ def test_refresh_tokens_of_many_sessions_do_not_disturb_each_other(replicas: lis
         logins = [answer for _, answer in answers]
 
 
-def test_of_a_refresh_and_a_revocation_the_revocation_stays(replicas: list[Server]) -> None:
+def test_revocation_wins_over_a_simultaneous_refresh(replicas: list[Server]) -> None:
     for _ in range(5):
         _, login = call(replicas[0].url + "/token", form=STUDENT)
 
@@ -140,7 +146,7 @@ def test_of_a_refresh_and_a_revocation_the_revocation_stays(replicas: list[Serve
         assert call(replicas[0].url + "/token", form=refresh_form(newest))[0] == 400
 
 
-def test_simultaneous_good_logins_all_succeed(replicas: list[Server]) -> None:
+def test_simultaneous_logins_succeed_or_are_asked_to_retry(replicas: list[Server]) -> None:
     answers = send_together([post(replicas, n, STUDENT) for n in range(8)])
 
     assert {status for status, _ in answers} <= {200, 503}, "or are asked to try again later"

@@ -1,4 +1,4 @@
-"""Restoring a backup, with the commands of docs/how-to/operate.md, undoes no later decision."""
+"""Restoring a backup with the commands of docs/how-to/operate.md does not undo later decisions."""
 
 import json
 import os
@@ -36,7 +36,7 @@ NEW_PASSWORD = "correct horse battery"
 
 @dataclass
 class Issuer:
-    """auth_app with its files in one folder, as a deployment with SQLite has them."""
+    """auth_app with its files in one folder, as in a deployment with SQLite."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Issuer:
             yield server
 
     def flask(self, *arguments: str, stdin: str = "") -> str:
-        """Run a command and return what it prints; its log goes to the file that the document names."""
+        """Run a command and return what it prints; its log goes to the file that the page names."""
         return self.run(
             f"{sys.executable} -m flask --app wsgi_auth {' '.join(arguments)} 2>> commands.log", stdin
         )
@@ -105,7 +105,7 @@ def kid_of(token: str) -> str:
     return kid
 
 
-def test_restored_backup_brings_back_nothing_that_was_decided_after_it(issuer: Issuer) -> None:
+def test_restoring_a_backup_does_not_undo_later_decisions(issuer: Issuer) -> None:
     secret = json.loads(issuer.flask("clients", "add", "reports", "--scope", "courses:read", "--json"))
     remember(secret)
     issuer.flask("users", "add", "ada", "--role", "admin", stdin=f"{NEW_PASSWORD}\n")
@@ -168,7 +168,7 @@ def test_backup_of_a_missing_file_fails(missing: str, issuer: Issuer) -> None:
 
 
 @pytest.mark.parametrize("command", [RESTORE_DATABASES, RESTORE_KEYS])
-def test_restoring_a_missing_backup_leaves_everything_as_it_was(command: str, issuer: Issuer) -> None:
+def test_restoring_a_missing_backup_changes_nothing(command: str, issuer: Issuer) -> None:
     files = [issuer.folder / "instance/auth.db", *sorted((issuer.folder / "keys").iterdir())]
     before = [file.read_bytes() for file in files]
 
@@ -179,7 +179,7 @@ def test_restoring_a_missing_backup_leaves_everything_as_it_was(command: str, is
 
 
 @pytest.mark.parametrize("missing", ["auth.db", "keys/private_key.pem"])
-def test_check_of_a_backup_fails_without_users_or_key(missing: str, issuer: Issuer) -> None:
+def test_backup_check_fails_without_users_or_a_key(missing: str, issuer: Issuer) -> None:
     issuer.back_up()
     assert issuer.run(VARIABLES + CHECK) == "3 users\nbackup/keys/private_key.pem\n"
     (issuer.folder / "backup" / missing).write_bytes(b"")
@@ -188,7 +188,7 @@ def test_check_of_a_backup_fails_without_users_or_key(missing: str, issuer: Issu
         issuer.run(VARIABLES + CHECK)
 
 
-def test_restored_postgresql_has_the_rows_and_rights_of_the_backup(issuer: Issuer) -> None:
+def test_restored_postgresql_has_the_rows_and_privileges_of_the_backup(issuer: Issuer) -> None:
     with serve_postgresql() as server:
         url = sa.make_url(server.get_uri("postgres"))
         settings = {

@@ -25,7 +25,7 @@ MAX_AGE = 4  # seconds: as by default, verifiers fetch the key set several times
 
 @dataclass
 class Trio:
-    """auth_app, a course_app that fetches the key set, and one that follows the file of public keys."""
+    """auth_app, a course_app that fetches the key set, and one that reads the public key file."""
 
     auth: Server
     verifiers: list[Server]
@@ -56,7 +56,7 @@ class Trio:
         return token
 
     def use(self, token: str) -> list[int]:
-        """Return what every service answers to a token."""
+        """Return the status of every service's response to a token."""
         courses = [call(f"{verifier.url}/courses", token)[0] for verifier in self.verifiers]
         return [call(f"{self.auth.url}/users/me", token)[0], *courses]
 
@@ -138,9 +138,9 @@ def kid_of(token: str) -> str:
     return kid
 
 
-def test_rotation_under_load_fails_no_good_request(trio: Trio) -> None:
+def test_no_valid_request_fails_while_keys_are_rotated_under_load(trio: Trio) -> None:
     before = trio.active()
-    # So often that every worker has its keys and lists. A first fetch may take longer than a request waits.
+    # Enough requests for every worker to fetch keys and lists: the first fetch may outlast a request's wait.
     wait_for(lambda: [trio.use(trio.log_in()) for _ in range(20)] == [[200] * 3] * 20)
     with Load(trio) as load:
         for _ in range(2):
@@ -158,10 +158,10 @@ def test_rotation_under_load_fails_no_good_request(trio: Trio) -> None:
     assert len(set(kids)) == 3
     assert {before, trio.active()} <= set(kids)
     for kid in set(kids):
-        assert trio.use(load.tokens[kids.index(kid)]) == [200] * 3, "tokens of every key are good to the end"
+        assert trio.use(load.tokens[kids.index(kid)]) == [200] * 3, "tokens of every key are still accepted"
 
 
-def test_revoked_key_is_refused_everywhere_within_one_refresh(trio: Trio) -> None:
+def test_tokens_of_a_revoked_key_are_refused_by_every_service(trio: Trio) -> None:
     token = trio.log_in()
     kid = kid_of(token)
     assert trio.use(token) == [200] * 3
@@ -172,7 +172,7 @@ def test_revoked_key_is_refused_everywhere_within_one_refresh(trio: Trio) -> Non
 
     def all_refuse() -> bool:
         answers.append(trio.use(token))
-        return answers[-20:] == [[401] * 3] * 20  # so often that both workers of each were asked
+        return answers[-20:] == [[401] * 3] * 20  # enough requests to reach both workers of each
 
     wait_for(all_refuse)
     assert all(answer[0] == answer[2] == 401 for answer in answers), (
@@ -184,7 +184,7 @@ def test_revoked_key_is_refused_everywhere_within_one_refresh(trio: Trio) -> Non
     assert [trio.use(successor) for _ in range(20)] == [[200] * 3] * 20
 
 
-def test_verifier_goes_on_while_the_issuer_hangs_and_follows_it_afterwards(trio: Trio) -> None:
+def test_verifier_works_while_the_issuer_hangs_and_catches_up_afterwards(trio: Trio) -> None:
     token = trio.log_in()
     verifier = trio.verifiers[0]
     processes = trio.auth.workers()
@@ -214,7 +214,7 @@ def test_verifier_starts_from_its_copy_with_the_issuer_down(trio: Trio, tmp_path
         url = f"{url_of(unused)}/jwks.json"
         environment = trio.course_environment | {"JWKS_URL": url}
         unused.close()
-        # Each source has a copy of its own: these are as if they came from this one.
+        # Each source has its own copy: rename them as if they came from this source.
         issuer, before = trio.environment["ISSUER"], trio.course_environment["JWKS_URL"]
         old, new = (copy_path(tmp_path, "keys", issuer, source).name[:-10] for source in (before, url))
         for copy in list((tmp_path / "keys").iterdir()):

@@ -34,7 +34,7 @@ def installed_clone(clone: Path) -> Path:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Return what keys and databases hold, however SQLite has spread it over its files."""
+    """Return the contents of keys and databases, in whichever files SQLite keeps them."""
     keys = {path.name: path.read_text() for path in (folder / "keys").glob("*.pem")}
     for path in (folder / "instance").glob("*.db"):
         with closing(sqlite3.connect(path)) as connection:
@@ -42,8 +42,8 @@ def snapshot(folder: Path) -> dict[str, str]:
     return keys
 
 
-def test_newcomer_is_served_in_a_fresh_clone(clone: Path) -> None:
-    """Start everything and stop it, twice. tests/docs runs the README's commands, with packages in place."""
+def test_run_and_demo_scripts_work_in_a_fresh_clone(clone: Path) -> None:
+    """Start and stop everything twice. tests/docs runs the README's commands with installed packages."""
     ports = free_ports()
     course_port, web_port = ports["COURSE_PORT"], ports["WEB_PORT"]
 
@@ -54,7 +54,7 @@ def test_newcomer_is_served_in_a_fresh_clone(clone: Path) -> None:
             "Preparing the databases in instance/.",
             "Starting auth_app, course_app and a web application.",
         ]
-        assert "{" not in greeting, "what is logged is not for newcomers"
+        assert "{" not in greeting, "log lines are not part of the greeting"
         assert all(path.stat().st_mode & 0o077 == 0 for path in (clone / "instance").glob("*.db"))
         commands = printed_commands(course.log)
         urls = {auth.url: "http://127.0.0.1:8081", course.url: "http://127.0.0.1:8082"}
@@ -83,14 +83,14 @@ def test_newcomer_is_served_in_a_fresh_clone(clone: Path) -> None:
     with running(clone, ports) as (auth, _):
         assert "Installing" not in auth.log.read_text(), "a second start installs nothing"
         _, metadata = call(f"{auth.url}/.well-known/oauth-authorization-server")
-        assert metadata["protected_resources"] == resources.split(","), "the reader can add a service"
+        assert metadata["protected_resources"] == resources.split(","), "a reader can add a service"
         assert snapshot(clone) == before
     assert git(clone, "status", "--porcelain", "--untracked-files=all") == git(
         clone, "diff", "--cached", "--name-status"
-    ).replace("\t", "  "), "nothing that appeared is to be tracked"
+    ).replace("\t", "  "), "git ignores all new files"
 
 
-def test_layer_of_the_tests_runs_alone(installed_clone: Path) -> None:
+def test_one_layer_of_the_tests_can_be_run(installed_clone: Path) -> None:
     shutil.copy(installed_clone / "requirements-dev.txt", installed_clone / ".venv")
 
     listed = run("scripts/test fuzz -n 0 --collect-only -q", installed_clone)
@@ -105,7 +105,7 @@ def test_layer_of_the_tests_runs_alone(installed_clone: Path) -> None:
 HALF_SENT = [b"", b"GET / HT", b"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nscope"]
 
 
-def test_step_of_the_preparation_that_fails_is_shown(clone: Path) -> None:
+def test_failed_preparation_step_is_reported(clone: Path) -> None:
     failed = run("scripts/run", clone, **free_ports(), AUTH_DATABASE_URL="nonsense")
 
     assert failed.returncode == 1
@@ -113,7 +113,7 @@ def test_step_of_the_preparation_that_fails_is_shown(clone: Path) -> None:
     assert failed.stderr.endswith("run: keys generate failed: see above, and run this again.\n")
 
 
-def test_service_that_cannot_serve_is_named_and_no_other_is_started(clone: Path) -> None:
+def test_service_that_cannot_start_is_named_and_no_other_is_started(clone: Path) -> None:
     failed = run("scripts/run", clone, **free_ports(), JWT_PRIVATE_KEY_FILE="keys/absent.pem")
 
     assert failed.returncode == 1
@@ -122,8 +122,8 @@ def test_service_that_cannot_serve_is_named_and_no_other_is_started(clone: Path)
     assert "course_app" not in failed.stderr
 
 
-def test_people_can_sign_in_from_the_docs_page_that_is_served(installed_clone: Path) -> None:
-    """How that goes on in a browser: tests/browser/test_docs_sign_in.py. What .env says counts too."""
+def test_users_can_sign_in_from_the_docs_page_of_scripts_run(installed_clone: Path) -> None:
+    """Settings in .env are used too. tests/browser/test_docs_sign_in.py signs in with a browser."""
     settings = installed_clone / ".env"
     settings.write_text("CORS_ORIGINS='http://127.0.0.1:8083'\n")
     with running(installed_clone, free_ports()) as (auth, course):
@@ -140,12 +140,12 @@ def test_people_can_sign_in_from_the_docs_page_that_is_served(installed_clone: P
     assert 'data-client-id="demo-docs"' in page.text
     assert token.headers["Access-Control-Allow-Origin"] == course.url
     assert other.headers["Access-Control-Allow-Origin"] == "http://127.0.0.1:8083", (
-        "what .env says counts too"
+        "the setting in .env is used too"
     )
     assert answer.headers["Location"].startswith(asked["redirect_uri"])
 
 
-def test_ctrl_c_ends_everything_soon_whatever_clients_have_open(installed_clone: Path) -> None:
+def test_ctrl_c_stops_everything_quickly_despite_open_connections(installed_clone: Path) -> None:
     with ExitStack() as stack:
         with running(installed_clone, free_ports()) as services:
             for service in services:
@@ -153,7 +153,7 @@ def test_ctrl_c_ends_everything_soon_whatever_clients_have_open(installed_clone:
                 for sent in HALF_SENT:
                     stack.enter_context(socket.create_connection(address)).sendall(sent)
             started = time.monotonic()
-        assert time.monotonic() - started < 10, "which is what a request may take in production"
+        assert time.monotonic() - started < 10, "in production, requests get this long to finish"
 
 
 def printed_commands(log: Path) -> str:
@@ -166,14 +166,14 @@ def test_home_page_has_the_commands_of_the_readme() -> None:
     assert f"```sh\n{TOKEN_COMMANDS}```" in (ROOT / "docs/index.md").read_text()
 
 
-def test_token_is_taken_from_a_response_in_one_way() -> None:
+def test_no_documented_command_extracts_a_token_with_sed() -> None:
     paths = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"), ROOT / "README.md"]
     paths += [ROOT / "scripts" / name for name in ("run", "demo")]
 
     assert {path.name for path in paths if re.search(r"sed 's.*_token", path.read_text())} == set()
 
 
-def test_request_with_a_token_stands_within_the_first_twenty_lines() -> None:
+def test_readme_shows_a_request_with_a_token_in_its_first_twenty_lines() -> None:
     assert "Authorization: Bearer $TOKEN" in "\n".join(README.splitlines()[:20])
 
 
@@ -189,7 +189,7 @@ def test_every_dependency_is_explained() -> None:
     assert listed - {"Package", "---"} == set(re.findall(r"^[\w-]+", "".join(files), re.MULTILINE)) - {"-r"}
 
 
-def test_every_file_that_the_readme_names_is_there() -> None:
+def test_every_file_named_in_the_readme_exists() -> None:
     for name in re.findall(r"\]\(([^):#]+)", README) + re.findall(r"\bscripts/\w+", README):
         assert (ROOT / name).exists(), name
 
@@ -205,7 +205,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(("fault", "sentence"), BROKEN.values(), ids=BROKEN)
 @pytest.mark.parametrize("script", ["run", "test"])
-def test_unfit_python_is_refused_before_anything_is_made(
+def test_unsuitable_python_is_refused_before_anything_is_created(
     script: str, fault: str, sentence: str, clone: Path, tmp_path: Path
 ) -> None:
     python = tmp_path / "python3"
@@ -218,11 +218,11 @@ def test_unfit_python_is_refused_before_anything_is_made(
     assert refused.stderr.startswith(f"{script}: ")
     assert sentence in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-    assert nothing_was_made(clone)
+    assert nothing_was_created(clone)
 
 
 @pytest.mark.parametrize("name", ["AUTH_PORT", "COURSE_PORT", "WEB_PORT"])
-def test_port_in_use_is_refused_before_anything_is_made(name: str, clone: Path) -> None:
+def test_port_in_use_is_refused_before_anything_is_created(name: str, clone: Path) -> None:
     free = free_ports()
     with listen() as taken:
         port = url_of(taken).rpartition(":")[2]
@@ -234,10 +234,10 @@ def test_port_in_use_is_refused_before_anything_is_made(name: str, clone: Path) 
         f"run: port {port} is in use: stop what listens there, or choose others with AUTH_PORT, "
         "COURSE_PORT and WEB_PORT.\n"
     )
-    assert nothing_was_made(clone)
+    assert nothing_was_created(clone)
 
 
-def nothing_was_made(clone: Path) -> bool:
+def nothing_was_created(clone: Path) -> bool:
     return not git(clone, "ls-files", "--others")
 
 

@@ -1,4 +1,4 @@
-"""Codes and logouts in several processes with one database, of which one is killed."""
+"""Codes and logout notices with several processes and one database, even if one process is killed."""
 
 import os
 import re
@@ -35,16 +35,18 @@ def receiver() -> Iterator[Receiver]:
         yield served
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """Follow none."""
+        """Do not follow redirects."""
 
 
 class Browser:
     """Keeps cookies, and does not follow redirects."""
 
     def __init__(self) -> None:
-        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()), _Stay)
+        self._opener = urllib.request.build_opener(
+            urllib.request.HTTPCookieProcessor(CookieJar()), _NoRedirects
+        )
 
     def open(self, url: str, form: dict[str, str] | None = None) -> str:
         """Return the text of a page, or the address of a redirect."""
@@ -69,7 +71,7 @@ def command(server: Server, text: str) -> str:
     return run_flask(server.application, text, server.environment, server.log.parent)
 
 
-def test_of_twenty_uses_of_a_code_at_two_processes_one_succeeds_and_is_ended(replicas: list[Server]) -> None:
+def test_one_of_twenty_simultaneous_code_exchanges_succeeds_and_is_revoked(replicas: list[Server]) -> None:
     command(replicas[0], f"clients add web --redirect-uri {CALLBACK} --public --scope courses:read")
     web, browser = Application("web"), Browser()
     browser.sign_in(replicas[0])
@@ -86,7 +88,7 @@ def test_of_twenty_uses_of_a_code_at_two_processes_one_succeeds_and_is_ended(rep
         assert call(f"{replicas[0].url}/userinfo", tokens["access_token"])[0] == 401
 
 
-def test_logout_that_a_killed_process_was_sending_is_sent_by_another(
+def test_logout_notice_of_a_killed_process_is_sent_by_another(
     replicas: list[Server], receiver: Receiver
 ) -> None:
     first, second = replicas
@@ -103,7 +105,7 @@ def test_logout_that_a_killed_process_was_sending_is_sent_by_another(
     receiver.hanging.clear()
 
     def is_sent_again() -> bool:
-        # As verifiers do, twice a minute.
+        # Verifiers fetch the list twice a minute.
         with urllib.request.urlopen(f"{second.url}/.well-known/status-list/1", timeout=PATIENCE):
             return len(receiver.forms) == 2
 

@@ -83,7 +83,7 @@ def write(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def refuse(create_app: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line with which a service refuses to start, as gunicorn.conf.py asks it to."""
+    """Start a service as gunicorn.conf.py does, and return the one line with which it refuses."""
     with pytest.raises(SystemExit) as refusal:
         check_startup(create_app())
     assert refusal.value.code == 3
@@ -99,7 +99,7 @@ def test_services_start_with_good_keys(folder: Path) -> None:
 
 @pytest.mark.parametrize("form", PRIVATE_FORMS.values(), ids=PRIVATE_FORMS)
 @pytest.mark.parametrize("create_app", [course_app.create_app, auth_app.create_app], ids=["course", "auth"])
-def test_private_key_in_the_public_file_is_refused(
+def test_private_key_in_the_public_key_file_is_refused(
     form: bytes, create_app: Callable[[], object], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(folder / "keys/public_key.pem", form)
@@ -111,7 +111,7 @@ def test_private_key_in_the_public_file_is_refused(
 
 
 @pytest.mark.parametrize("form", [name for name in PRIVATE_FORMS if "DER" not in name[:3]])
-def test_private_key_in_the_variable_is_refused(
+def test_private_key_in_the_public_key_variable_is_refused(
     form: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("JWT_PUBLIC_KEY", PRIVATE_FORMS[form].decode())
@@ -123,7 +123,7 @@ def test_private_key_in_the_variable_is_refused(
     "name", ["JWT_PRIVATE_KEY", "JWT_PRIVATE_KEY_FILE", "JWT_PRIVATE_KEY_PASSWORD", "jwt_private_key"]
 )
 @pytest.mark.parametrize("place", ["environment", ".env"])
-def test_resource_server_refuses_to_know_of_a_private_key(
+def test_resource_server_refuses_private_key_settings(
     name: str, place: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if place == ".env":
@@ -142,7 +142,7 @@ def make_folder(keys: Path) -> None:
     (keys / "private_key.pem").mkdir()
 
 
-# A change to a folder of good keys, and what the line of the refusal holds.
+# A change to a folder of good keys, and part of the error message.
 BAD_KEYS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no private key": (
         lambda keys: (keys / "private_key.pem").unlink(),
@@ -164,7 +164,7 @@ BAD_KEYS: dict[str, tuple[Callable[[Path], object], str]] = {
         "1024 bits: create one of 2048 bits or more",
     ),
     "private key is not RSA": (lambda keys: write(keys / "private_key.pem", private(CURVE)), "is not RSA"),
-    "private key is another's": (
+    "private key belongs to another pair": (
         lambda keys: write(keys / "public_key.pem", public(rsa.generate_private_key(65537, 2048))),
         "does not match the public key",
     ),
@@ -217,7 +217,7 @@ def test_bad_key_is_refused(
         (0, 0o600, 12345, "cannot be read"),
     ],
 )
-def test_owner_and_mode_of_the_private_key(
+def test_owner_and_mode_of_the_private_key_are_checked(
     owner: int, mode: int, reader: int, refusal: str | None, folder: Path
 ) -> None:
     for path in (folder, folder / "keys", folder / "keys/public_key.pem"):
@@ -266,10 +266,10 @@ def test_refusal_names_the_variable_that_holds_the_wrong_key(
         ("wsgi_course", {"JWT_PUBLIC_KEY_FILE": "keys/private_key.pem"}, "ours"),
     ],
 )
-def test_gunicorn_ends_when_the_service_refuses(
+def test_gunicorn_exits_when_the_service_refuses_to_start(
     application: str, change: dict[str, str], config: str, folder: Path
 ) -> None:
-    """Settings end it under any configuration, and files of keys with ours, which asks for them first."""
+    """Bad settings end it with any configuration; bad key files with ours, which checks them at startup."""
     command = GUNICORN if config == "ours" else [sys.executable, "-m", "gunicorn", "--no-control-socket"]
 
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Status lists miss no revocation, however many there are at once, and whatever the database does."""
+"""Status lists contain every revocation, however many happen at once and whatever the database does."""
 
 import sqlite3
 import threading
@@ -52,7 +52,7 @@ def bits_of(server: Server, token: str) -> Any:
     return parse_status_list(token, LISTS + "/1", FixedKeys(keys))
 
 
-def test_many_revocations_at_once_at_two_replicas_are_all_seen(replicas: list[Server]) -> None:
+def test_simultaneous_revocations_at_two_replicas_all_appear(replicas: list[Server]) -> None:
     tokens: list[str] = []
     while len(tokens) < 60:
         status, answer = call(f"{replicas[0].url}/token", form=STUDENT)
@@ -76,7 +76,7 @@ def test_many_revocations_at_once_at_two_replicas_are_all_seen(replicas: list[Se
 
     assert set(statuses) == {200}
     for server in replicas:
-        for _ in range(4):  # at each of its workers, most likely
+        for _ in range(4):  # most likely from each of its workers
             newest = bits_of(server, read_list(server))
             assert [newest[index] for index in indexes] == [1] * len(indexes)
     assert read_list(replicas[0]) == read_list(replicas[1])
@@ -84,7 +84,7 @@ def test_many_revocations_at_once_at_two_replicas_are_all_seen(replicas: list[Se
 
 
 def check_order(lists: list[tuple[int, str]], bits: Callable[[str], tuple[int, ...]]) -> None:
-    """Of two lists the one that was issued later has every bit of the other."""
+    """Assert that a list that was issued later has every bit of an earlier one."""
     issued = sorted(
         {token: read_claims(token)["iat"] for _, token in lists}.items(), key=lambda pair: pair[1]
     )
@@ -95,7 +95,7 @@ def check_order(lists: list[tuple[int, str]], bits: Callable[[str], tuple[int, .
 
 
 @both_databases
-def test_time_of_issue_grows_with_every_change(auth: FlaskClient) -> None:
+def test_issue_time_increases_with_every_change(auth: FlaskClient) -> None:
     times = []
     for _ in range(5):
         auth.post("/revoke", data={"token": log_in(auth)["access_token"]})
@@ -110,7 +110,7 @@ def change_clock(client: FlaskClient, ahead: float) -> None:
 
 @both_databases
 @pytest.mark.parametrize("ahead", [5, 100, 10**6])
-def test_change_of_a_replica_whose_clock_is_ahead_hides_no_later_one(
+def test_later_revocations_appear_after_a_change_by_a_replica_with_a_fast_clock(
     ahead: float, auth: FlaskClient, key_pair: KeyPair
 ) -> None:
     first, second, third = (log_in(auth) for _ in range(3))
@@ -136,7 +136,7 @@ def test_change_of_a_replica_whose_clock_is_ahead_hides_no_later_one(
     assert [status_of(auth, key_pair, answer) for answer in (first, second, third)] == [1, 1, 1]
 
 
-def test_failover_that_lost_a_revocation_hides_no_later_one(
+def test_later_revocations_are_served_after_a_failover_lost_one(
     new_database: Callable[[], str], key_pair: KeyPair, tmp_path: Path
 ) -> None:
     with open_auth(new_database(), key_pair) as auth, replicate(auth) as other:
@@ -159,9 +159,9 @@ def test_failover_that_lost_a_revocation_hides_no_later_one(
         for client in (auth, other):
             answer = client.get(PATH, headers={"If-None-Match": tag})
             assert answer.status_code == 200
-            assert read_claims(answer.text)["iat"] > with_lost, "verifiers take it for the newer one"
+            assert read_claims(answer.text)["iat"] > with_lost, "verifiers treat it as newer"
             assert status_of(client, key_pair, later) == 1
-            assert status_of(client, key_pair, lost) == 0, "which the database does not know any more"
+            assert status_of(client, key_pair, lost) == 0, "the database has lost it"
         assert fetch(auth) == fetch(other)
 
 
@@ -170,8 +170,8 @@ def back_up(source: Path, target: Path) -> None:
         here.backup(there)
 
 
-def test_bits_are_set_by_several_processes_without_leaving_any(replicas: list[Server]) -> None:
-    """Two workers that set the bits of one user do not take its job for done while some are left."""
+def test_processes_that_set_bits_together_miss_no_session(replicas: list[Server]) -> None:
+    """Two workers that set the bits of one user do not consider the job done while some are left."""
     status, answer = call(f"{replicas[0].url}/token", form=STUDENT)
     assert status == 200
     engine = sa.create_engine(replicas[0].environment["AUTH_DATABASE_URL"])

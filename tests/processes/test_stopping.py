@@ -11,7 +11,7 @@ import pytest
 
 from tests.servers import GUNICORN, ROOT, STOP_LIMIT, environment_for, listen, url_of, wait_for
 
-# Like the project's configuration, but each of the first workers gets a signal at the moment it is made.
+# Like the project's configuration, but each of the first workers gets a signal as soon as it is forked.
 CONFIGURATION = f"""
 import os, signal
 exec(open({str(ROOT / "gunicorn.conf.py")!r}).read())
@@ -25,7 +25,7 @@ def post_fork(server, worker):
         os.kill(os.getpid(), signal.{signal})
 """,
     # On one processor most workers have not run yet when their master sends the signal.
-    "in the fork": """
+    "during the fork": """
 os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
 made = []
 
@@ -40,8 +40,8 @@ os.register_at_fork(after_in_parent=signal_worker)
 }
 
 
-def test_worker_shares_what_was_loaded_before_it_was_made(tmp_path: Path) -> None:
-    """Otherwise garbage collection copies it all, and that takes seconds when the worker stops."""
+def test_objects_loaded_before_the_fork_are_frozen(tmp_path: Path) -> None:
+    """Otherwise garbage collection copies them all, which takes seconds when the worker stops."""
     (tmp_path / "app.py").write_text("""
 import gc
 before = len(gc.get_objects())
@@ -70,7 +70,7 @@ def app(environ, start):
 
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGQUIT", "SIGINT"])
-def test_worker_that_is_signalled_while_it_boots_stops(name: str, moment: str, tmp_path: Path) -> None:
+def test_worker_that_is_signalled_during_boot_stops(name: str, moment: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("def app(environ, start):\n    start('200 OK', [])\n    return [b'']\n")
     (tmp_path / "conf.py").write_text(CONFIGURATION + moment.format(signal=name))
     command = [sys.executable, "-m", "gunicorn", "--config", "conf.py"]
@@ -85,7 +85,7 @@ def test_worker_that_is_signalled_while_it_boots_stops(name: str, moment: str, t
         )
     try:
         booted = "Booting worker"
-        # The workers that were told to stop end, and the master makes others.
+        # The signalled workers stop, and the master starts new ones.
         wait_for(lambda: (tmp_path / "log").read_text().count(booted) >= 16)
     finally:
         process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""All workers and replicas count failed logins together, also simultaneous ones."""
+"""All workers and replicas count failed logins together, including simultaneous ones."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,9 @@ from tests.servers import call, serve_replicas
 
 
 @both_databases
-def test_workers_and_replicas_count_together(new_database: Callable[[], str], tmp_path: Path) -> None:
+def test_workers_and_replicas_count_failed_logins_together(
+    new_database: Callable[[], str], tmp_path: Path
+) -> None:
     """Two replicas with two workers each; the attacker sends to all of them at once."""
     url = create_database(new_database())
     wrong, right = ({"username": "student1", "password": password} for password in ("wrong", "password123"))
@@ -26,7 +28,7 @@ def test_workers_and_replicas_count_together(new_database: Callable[[], str], tm
         found = list(pool.map(lambda url: call(url, form=wrong)[0], urls))
         after = [call(f"{replica.url}/token", form=right)[0] for replica in replicas]
 
-    assert found.count(400) == 1, "however many are under way at the same moment"
+    assert found.count(400) == 1, "however many arrive at the same moment"
     assert set(found) == {400, 429}
     assert after == [429, 429]
 

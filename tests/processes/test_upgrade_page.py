@@ -25,7 +25,7 @@ GO_BACK = re.findall(r"flask --app wsgi_auth (db downgrade \d+)", PAGE)
 
 @dataclass(frozen=True)
 class Installation:
-    """A folder as 0.1.0 left it: keys/, and instance/ with both databases."""
+    """A folder as version 0.1.0 left it: keys/, and instance/ with both databases."""
 
     folder: Path
 
@@ -89,7 +89,7 @@ def refresh(auth: Server, name: str, **client: str) -> tuple[int, dict[str, str]
     return call(f"{auth.url}/token", form=form)
 
 
-def test_users_log_in_and_find_their_seats(services: tuple[Server, Server]) -> None:
+def test_users_can_log_in_and_keep_their_enrolments(services: tuple[Server, Server]) -> None:
     auth, course = services
 
     status, login = call(
@@ -103,7 +103,7 @@ def test_users_log_in_and_find_their_seats(services: tuple[Server, Server]) -> N
     assert titles == {"Public-key cryptography", "Old roses"}
 
 
-def test_sessions_go_on_or_stay_ended(services: tuple[Server, Server]) -> None:
+def test_live_sessions_continue_and_ended_ones_stay_ended(services: tuple[Server, Server]) -> None:
     auth, course = services
     client = {"client_id": CLIENT[0], "client_secret": CLIENT[1]}
 
@@ -116,17 +116,17 @@ def test_sessions_go_on_or_stay_ended(services: tuple[Server, Server]) -> None:
         assert refresh(auth, name)[0] == 400, name
 
 
-def test_backup_has_what_0_1_0_stored(services: tuple[Server, Server], old: Installation) -> None:
+def test_backup_contains_the_data_of_0_1_0(services: tuple[Server, Server], old: Installation) -> None:
     assert old.count("backup/auth.db", "users") == len(USER_IDS)
     assert old.count("backup/auth.db", "login_failures") == 2, "the migration empties this table"
     assert (old.folder / "backup/keys/private_key.pem").stat().st_mode & 0o777 == 0o600
 
 
-def test_page_goes_back_to_the_last_migration_of_0_1_0() -> None:
+def test_page_downgrades_to_the_last_migration_of_0_1_0() -> None:
     assert set(GO_BACK) == {f"db downgrade {LAST_MIGRATIONS['auth']}"}
 
 
-def test_backup_of_0_1_0_is_restored_with_commands_of_0_1_0() -> None:
+def test_restoring_a_backup_of_0_1_0_uses_only_commands_of_0_1_0() -> None:
     section = PAGE.partition("### Restore a backup of 0.1.0\n")[2].partition("\n### ")[0]
     commands = set(re.findall(r"flask --app wsgi_auth (\w+ \w+)", section))
 

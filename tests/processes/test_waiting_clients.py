@@ -1,4 +1,4 @@
-"""Clients that keep connections open without sending anything delay nobody else."""
+"""Clients that keep connections open without sending anything do not delay others."""
 
 import socket
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import pytest
 from tests.servers import Pair, wait_for
 
 WAITING = 100  # connections; gunicorn alone would need minutes for them
-LIMIT = 10  # seconds for an honest client's request
+LIMIT = 10  # seconds for the request of another client
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 UNREAD = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 500_000
@@ -40,14 +40,14 @@ def receive(connection: socket.socket) -> bytes:
 @pytest.mark.parametrize(
     "first", [b"", REQUEST], ids=["connects in advance", "does not close after the response"]
 )
-def test_client_that_waits_delays_nobody(first: bytes, pair: Pair) -> None:
+def test_idle_connections_do_not_delay_other_clients(first: bytes, pair: Pair) -> None:
     with connect(pair.auth.url, WAITING, first):
         for _ in range(10):
             with urlopen(f"{pair.auth.url}/healthz", timeout=LIMIT) as response:
                 assert response.status == 200
 
 
-def test_connection_made_in_advance_can_be_used(pair: Pair) -> None:
+def test_connection_opened_in_advance_can_be_used(pair: Pair) -> None:
     with connect(pair.auth.url) as (connection,):
         with urlopen(f"{pair.auth.url}/healthz", timeout=LIMIT) as response:
             assert response.status == 200
@@ -62,7 +62,7 @@ def test_response_reaches_a_client_that_is_still_sending(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("first", [b"", REQUEST], ids=["before a request", "after a response"])
-def test_waiting_connection_is_closed_in_the_end(first: bytes, pair: Pair) -> None:
+def test_idle_connection_is_eventually_closed(first: bytes, pair: Pair) -> None:
     with connect(pair.auth.url, first=first) as (connection,):
         receive(connection)
 

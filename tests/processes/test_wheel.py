@@ -24,7 +24,7 @@ README = (ROOT / "README.md").read_text()
 
 @dataclass(frozen=True)
 class Installed:
-    """A virtual environment into which the kit's wheel was installed, and nothing else of ours."""
+    """A virtual environment with the kit's wheel, and nothing else from this repository."""
 
     folder: Path
     wheel: Path
@@ -58,7 +58,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 @pytest.fixture(scope="module")
 def reports(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pair]]:
-    """The service of the README beside a running auth_app: the URLs of both are its only settings."""
+    """The service of the README next to a running auth_app: the URLs of both are its only settings."""
     folder = tmp_path_factory.mktemp("reports")
     (folder / "reports.py").write_text(SERVICE)
     port = find_port()
@@ -86,7 +86,7 @@ def answers(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def genuine(reports: tuple[str, Pair]) -> Forger:
-    """Signs with the key of the auth_app that runs."""
+    """Signs with the key of the running auth_app."""
     url, pair = reports
     key = load_pem_private_key((pair.auth.log.parent / "keys/private_key.pem").read_bytes(), None)
     assert isinstance(key, RSAPrivateKey)
@@ -98,11 +98,11 @@ def other(genuine: Forger, other_key_pair: KeyPair) -> Forger:
     return Forger(other_key_pair.private_key, genuine.kid, issuer=genuine.issuer, resource=genuine.resource)
 
 
-def test_service_has_ten_lines_at_most() -> None:
+def test_readme_service_has_at_most_ten_lines() -> None:
     assert 1 <= len([line for line in SERVICE.splitlines() if line.strip()]) <= 10
 
 
-def test_token_of_a_login_is_accepted(reports: tuple[str, Pair]) -> None:
+def test_token_from_a_login_is_accepted(reports: tuple[str, Pair]) -> None:
     url, pair = reports
     form = {"username": "student1", "password": "password123"}
     token = call(f"{pair.auth.url}/token", form=form)[1]["access_token"]
@@ -144,7 +144,7 @@ def test_token_without_the_scope_is_forbidden(reports: tuple[str, Pair], genuine
     assert (status, answer["error"]) == (403, "insufficient_scope")
 
 
-def test_service_says_who_issues_its_tokens(reports: tuple[str, Pair]) -> None:
+def test_service_publishes_protected_resource_metadata(reports: tuple[str, Pair]) -> None:
     url, pair = reports
     assert call(f"{url}/.well-known/oauth-protected-resource") == (
         200,
@@ -157,7 +157,7 @@ def test_service_says_who_issues_its_tokens(reports: tuple[str, Pair]) -> None:
     )
 
 
-def test_wheel_holds_the_kit_alone(installed: Installed) -> None:
+def test_wheel_contains_only_the_kit(installed: Installed) -> None:
     names = zipfile.ZipFile(installed.wheel).namelist()
 
     assert {name.partition("/")[0] for name in names} == {
@@ -168,7 +168,7 @@ def test_wheel_holds_the_kit_alone(installed: Installed) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_environment_has_only_what_the_kit_needs(installed: Installed) -> None:
+def test_kit_does_not_install_the_services_or_their_dependencies(installed: Installed) -> None:
     look = "import importlib.util as u; print([n for n in {} if u.find_spec(n)])"
     absent = [
         "sqlalchemy",
@@ -184,7 +184,7 @@ def test_environment_has_only_what_the_kit_needs(installed: Installed) -> None:
     assert installed.run("python", "-c", look.format(absent)) == "[]\n"
 
 
-def test_types_are_there_for_the_service(installed: Installed, tmp_path: Path) -> None:
+def test_type_checkers_see_the_types_of_the_kit(installed: Installed, tmp_path: Path) -> None:
     (tmp_path / "typed.py").write_text(
         "from flask_resource_server import current_token, require_scope\n\n\n"
         '@require_scope("a", mode="any")\n'
@@ -218,7 +218,7 @@ REQUIREMENTS = {
 
 @pytest.mark.parametrize("installer", [["pip"], ["uv", "pip"]], ids=" ".join)
 @pytest.mark.parametrize("requirements", REQUIREMENTS.values(), ids=REQUIREMENTS)
-def test_clone_can_be_installed_by_its_address(
+def test_kit_can_be_installed_from_the_documented_addresses(
     requirements: list[str], installer: list[str], clone: Path, tmp_path: Path
 ) -> None:
     (requirement,) = requirements

@@ -9,28 +9,28 @@ from tests.servers import Pair, call
 
 FORM = b"username=student1&password=password123"
 
-# A request to auth_app, byte by byte, and the status of the answer; %d is the length of FORM.
+# The rest of a request to auth_app, byte by byte, and the status of the response.
 REQUESTS: dict[str, tuple[bytes, int]] = {
-    "as it should be": (b"Content-Length: %d\r\n\r\n%s" % (len(FORM), FORM), 200),
+    "valid": (b"Content-Length: %d\r\n\r\n%s" % (len(FORM), FORM), 200),
     "in two chunks": (
         b"Transfer-Encoding: chunked\r\n\r\n5\r\nusern\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(FORM) - 5, FORM[5:]),
         200,
     ),
     "chunk without a size": (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + FORM, 400),
     "chunk of negative size": (b"Transfer-Encoding: chunked\r\n\r\n-5\r\n" + FORM, 400),
-    "chunk without an end": (
+    "chunk longer than its size": (
         b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%sXX0\r\n\r\n" % (len(FORM), FORM),
         400,
     ),
-    "chunks without an end": (b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(FORM), FORM), 400),
+    "no last chunk": (b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(FORM), FORM), 400),
     "bad trailer": (
         b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nbad trailer\r\n\r\n" % (len(FORM), FORM),
         400,
     ),
-    "shorter than it says": (b"Content-Length: %d\r\n\r\n%s" % (len(FORM) + 5, FORM), 400),
+    "shorter than its length": (b"Content-Length: %d\r\n\r\n%s" % (len(FORM) + 5, FORM), 400),
     "two lengths": (b"Content-Length: 1\r\nContent-Length: %d\r\n\r\n%s" % (len(FORM), FORM), 400),
     "length and chunks": (b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    "length is no number": (b"Content-Length: x\r\n\r\n" + FORM, 400),
+    "length is not a number": (b"Content-Length: x\r\n\r\n" + FORM, 400),
     "too long": (b"Content-Length: 1000000\r\n\r\n" + b"x" * 1_000_000, 413),
     "too long, in chunks": (
         b"Transfer-Encoding: chunked\r\n\r\n" + b"fff0\r\n%s\r\n" % (b"x" * 0xFFF0) * 4 + b"0\r\n\r\n",
@@ -40,7 +40,7 @@ REQUESTS: dict[str, tuple[bytes, int]] = {
 
 
 def exchange(url: str, request: bytes) -> bytes:
-    """Send bytes, say that no more will come, and return all that is answered."""
+    """Send bytes, close the sending side, and return the whole response."""
     address = urlsplit(url)
     with socket.create_connection((str(address.hostname), int(address.port or 0)), timeout=10) as connection:
         try:
@@ -55,7 +55,7 @@ def exchange(url: str, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("rest", "status"), REQUESTS.values(), ids=REQUESTS)
-def test_broken_framing_is_a_client_error(rest: bytes, status: int, pair: Pair) -> None:
+def test_request_framing_is_checked(rest: bytes, status: int, pair: Pair) -> None:
     head = b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 
     answer = exchange(pair.auth.url, head + rest)
@@ -76,7 +76,7 @@ def test_two_authorization_headers_are_refused(second: str, pair: Pair) -> None:
     assert [response.split(b" ", 2)[1] for response in responses] == [b"200", b"401", b"401"]
 
 
-def test_header_that_only_looks_like_authorization_is_refused(pair: Pair) -> None:
+def test_authorization_header_with_an_underscore_is_refused(pair: Pair) -> None:
     answer = exchange(
         pair.course.url, b"GET /courses HTTP/1.1\r\nHost: x\r\nAuthorization_: Bearer x\r\n\r\n"
     )
