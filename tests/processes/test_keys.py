@@ -51,7 +51,7 @@ def test_generated_key_pair_has_the_format_and_file_modes_of_openssl(tmp_path: P
         ours, theirs = (tmp_path / folder / "keys" / name for folder in ("ours", "openssl"))
         assert ours.stat().st_mode == theirs.stat().st_mode
         assert ours.read_bytes().splitlines()[0] == theirs.read_bytes().splitlines()[0]
-        openssl("rsa", "-noout", "-check", "-in", tmp_path / "ours/keys/private_key.pem")
+    openssl("rsa", "-noout", "-check", "-in", tmp_path / "ours/keys/private_key.pem")
     pair = KeyPair(tmp_path / "ours/keys/private_key.pem", tmp_path / "ours/keys/public_key.pem")
     assert log_in_and_read(pair, tmp_path) == 200
 
