@@ -181,7 +181,7 @@ def test_database_failure_changes_nothing(
 
 @pytest.mark.parametrize("number", range(12))
 def test_failure_to_set_status_bits_is_retried_and_undoes_nothing(number: int, auth: FlaskClient) -> None:
-    """Once the decision is committed, a failure neither causes a 503 nor is the rest of the work lost."""
+    """Once the decision is committed, a failure neither causes a 503 nor loses the rest of the work."""
     log_in(auth)
     disable = by_administrator("PATCH", json={"is_disabled": True})(auth)
     engine = engine_of(auth)

@@ -200,9 +200,7 @@ def command(*arguments: str) -> End:
 
 ENDS: dict[str, End] = {
     "sign-out": lambda auth, *_: sign_out(auth),
-    "sign-out with an ID token": lambda auth, _, tokens: auth.get(
-        f"/logout?id_token_hint={tokens['id_token']}"
-    ),
+    "sign-out by ID token": lambda auth, _, tokens: auth.get(f"/logout?id_token_hint={tokens['id_token']}"),
     "sign-in of another user": lambda auth, web, _: sign_in(auth, "teacher1", web.url(prompt="login")),
     "sign-in ended on the account page": end_at_the_account,
     "all other sign-ins ended": end_all_others,
@@ -357,9 +355,7 @@ def test_failure_postpones_all_notices_for_that_client_only(
 
     wait_for(lambda: len(receiver.tokens("/other")) == 1 and len(receiver.tokens()) == 1)
     wait_for(lambda: not any("for" in name for name in threads()))
-    assert sorted(notice.attempts for notice in notices(auth)) == [1, 1, 1, 1], (
-        "postponed as if they had been sent"
-    )
+    assert sorted(notice.attempts for notice in notices(auth)) == [1, 1, 1, 1], "as if sent"
     assert len({notice.due_at for notice in notices(auth)}) == 1
     receiver.statuses = {}
     let_come_due(auth)

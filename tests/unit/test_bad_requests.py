@@ -14,11 +14,7 @@ BAD_REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
     "no body": ({}, 415, "unsupported_media_type"),
     "empty form": ({"data": "", **FORM}, 400, "invalid_request"),
     "empty JSON": ({"data": "", **JSON}, 400, "invalid_request"),
-    "plain text": (
-        {"data": "username=student1", "content_type": "text/plain"},
-        415,
-        "unsupported_media_type",
-    ),
+    "text": ({"data": "username=student1", "content_type": "text/plain"}, 415, "unsupported_media_type"),
     "multipart": ({"data": GOOD, "content_type": "multipart/form-data"}, 415, "unsupported_media_type"),
     "no password": ({"data": {"username": "student1"}}, 400, "invalid_request"),
     "no user name": ({"data": {"password": "password123"}}, 400, "invalid_request"),

@@ -182,10 +182,7 @@ PUBLIC_LOGINS = {
         ":",
         "scope=courses%3Aread&username=student1&password=password123&grant_type=password",
     ),
-    "empty Basic and a client ID in the body": (
-        ":",
-        "client_id=first-party&username=student1&password=password123",
-    ),
+    "client ID in the body": (":", "client_id=first-party&username=student1&password=password123"),
     "encoded client ID": ("first%2Dparty:", "username=student1&password=password123"),
 }
 
@@ -240,7 +237,7 @@ def test_client_can_narrow_its_scope_but_not_widen_it(auth: FlaskClient, reports
     assert (wide.status_code, wide.json and wide.json["error"]) == (400, "invalid_scope")
 
 
-def test_client_is_bound_to_its_resources(auth: FlaskClient) -> None:
+def test_client_is_limited_to_its_resources(auth: FlaskClient) -> None:
     reader = add_client(auth, "reader", "--scope", "courses:read", "--resource", COURSES)
 
     own, named, other = (

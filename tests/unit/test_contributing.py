@@ -19,7 +19,7 @@ def test_named_file_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-def test_many_files_are_named() -> None:
+def test_more_than_fifty_files_are_named() -> None:
     assert len(NAMED) > 50
 
 

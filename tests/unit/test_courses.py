@@ -31,7 +31,9 @@ def add(course: FlaskClient, headers: dict[str, str], **members: Any) -> TestRes
     return response
 
 
-def test_paging_returns_every_course_once_and_in_order(course: FlaskClient, teacher: dict[str, str]) -> None:
+def test_pagination_returns_every_course_once_and_in_order(
+    course: FlaskClient, teacher: dict[str, str]
+) -> None:
     ids, address = [], "/courses?limit=2"
     pages = 0
     while address:
@@ -81,7 +83,9 @@ def test_page_after_the_last_is_empty(course: FlaskClient, teacher: dict[str, st
         "after=\u0663",
     ],
 )
-def test_bad_paging_parameter_is_refused(query: str, course: FlaskClient, teacher: dict[str, str]) -> None:
+def test_bad_pagination_parameter_is_refused(
+    query: str, course: FlaskClient, teacher: dict[str, str]
+) -> None:
     response = course.get(f"/courses?{query}", headers=teacher)
 
     assert (response.status_code, response.json and response.json["error"]) == (400, "invalid_request")

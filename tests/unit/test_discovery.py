@@ -125,17 +125,14 @@ BAD_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "keys with another scheme": ({"jwks_uri": "file:///etc/keys"}, "set JWKS_URL"),
     "keys at another port": ({"jwks_uri": "http://127.0.0.1:1/keys"}, "set JWKS_URL"),
     "keys with credentials": ({"jwks_uri": "http://127.0.0.1@evil.example.com/keys"}, "set JWKS_URL"),
-    "no URL of the keys": ({"jwks_uri": None}, "jwks_uri is None"),
-    "a list as URL of the keys": ({"jwks_uri": ["https://x"]}, "jwks_uri is ['https://x']"),
+    "no key URL": ({"jwks_uri": None}, "jwks_uri is None"),
+    "keys in a list": ({"jwks_uri": ["https://x"]}, "jwks_uri is ['https://x']"),
     "keys with an invalid port": ({"jwks_uri": "http://127.0.0.1:x/keys"}, "set JWKS_URL"),
     "status lists on another host": (
         {"status_list_aggregation_endpoint": "https://evil.example.com/lists"},
         "if you trust that URL, set STATUS_LISTS_URL to it",
     ),
-    "a number as URL of the status lists": (
-        {"status_list_aggregation_endpoint": 1},
-        "status_list_aggregation_endpoint is 1",
-    ),
+    "numeric list URL": ({"status_list_aggregation_endpoint": 1}, "status_list_aggregation_endpoint is 1"),
 }
 
 

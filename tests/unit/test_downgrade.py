@@ -143,7 +143,7 @@ def test_session_that_the_previous_version_does_not_support_is_revoked(
     with downgraded(auth):
         pass
 
-    auth.application.extensions["signed_status_lists"].clear()  # as in a process that has just started
+    auth.application.extensions["signed_status_lists"].clear()  # as in a new process
     assert is_set(auth, *place)
     assert auth.get("/users/me", headers=bearer(token)).status_code == 401
     assert not is_set(auth, *read_reference(read_claims(get_token(auth))))

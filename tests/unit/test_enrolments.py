@@ -77,7 +77,7 @@ def test_subject_parameter_is_ignored(course: FlaskClient, tokens: TokenIssuer) 
     assert own(course, tokens) == [2]
 
 
-def test_own_courses_are_paged(course: FlaskClient, tokens: TokenIssuer) -> None:
+def test_own_courses_are_paginated(course: FlaskClient, tokens: TokenIssuer) -> None:
     for number in (5, 1, 3):
         course.put(f"/courses/{number}/enrolment", headers=headers(tokens))
 
@@ -98,13 +98,9 @@ def test_full_course_refuses_enrolments_until_a_seat_is_given_up(
     refused = course.put(address, headers=headers(tokens, "b"))
 
     assert (refused.status_code, refused.json and refused.json["error"]) == (409, "course_full")
-    assert course.put(address, headers=headers(tokens, "a")).status_code == 204, (
-        "a user who has a seat keeps it"
-    )
+    assert course.put(address, headers=headers(tokens, "a")).status_code == 204, "a seat is kept"
     assert course.delete(address, headers=headers(tokens, "b")).status_code == 204
-    assert course.put(address, headers=headers(tokens, "b")).status_code == 409, (
-        "which frees nobody else's seat"
-    )
+    assert course.put(address, headers=headers(tokens, "b")).status_code == 409, "which frees no seat"
     assert course.delete(address, headers=headers(tokens, "a")).status_code == 204
     assert course.put(address, headers=headers(tokens, "b")).status_code == 204
 

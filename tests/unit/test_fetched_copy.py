@@ -103,9 +103,7 @@ def forked(work: Callable[[], bytes]) -> Iterator[int]:
     """Run `work` in a child process, and yield a file descriptor from which its result can be read."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # about forking with threads, which is tested here
+        warnings.simplefilter("ignore", DeprecationWarning)  # about forking with threads, as tested here
         child = os.fork()
     if child == 0:
         try:

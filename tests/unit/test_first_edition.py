@@ -91,9 +91,7 @@ def test_old_session_can_be_revoked(upgraded_auth: FlaskClient) -> None:
 
     assert run_command(upgraded_auth, "sessions", "revoke", live.id).exit_code == 0
 
-    upgraded_auth.application.extensions[
-        "signed_status_lists"
-    ].clear()  # as in a process that has just started
+    upgraded_auth.application.extensions["signed_status_lists"].clear()  # as in a new process
     assert is_set(upgraded_auth, f"{ISSUER}{LIST_PATH}", live.status_index)
 
 

@@ -51,7 +51,7 @@ class Clock:
 
 
 def guess(client: FlaskClient, attack: Names, user: uuid.UUID) -> Iterator[float]:
-    """Guess as soon as the throttle allows it, for ever, and yield the time of each guess in seconds."""
+    """Guess as soon as the throttle allows it, endlessly, and yield the time of each guess in seconds."""
     clock = Clock(client)
     for number in count():
         account, address = attack(number)

@@ -159,7 +159,7 @@ def test_list_shows_states_and_dates(auth: FlaskClient, pair: KeyPair) -> None:
     assert 0 <= new["since_at"] - started <= 15
 
 
-@pytest.mark.parametrize("state", ["next", "active", "active, with one that is next", "retiring"])
+@pytest.mark.parametrize("state", ["next", "active", "active, with a next one", "retiring"])
 def test_revoked_key_and_its_tokens_are_refused_at_once(
     state: str, auth: FlaskClient, course: FlaskClient, pair: KeyPair
 ) -> None:
