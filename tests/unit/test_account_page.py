@@ -45,7 +45,7 @@ def works(browser: FlaskClient, access_token: str) -> bool:
     return browser.get("/userinfo", headers=headers).status_code == 200
 
 
-def test_account_shows_who_is_signed_in_and_where(auth: FlaskClient, web: Application) -> None:
+def test_account_page_shows_who_is_signed_in_and_where(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
     get_tokens(auth, web)
     other = new_browser(auth)
@@ -67,19 +67,19 @@ REFUSED = {
     "too short": ({"new_password": "short", "repeated_password": "short"}, "at least 8 characters"),
     "too long": ({"new_password": "x" * 129, "repeated_password": "x" * 129}, "at most 128 characters"),
     "common": ({"new_password": "password1", "repeated_password": "password1"}, "too common"),
-    "the user name": ({"new_password": "student1", "repeated_password": "student1"}, "not be your user name"),
-    "the current one": (
+    "user name": ({"new_password": "student1", "repeated_password": "student1"}, "not be your user name"),
+    "current password": (
         {"new_password": "password123", "repeated_password": "password123"},
         "different from the current one",
     ),
-    "not repeated": ({"repeated_password": "another password"}, "do not match"),
-    "form of another page": ({"form_token": "0" * 64}, "This page has expired"),
+    "repeated differently": ({"repeated_password": "another password"}, "do not match"),
+    "wrong form token": ({"form_token": "0" * 64}, "This page has expired"),
     "no form token": ({"form_token": ""}, "This page has expired"),
 }
 
 
 @pytest.mark.parametrize(("changes", "text"), REFUSED.values(), ids=REFUSED)
-def test_password_is_not_changed(changes: dict[str, str], text: str, auth: FlaskClient) -> None:
+def test_bad_password_change_is_refused(changes: dict[str, str], text: str, auth: FlaskClient) -> None:
     sign_in(auth)
     before = find_user(auth, "student1").password_hash
 
@@ -90,7 +90,7 @@ def test_password_is_not_changed(changes: dict[str, str], text: str, auth: Flask
     assert find_user(auth, "student1").password_hash == before
 
 
-def test_change_of_password_ends_every_other_sign_in(auth: FlaskClient, web: Application) -> None:
+def test_password_change_ends_all_other_sign_ins(auth: FlaskClient, web: Application) -> None:
     other = new_browser(auth)
     sign_in(other)
     tokens = get_tokens(other, web)
@@ -104,7 +104,7 @@ def test_change_of_password_ends_every_other_sign_in(auth: FlaskClient, web: App
     assert submit_sign_in(other, other.get("/login"), "student1", "password123").status_code == 400
 
 
-def test_all_others_are_signed_out(auth: FlaskClient, web: Application) -> None:
+def test_user_can_end_all_other_sign_ins(auth: FlaskClient, web: Application) -> None:
     other = new_browser(auth)
     sign_in(other)
     tokens = get_tokens(other, web)
@@ -127,7 +127,7 @@ def end(browser: FlaskClient, key: str) -> None:
     assert browser.post("/account/end", data=form).status_code == 303
 
 
-def test_one_sign_in_is_ended_with_all_that_came_of_it(auth: FlaskClient, web: Application) -> None:
+def test_ending_one_sign_in_also_revokes_its_tokens(auth: FlaskClient, web: Application) -> None:
     other = new_browser(auth)
     sign_in(other)
     tokens = get_tokens(other, web)
@@ -140,7 +140,7 @@ def test_one_sign_in_is_ended_with_all_that_came_of_it(auth: FlaskClient, web: A
     assert not works(auth, tokens["access_token"])
 
 
-def test_nobody_ends_the_sign_in_of_another_user(auth: FlaskClient, web: Application) -> None:
+def test_user_cannot_end_another_users_sign_in(auth: FlaskClient, web: Application) -> None:
     other = new_browser(auth)
     sign_in(other, "teacher1")
     tokens = get_tokens(other, web)
@@ -157,7 +157,7 @@ def test_nobody_ends_the_sign_in_of_another_user(auth: FlaskClient, web: Applica
 
 
 @pytest.mark.parametrize("key", ["", "browser", "browser:x", "other:4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"])
-def test_key_of_nothing_ends_nothing(key: str, auth: FlaskClient) -> None:
+def test_invalid_sign_in_key_ends_nothing(key: str, auth: FlaskClient) -> None:
     sign_in(auth)
 
     end(auth, key)
@@ -183,7 +183,7 @@ def test_error_page_needs_no_database(auth: FlaskClient, web: Application) -> No
         sa.event.remove(engine, "before_cursor_execute", fail)
 
 
-def test_sign_in_goes_on_though_the_browser_was_signed_out_meanwhile(
+def test_sign_in_succeeds_although_the_browser_was_signed_out_meanwhile(
     auth: FlaskClient, web: Application
 ) -> None:
     sign_in(auth)

@@ -17,7 +17,7 @@ from tests.token_rows import REFUSED
 
 @pytest.fixture
 def adopted(key_pair: KeyPair) -> FlaskClient:
-    """Somebody's application, made by other rules than ours, to which the kit is added."""
+    """Return an existing application with its own conventions, to which the kit is added."""
     app = Flask("somebody", static_folder=None)
     app.secret_key = "theirs"
     things = flask.Blueprint("things", __name__, url_prefix="/things")
@@ -64,7 +64,7 @@ def test_adopted_application_refuses_bad_tokens(
     assert adopted.get("/account", headers=bearer(forger.sign())).json == {"account": "yours"}
 
 
-def test_adopted_application_keeps_what_it_had(adopted: FlaskClient) -> None:
+def test_adopted_application_keeps_its_own_responses(adopted: FlaskClient) -> None:
     nothing = adopted.get("/nothing")
     assert (nothing.status_code, nothing.text) == (404, "<p>Theirs")
     assert (adopted.get("/broken").status_code, adopted.get("/broken").text) == (500, "<p>Broken")

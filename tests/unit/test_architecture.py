@@ -1,4 +1,4 @@
-"""The rules of the house: which module may import which, and which may sign."""
+"""Architecture rules: which modules may import each other, and which may sign."""
 
 import ast
 import subprocess
@@ -23,7 +23,7 @@ FORBIDDEN_IMPORTS = {
     "course_app": {"auth_app"},
 }
 
-# What signs, and what makes or loads a private key; and the only modules that may name it.
+# Names that sign, or that create or load a private key, with the only modules that may use them.
 SIGNING_NAMES = {
     "create_access_token": set(),
     "create_refresh_token": set(),
@@ -63,7 +63,7 @@ def modules_imported(path: Path) -> set[str]:
 
 
 def names(path: Path) -> set[str]:
-    """Return what a file calls by name, `encode` of the JWT library as `jwt.encode`."""
+    """Return the names that a file uses; `encode` of the JWT library is also listed as `jwt.encode`."""
     found = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Name):
@@ -77,21 +77,21 @@ def names(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_imports_run_one_way(path: Path) -> None:
+def test_packages_import_each_other_in_one_direction(path: Path) -> None:
     assert not imports(path) & FORBIDDEN_IMPORTS[path.parts[0]]
 
 
-# Calls in auth_app run from endpoints, pages and commands to accounts and keys, never back.
+# In auth_app, endpoints, pages and commands call accounts and keys, never the other way round.
 CALLERS = ("auth_app.oauth", "auth_app.pages", "auth_app.cli", "auth_app.users_api")
 CALLED = [path for path in FILES if path.parts[:2] in {("auth_app", "accounts"), ("auth_app", "keys")}]
 
 
 @pytest.mark.parametrize("path", CALLED, ids=str)
-def test_accounts_and_keys_call_nobody_above_them(path: Path) -> None:
+def test_accounts_and_keys_import_nothing_above_them(path: Path) -> None:
     assert not {module for module in modules_imported(path) if module.startswith(CALLERS)}
 
 
-# The layers of the kit from low to high, by how their modules' names begin, and what else each may import.
+# The kit's layers from low to high: the prefix of the module names, and the other packages each may import.
 LAYERS = {
     "flask_resource_server.exceptions": set(),
     "flask_resource_server.documents": set(),
@@ -102,7 +102,7 @@ LAYERS = {
 
 
 def layer_of(module: str) -> int:
-    """Return the number of the layer that a module is in: the longest name that its own begins with."""
+    """Return the number of a module's layer: the one whose name is its longest prefix."""
     return max(
         (len(layer), number) for number, layer in enumerate(LAYERS) if f"{module}.".startswith(f"{layer}.")
     )[1]
@@ -112,7 +112,7 @@ KIT = [path for path in FILES if path.parts[0] == "flask_resource_server"]
 
 
 @pytest.mark.parametrize("path", KIT, ids=str)
-def test_layers_of_the_kit_import_one_way(path: Path) -> None:
+def test_kit_layers_import_in_one_direction(path: Path) -> None:
     layer = layer_of(".".join(path.with_suffix("").parts))
     others = imports(path) - set(sys.stdlib_module_names) - {"flask_resource_server"}
     own = {module for module in modules_imported(path) if module.startswith("flask_resource_server")}
@@ -123,7 +123,7 @@ def test_layers_of_the_kit_import_one_way(path: Path) -> None:
 
 
 def test_names_are_imported_from_where_they_are_defined() -> None:
-    """Only `__init__.py` imports a name for others, which mypy wants written as `name as name`."""
+    """Only `__init__.py` re-exports names, for which mypy requires `name as name`."""
     reexports = {
         str(path): alias.name
         for path in FILES
@@ -137,14 +137,14 @@ def test_names_are_imported_from_where_they_are_defined() -> None:
     assert reexports == {}
 
 
-def test_nothing_imports_what_makes_tokens_for_tests() -> None:
+def test_only_the_pytest_plugin_imports_the_testing_module() -> None:
     testing = {"flask_resource_server.testing", "flask_resource_server.pytest_plugin"}
     importers = {str(path) for path in FILES if modules_imported(path) & testing}
 
     assert importers == {"flask_resource_server/pytest_plugin.py"}
 
 
-def test_verifying_imports_no_framework() -> None:
+def test_token_verification_imports_no_framework() -> None:
     code = (
         "import sys, flask_resource_server.tokens\n"
         "sys.exit(str({'flask', 'werkzeug', 'flask_jwt_extended', 'jwt', 'click'} & set(sys.modules) or ''))"
@@ -156,14 +156,14 @@ def test_verifying_imports_no_framework() -> None:
     assert process.stderr.strip() == ""
 
 
-def test_every_public_name_of_the_kit_is_there() -> None:
+def test_every_public_name_of_the_kit_exists_with_a_docstring() -> None:
     for name in flask_resource_server.__all__:
         assert getattr(flask_resource_server, name).__doc__, name
     with pytest.raises(AttributeError):
         _ = flask_resource_server.nothing
 
 
-def test_only_one_module_of_shared_knows_databases() -> None:
+def test_only_one_shared_module_imports_database_packages() -> None:
     databases = {"sqlalchemy", "flask_sqlalchemy", "flask_migrate", "alembic", "sqlite3"}
     found = {str(path) for path in FILES if path.parts[0] == "shared" and imports(path) & databases}
 
@@ -171,19 +171,19 @@ def test_only_one_module_of_shared_knows_databases() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_only_named_modules_sign_or_hold_a_private_key(path: Path) -> None:
+def test_only_listed_modules_sign_or_load_a_private_key(path: Path) -> None:
     signing = {name for name, modules in SIGNING_NAMES.items() if str(path) not in modules}
 
     assert not names(path) & signing
 
 
-def test_exceptions_to_the_signing_rule_are_in_use() -> None:
+def test_every_exception_to_the_signing_rule_is_needed() -> None:
     for name, modules in SIGNING_NAMES.items():
         for module in modules:
             assert name in names(Path(module))
 
 
-def test_shared_has_no_word_of_a_domain() -> None:
+def test_shared_code_contains_no_domain_words() -> None:
     for path in (ROOT / "shared").rglob("*.py"):
         code = path.read_text().lower()
         assert not [word for word in ("course", "student", "teacher", "enrol", "password") if word in code], (
@@ -191,7 +191,7 @@ def test_shared_has_no_word_of_a_domain() -> None:
         )
 
 
-# What may end the process: a command, and what the entry points call.
+# What may exit the process besides auth_app/cli: another command, and a function that entry points call.
 EXITS = {"flask_resource_server/explain_token.py", "shared/startup.py"}
 
 
@@ -201,14 +201,14 @@ def test_only_commands_and_entry_points_exit() -> None:
     assert {path for path in exiting if not path.startswith("auth_app/cli/")} == EXITS
 
 
-def test_no_file_is_long() -> None:
+def test_no_file_exceeds_260_lines() -> None:
     lengths = {str(path): len((ROOT / path).read_text().splitlines()) for path in FILES}
 
     assert {path: length for path, length in lengths.items() if length > 260} == {}
 
 
-def test_importing_registers_nothing() -> None:
-    """Neither metrics nor handlers of signals, of logs, or of the end of the process."""
+def test_importing_the_kit_registers_nothing() -> None:
+    """No metrics, log handlers, threads, atexit callbacks or receivers of Flask signals are added."""
     code = (
         "import atexit, logging, sys, threading\n"
         "from prometheus_client import REGISTRY\n"
@@ -228,22 +228,22 @@ def test_importing_registers_nothing() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
-def test_only_settings_read_the_environment() -> None:
+def test_only_settings_modules_read_the_environment() -> None:
     for path in FILES:
         if path.name != "settings.py":
             assert not names(path) & {"os.environ", "os.getenv", "dotenv_values", "BaseSettings"}, path
 
 
 @pytest.mark.parametrize("application", ["wsgi_auth", "wsgi_course"])
-def test_entry_point_makes_the_application_and_nothing_more(application: str) -> None:
+def test_entry_point_only_creates_the_application(application: str) -> None:
     package = application.replace("wsgi_", "") + "_app"
     body = ast.parse((ROOT / f"{application}.py").read_text()).body[1:]
 
     assert [ast.unparse(node) for node in body] == [f"from {package} import create_app", "app = create_app()"]
 
 
-def test_importing_does_nothing() -> None:
-    """No file is opened for writing, no connection and no thread is made by an import."""
+def test_importing_has_no_side_effects() -> None:
+    """An import opens no key file and no connection, and starts no thread."""
     code = (
         "import sys, threading\n"
         "def audit(event, arguments):\n"

@@ -1,4 +1,4 @@
-"""docs/explanation/architecture.md names files that exist, and names that occur in them."""
+"""docs/explanation/architecture.md mentions only files that exist, and names that occur in them."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ OTHER = {
     "RESOURCES", "PAGE_TEXTS_FILE", "explain-token", "flask", "openapi.yml", "require_scope", "sub", "ttl",
 }  # fmt: skip
 
-# What a newcomer asks first: each must have a row of its own, here or in the table of additions.
+# What newcomers ask first: each must have exactly one row, here or in the table of additions.
 QUESTIONS = (
     "longest lifetime", "expired token", "fetch status lists", "in one service only", "ES256",
     "Content-Security-Policy", "LDAP",
@@ -33,12 +33,12 @@ def read_files(path: Path) -> str:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_question_of_a_newcomer_has_a_row(question: str) -> None:
+def test_newcomers_question_has_exactly_one_row(question: str) -> None:
     assert sum(question in task for task, _ in CHANGES) == 1
 
 
 @pytest.mark.parametrize("addition", ADDITIONS)
-def test_addition_of_a_newcomer_has_a_row_in_the_page_that_is_linked(addition: str) -> None:
+def test_common_addition_is_described_in_contributing_only(addition: str) -> None:
     table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add something\n")[2].partition("\n## ")[0]
 
     assert table.count(f"\n| {addition} |") == 1
@@ -47,7 +47,7 @@ def test_addition_of_a_newcomer_has_a_row_in_the_page_that_is_linked(addition: s
 
 
 @pytest.mark.parametrize(("task", "places"), CHANGES, ids=[task for task, _ in CHANGES])
-def test_row_names_what_is_in_the_code(task: str, places: str) -> None:
+def test_names_in_a_row_exist_in_the_code(task: str, places: str) -> None:
     quoted = set(re.findall(r"`@?([\w./-]+)`", places)) - OTHER
     paths = {name for name in quoted if (ROOT / name).exists()}
     code = "".join(read_files(ROOT / path) for path in paths)
@@ -57,14 +57,14 @@ def test_row_names_what_is_in_the_code(task: str, places: str) -> None:
 
 
 @pytest.mark.parametrize("page", ["architecture", "performance", "security", "tokens"])
-def test_links_to_code_lead_to_a_file(page: str) -> None:
+def test_links_to_code_resolve(page: str) -> None:
     path = ROOT / f"docs/explanation/{page}.md"
     for link in re.findall(r"\]\((\.\./\.\./[^)#]+)\)", path.read_text()):
         assert (path.parent / link).exists(), link
 
 
 @pytest.mark.parametrize("name", ["architecture", "layers", "revocation"])
-def test_diagram_can_be_read_on_any_background_and_by_a_screen_reader(name: str) -> None:
+def test_diagram_is_readable_on_any_background_and_by_screen_readers(name: str) -> None:
     text = (ROOT / f"docs/images/{name}.svg").read_text()
     drawing = ElementTree.fromstring(text)  # noqa: S314  # a file of ours
     _, _, width, height = drawing.attrib["viewBox"].split()

@@ -1,4 +1,4 @@
-"""A request is one transaction: if the database fails at any statement, nothing has changed."""
+"""A request is one transaction: if the database fails at any statement, nothing changes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ pytestmark = both_databases
 GOOD_PASSWORD = "correct horse battery"
 STUDENT = {"username": "student1", "password": "password123"}
 
-# Sends a request, or runs a command, and returns whether it was done.
+# Sends a request or runs a command, and returns whether it succeeded.
 Action = Callable[[], bool]
 
 
@@ -45,7 +45,7 @@ def snapshot(engine: sa.Engine) -> dict[str, list[Any]]:
 
 @contextmanager
 def failing(engine: sa.Engine, number: int) -> Iterator[Callable[[], bool]]:
-    """Make the database fail at a statement, counted from 0, or at a commit; yield whether it did."""
+    """Make the nth statement or commit fail, counted from 0; yield a function that returns whether it has."""
     left = number
 
     def fail(*details: object) -> None:
@@ -63,7 +63,7 @@ def failing(engine: sa.Engine, number: int) -> Iterator[Callable[[], bool]]:
     finally:
         sa.event.remove(engine, "before_cursor_execute", fail)
         sa.event.remove(engine, "commit", fail)
-        engine.dispose()  # no connection that was interrupted like this is used again
+        engine.dispose()  # never reuse a connection that was interrupted like this
 
 
 def by_administrator(
@@ -160,7 +160,7 @@ ACTIONS: dict[str, Callable[[FlaskClient], Action]] = {
 
 
 @pytest.mark.parametrize("prepare", ACTIONS.values(), ids=ACTIONS)
-def test_nothing_has_changed_when_the_database_fails(
+def test_database_failure_changes_nothing(
     prepare: Callable[[FlaskClient], Action], auth: FlaskClient
 ) -> None:
     action, engine = prepare(auth), engine_of(auth)
@@ -180,8 +180,8 @@ def test_nothing_has_changed_when_the_database_fails(
 
 
 @pytest.mark.parametrize("number", range(12))
-def test_bits_that_cannot_be_set_yet_undo_nothing_and_are_set_later(number: int, auth: FlaskClient) -> None:
-    """After the decision is committed, a failure cannot make the answer 503, nor be forgotten."""
+def test_failure_to_set_status_bits_is_retried_and_undoes_nothing(number: int, auth: FlaskClient) -> None:
+    """Once the decision is committed, a failure neither causes a 503 nor loses the rest of the work."""
     log_in(auth)
     disable = by_administrator("PATCH", json={"is_disabled": True})(auth)
     engine = engine_of(auth)
@@ -203,4 +203,4 @@ def test_bits_that_cannot_be_set_yet_undo_nothing_and_are_set_later(number: int,
     auth.get("/.well-known/status-list")
     with engine.connect() as connection:
         assert connection.scalar(jobs) == 0
-        assert connection.scalar(unset) == 1, "the administrator's own"
+        assert connection.scalar(unset) == 1, "the administrator's own session"

@@ -1,4 +1,4 @@
-"""`resource` narrows the services that a token is for (RFC 8707)."""
+"""The `resource` parameter limits the services that a token is for (RFC 8707)."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -101,7 +101,7 @@ def test_unknown_resource_is_refused(resource: Any, auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_refresh_narrows_and_never_widens(auth: FlaskClient) -> None:
+def test_refresh_can_narrow_the_audience_but_not_widen_it(auth: FlaskClient) -> None:
     answer = log_in(auth, resource=[COURSES, LIBRARY])
     form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
 
@@ -121,12 +121,12 @@ LONG = [f"https://service{number}.example.com/{'x' * 40}" for number in range(51
 
 @pytest.fixture
 def crowded(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
-    """An issuer of tokens for so many servers that one for all of them is too long."""
+    """An issuer with so many resource servers that a token for all of them would be too long."""
     with open_auth(new_database(), key_pair, resources=LONG) as client:
         yield client
 
 
-def test_token_that_no_verifier_would_accept_is_not_issued(crowded: FlaskClient) -> None:
+def test_token_too_long_for_verifiers_is_not_issued(crowded: FlaskClient) -> None:
     grants: list[tuple[dict[str, str], tuple[str, str] | None]] = [
         ({"username": "student1", "password": "password123"}, None),
         ({"grant_type": "client_credentials"}, add_client(crowded)),
@@ -140,10 +140,10 @@ def test_token_that_no_verifier_would_accept_is_not_issued(crowded: FlaskClient)
         assert len(answer["access_token"]) <= MAXIMUM_LENGTH
     with crowded.application.app_context():
         sessions = crowded.application.extensions["sqlalchemy"].session.scalars(sa.select(Session)).all()
-    assert len(sessions) == 2, "what was refused has begun no session"
+    assert len(sessions) == 2, "refused requests started no session"
 
 
-def test_login_without_a_token_is_not_counted(crowded: FlaskClient) -> None:
+def test_login_without_a_token_is_not_counted_as_succeeded(crowded: FlaskClient) -> None:
     def count() -> float:
         return REGISTRY.get_sample_value("logins_total", {"result": "succeeded"}) or 0
 
@@ -156,7 +156,7 @@ def test_login_without_a_token_is_not_counted(crowded: FlaskClient) -> None:
     assert count() == before + 1
 
 
-def test_refresh_token_is_given_back_where_the_access_token_would_be_too_long(crowded: FlaskClient) -> None:
+def test_refresh_token_stays_valid_if_the_access_token_would_be_too_long(crowded: FlaskClient) -> None:
     few = log_in(crowded, resource=LONG[:2])
     change_row(crowded, sa.update(Session).values(resources=LONG))
     form = {"grant_type": "refresh_token", "refresh_token": few["refresh_token"]}

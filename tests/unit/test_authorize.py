@@ -34,7 +34,7 @@ def web(auth: FlaskClient) -> Application:
     return add_application(auth)
 
 
-def test_sign_in_leads_to_a_code_and_that_to_tokens(auth: FlaskClient, web: Application) -> None:
+def test_sign_in_returns_a_code_that_is_exchanged_for_tokens(auth: FlaskClient, web: Application) -> None:
     response = submit_sign_in(auth, auth.get(web.url(nonce="once")), "student1", "password123")
     answer = answer_of(auth.get(response.location))
     tokens = web.redeem(auth, answer["code"]).json
@@ -47,7 +47,7 @@ def test_sign_in_leads_to_a_code_and_that_to_tokens(auth: FlaskClient, web: Appl
     assert (claims["sub"], claims["client_id"]) == (str(find_user(auth, "student1").id), "web")
 
 
-def test_id_token_says_who_has_signed_in_when_and_for_whom(auth: FlaskClient, web: Application) -> None:
+def test_id_token_states_who_signed_in_when_and_for_which_client(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
     tokens = get_tokens(auth, web, nonce="once")
     claims = read_claims(tokens["id_token"])
@@ -63,7 +63,7 @@ def test_id_token_says_who_has_signed_in_when_and_for_whom(auth: FlaskClient, we
     assert claims["at_hash"] == encode(half)
 
 
-def test_second_application_gets_its_code_without_a_page(auth: FlaskClient, web: Application) -> None:
+def test_second_application_gets_a_code_without_another_sign_in(auth: FlaskClient, web: Application) -> None:
     other = add_application(auth, "other", "--public")
     sign_in(auth)
 
@@ -73,7 +73,7 @@ def test_second_application_gets_its_code_without_a_page(auth: FlaskClient, web:
     assert first["sid"] != second["sid"]
 
 
-def test_form_is_answered_like_a_link(auth: FlaskClient, web: Application) -> None:
+def test_authorization_request_may_be_sent_by_post(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
 
     forwarded = auth.post("/authorize", data=parse_qs(urlsplit(web.url()).query))
@@ -85,12 +85,12 @@ def test_form_is_answered_like_a_link(auth: FlaskClient, web: Application) -> No
 UNSAFE = {
     "unknown client": {"client_id": "nobody"},
     "no client": {"client_id": None},
-    "client twice": {"client_id": ["web", "web"]},
+    "repeated client": {"client_id": ["web", "web"]},
     "client with a NUL": {"client_id": "web\0"},
-    "client that nobody signs in to": {"client_id": "first-party"},
+    "client without a redirect URI": {"client_id": "first-party"},
     "unknown redirect URI": {"redirect_uri": "https://evil.example.com/callback"},
     "no redirect URI": {"redirect_uri": None},
-    "redirect URI twice": {"redirect_uri": [CALLBACK, CALLBACK]},
+    "repeated redirect URI": {"redirect_uri": [CALLBACK, CALLBACK]},
     "redirect URI with a suffix": {"redirect_uri": CALLBACK + "/more"},
     "redirect URI with a query": {"redirect_uri": CALLBACK + "?more"},
     "redirect URI with a fragment": {"redirect_uri": CALLBACK + "#more"},
@@ -101,7 +101,7 @@ UNSAFE = {
 
 
 @pytest.mark.parametrize("changes", UNSAFE.values(), ids=UNSAFE)
-def test_nobody_is_sent_to_an_address_that_is_not_registered(
+def test_browser_is_never_redirected_to_an_unregistered_uri(
     changes: dict[str, Any], auth: FlaskClient, web: Application
 ) -> None:
     sign_in(auth)
@@ -115,32 +115,32 @@ def test_nobody_is_sent_to_an_address_that_is_not_registered(
 
 REFUSED = {
     "no response_type": ({"response_type": None}, "invalid_request"),
-    "token": ({"response_type": "token"}, "unsupported_response_type"),
-    "code and id_token": ({"response_type": "code id_token"}, "unsupported_response_type"),
-    "fragment": ({"response_mode": "fragment"}, "invalid_request"),
+    "response type token": ({"response_type": "token"}, "unsupported_response_type"),
+    "response type code id_token": ({"response_type": "code id_token"}, "unsupported_response_type"),
+    "response mode fragment": ({"response_mode": "fragment"}, "invalid_request"),
     "no challenge": ({"code_challenge": None}, "invalid_request"),
     "no challenge method": ({"code_challenge_method": None}, "invalid_request"),
     "plain challenge": ({"code_challenge_method": "plain"}, "invalid_request"),
     "short challenge": ({"code_challenge": "x" * 42}, "invalid_request"),
-    "scope twice": ({"scope": ["openid", "openid"]}, "invalid_request"),
-    "nonce twice": ({"nonce": ["a", "b"]}, "invalid_request"),
-    "unknown parameter twice": ({"unknown": ["a", "b"]}, "invalid_request"),
+    "repeated scope": ({"scope": ["openid", "openid"]}, "invalid_request"),
+    "repeated nonce": ({"nonce": ["a", "b"]}, "invalid_request"),
+    "repeated unknown parameter": ({"unknown": ["a", "b"]}, "invalid_request"),
     "long nonce": ({"nonce": "x" * 1025}, "invalid_request"),
     "nonce with a NUL": ({"nonce": "x\0"}, "invalid_request"),
     "unknown prompt": ({"prompt": "create"}, "invalid_request"),
-    "none and login": ({"prompt": "none login"}, "invalid_request"),
-    "max_age that is no number": ({"max_age": "-1"}, "invalid_request"),
+    "prompt none and login": ({"prompt": "none login"}, "invalid_request"),
+    "negative max_age": ({"max_age": "-1"}, "invalid_request"),
     "request object": ({"request": "a.b.c"}, "request_not_supported"),
     "request URI": ({"request_uri": "https://web.example.com/r"}, "request_uri_not_supported"),
     "registration": ({"registration": "{}"}, "registration_not_supported"),
-    "no scope that there is": ({"scope": "unknown"}, "invalid_scope"),
+    "only an unknown scope": ({"scope": "unknown"}, "invalid_scope"),
     "scope of another role": ({"scope": "users:manage"}, "invalid_scope"),
     "unknown resource": ({"resource": "https://other.example.com"}, "invalid_target"),
 }
 
 
 @pytest.mark.parametrize(("changes", "error"), REFUSED.values(), ids=REFUSED)
-def test_application_is_told_what_is_wrong(
+def test_error_is_returned_to_the_application(
     changes: dict[str, Any], error: str, auth: FlaskClient, web: Application
 ) -> None:
     sign_in(auth)
@@ -153,7 +153,7 @@ def test_application_is_told_what_is_wrong(
     assert answer["error_description"]
 
 
-def test_parameters_that_are_not_supported_are_ignored(auth: FlaskClient, web: Application) -> None:
+def test_unsupported_parameters_are_ignored(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
 
     code = get_code(
@@ -163,7 +163,7 @@ def test_parameters_that_are_not_supported_are_ignored(auth: FlaskClient, web: A
     assert code
 
 
-def test_unknown_scopes_are_ignored_and_the_granted_ones_told(auth: FlaskClient, web: Application) -> None:
+def test_unknown_scopes_are_ignored_and_granted_ones_returned(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
 
     tokens = get_tokens(auth, web, scope="openid email unknown users:manage courses:write courses:read")
@@ -171,7 +171,7 @@ def test_unknown_scopes_are_ignored_and_the_granted_ones_told(auth: FlaskClient,
     assert tokens["scope"] == "courses:read email openid"
 
 
-def test_no_scope_is_all_that_the_client_may_do_and_no_identity(auth: FlaskClient, web: Application) -> None:
+def test_omitted_scope_grants_everything_but_openid(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
     tokens = get_tokens(auth, web, scope=None)
 
@@ -186,7 +186,9 @@ def test_resource_narrows_the_audience(auth: FlaskClient, web: Application) -> N
     assert read_claims(get_tokens(auth, web)["access_token"])["aud"] == [ISSUER, COURSES, NEWCOMER]
 
 
-def test_resource_of_the_token_request_narrows_it_further(auth: FlaskClient, web: Application) -> None:
+def test_resource_in_the_token_request_narrows_the_audience_further(
+    auth: FlaskClient, web: Application
+) -> None:
     sign_in(auth)
     code = get_code(auth, web)
 
@@ -202,7 +204,7 @@ def test_prompt_asks_for_the_password_again(prompt: str, auth: FlaskClient, web:
     change_row(auth, sa.update(BrowserSession).values(authenticated_at=1))
 
     page = auth.get(web.url(prompt=prompt))
-    assert 'value="student1"' in page.text, "it knows who is signed in"
+    assert 'value="student1"' in page.text, "the form shows who is signed in"
     response = submit_sign_in(auth, page, "student1", "password123")
     code = answer_of(auth.get(response.location))["code"]
 
@@ -211,7 +213,7 @@ def test_prompt_asks_for_the_password_again(prompt: str, auth: FlaskClient, web:
     assert read_claims(tokens["id_token"])["auth_time"] == pytest.approx(time.time(), abs=5)
 
 
-def test_silent_request_is_refused_when_nobody_is_signed_in(auth: FlaskClient, web: Application) -> None:
+def test_silent_request_is_refused_without_a_recent_sign_in(auth: FlaskClient, web: Application) -> None:
     assert answer_of(auth.get(web.url(prompt="none")))["error"] == "login_required"
 
     sign_in(auth)
@@ -231,7 +233,7 @@ def test_max_age_asks_for_the_password_when_the_sign_in_is_older(auth: FlaskClie
     assert "code" in answer_of(auth.get(response.location))
 
 
-def test_answer_by_a_form_that_sends_itself(auth: FlaskClient, web: Application) -> None:
+def test_form_post_response_is_escaped_and_carries_the_code(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
 
     page = auth.get(web.url(response_mode="form_post", state='"><script>'))
@@ -245,13 +247,13 @@ def test_answer_by_a_form_that_sends_itself(auth: FlaskClient, web: Application)
     assert web.redeem(auth, fields["code"]).status_code == 200
 
 
-def test_error_goes_by_the_form_too(auth: FlaskClient, web: Application) -> None:
+def test_error_is_sent_by_form_post_too(auth: FlaskClient, web: Application) -> None:
     page = auth.get(web.url(response_mode="form_post", prompt="none"))
 
     assert fields_of(page)["error"] == "login_required"
 
 
-REDEEMED_BADLY: dict[str, dict[str, Any]] = {
+BAD_REDEMPTIONS: dict[str, dict[str, Any]] = {
     "unknown code": {"code": "x" * 43},
     "another redirect URI": {"redirect_uri": "https://web.example.com/other"},
     "another verifier": {"code_verifier": "w" * 43},
@@ -259,8 +261,8 @@ REDEEMED_BADLY: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("changes", REDEEMED_BADLY.values(), ids=REDEEMED_BADLY)
-def test_code_that_does_not_fit_is_refused_and_not_used_up(
+@pytest.mark.parametrize("changes", BAD_REDEMPTIONS.values(), ids=BAD_REDEMPTIONS)
+def test_failed_redemption_does_not_use_up_the_code(
     changes: dict[str, Any], auth: FlaskClient, web: Application
 ) -> None:
     sign_in(auth)
@@ -273,7 +275,9 @@ def test_code_that_does_not_fit_is_refused_and_not_used_up(
 
 
 @pytest.mark.parametrize("missing", ["code", "redirect_uri", "code_verifier"])
-def test_code_needs_all_of_its_request(missing: str, auth: FlaskClient, web: Application) -> None:
+def test_code_cannot_be_redeemed_without_all_parameters(
+    missing: str, auth: FlaskClient, web: Application
+) -> None:
     sign_in(auth)
 
     response = web.redeem(auth, get_code(auth, web), **{missing: None})
@@ -307,7 +311,7 @@ def test_code_expires_after_a_minute(auth: FlaskClient, web: Application) -> Non
     assert web.redeem(auth, code).status_code == 400
 
 
-def test_code_that_is_used_twice_ends_what_came_of_it(auth: FlaskClient, web: Application) -> None:
+def test_reused_code_revokes_the_tokens_issued_for_it(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
     code = get_code(auth, web, scope="openid offline_access")
     tokens = web.redeem(auth, code).json
@@ -321,7 +325,7 @@ def test_code_that_is_used_twice_ends_what_came_of_it(auth: FlaskClient, web: Ap
     assert auth.get("/userinfo", headers=headers).status_code == 401
 
 
-def test_stranger_who_has_seen_a_code_ends_nothing(auth: FlaskClient, web: Application) -> None:
+def test_reuse_of_a_code_with_a_wrong_verifier_revokes_nothing(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
     code = get_code(auth, web)
     tokens = web.redeem(auth, code).json
@@ -336,14 +340,14 @@ def test_stranger_who_has_seen_a_code_ends_nothing(auth: FlaskClient, web: Appli
 ENDS: dict[str, tuple[str, ...]] = {
     "disabled": ("users", "disable", "student1"),
     "deleted": ("users", "delete", "student1"),
-    "all sessions ended": ("sessions", "revoke", "--user", "student1"),
-    "everybody's sessions ended": ("sessions", "revoke", "--all"),
+    "sessions of the user revoked": ("sessions", "revoke", "--user", "student1"),
+    "sessions of all users revoked": ("sessions", "revoke", "--all"),
     "client removed": ("clients", "remove", "web"),
 }
 
 
 @pytest.mark.parametrize("command", ENDS.values(), ids=ENDS)
-def test_code_is_worth_nothing_once_the_user_or_the_client_is_gone(
+def test_code_is_refused_once_its_user_or_client_loses_access(
     command: tuple[str, ...], auth: FlaskClient, web: Application
 ) -> None:
     sign_in(auth)
@@ -355,7 +359,7 @@ def test_code_is_worth_nothing_once_the_user_or_the_client_is_gone(
 
 
 @pytest.mark.parametrize("command", list(ENDS.values())[:4], ids=list(ENDS)[:4])
-def test_browser_is_signed_out_with_its_user(
+def test_browser_is_signed_out_when_its_user_loses_access(
     command: tuple[str, ...], auth: FlaskClient, web: Application
 ) -> None:
     sign_in(auth)
@@ -365,7 +369,7 @@ def test_browser_is_signed_out_with_its_user(
     assert answer_of(auth.get(web.url(prompt="none")))["error"] == "login_required"
 
 
-def test_code_is_worth_nothing_after_signing_out(auth: FlaskClient, web: Application) -> None:
+def test_code_is_refused_after_sign_out(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
     code = get_code(auth, web)
     auth.post("/logout", data=fields_of(auth.get("/logout")))
@@ -374,8 +378,8 @@ def test_code_is_worth_nothing_after_signing_out(auth: FlaskClient, web: Applica
 
 
 REFRESHABLE = {
-    "asked for": ((), "openid offline_access", True),
-    "not asked for": ((), "openid", False),
+    "requested": ((), "openid offline_access", True),
+    "not requested": ((), "openid", False),
     "always": (("--refresh-token", "always"), "openid", True),
     "never": (("--refresh-token", "never"), "openid offline_access", False),
 }
@@ -383,7 +387,7 @@ REFRESHABLE = {
 
 @pytest.mark.parametrize("public", [True, False], ids=["public", "confidential"])
 @pytest.mark.parametrize(("options", "scope", "expected"), REFRESHABLE.values(), ids=REFRESHABLE)
-def test_refresh_token_is_for_who_may_have_one(
+def test_client_setting_and_scope_decide_whether_a_refresh_token_is_issued(
     options: tuple[str, ...], scope: str, expected: bool, public: bool, auth: FlaskClient
 ) -> None:
     application = add_application(auth, "app", *options, *(["--public"] if public else []))
@@ -409,16 +413,16 @@ LOOPBACK = {
     "IPv6": ("http://[::1]/cb", "http://[::1]:51004/cb", True),
     "another path": ("http://127.0.0.1/cb", "http://127.0.0.1:51004/other", False),
     "another host": ("http://127.0.0.1/cb", "http://127.0.0.2/cb", False),
-    "the name": ("http://127.0.0.1/cb", "http://localhost/cb", False),
-    "another port of the name": ("http://localhost:3000/cb", "http://localhost:3001/cb", False),
-    "a user": ("http://127.0.0.1/cb", "http://127.0.0.1:80@evil.example.com/cb", False),
-    "a domain": ("http://127.0.0.1/cb", "http://127.0.0.1.evil.example.com/cb", False),
+    "localhost for the address": ("http://127.0.0.1/cb", "http://localhost/cb", False),
+    "another port of localhost": ("http://localhost:3000/cb", "http://localhost:3001/cb", False),
+    "user information": ("http://127.0.0.1/cb", "http://127.0.0.1:80@evil.example.com/cb", False),
+    "longer host name": ("http://127.0.0.1/cb", "http://127.0.0.1.evil.example.com/cb", False),
     "private scheme": ("com.example.app:/cb", "com.example.app:/cb", True),
 }
 
 
 @pytest.mark.parametrize(("registered", "asked", "is_good"), LOOPBACK.values(), ids=LOOPBACK)
-def test_only_the_port_of_a_loopback_address_is_free(
+def test_only_the_port_of_a_loopback_redirect_uri_may_differ(
     registered: str, asked: str, is_good: bool, auth: FlaskClient
 ) -> None:
     application = add_application(auth, "native", "--public", redirect_uri=registered)
@@ -430,7 +434,9 @@ def test_only_the_port_of_a_loopback_address_is_free(
     assert not is_good or response.location.startswith(asked)
 
 
-def test_user_who_must_choose_another_password_does_so_first(auth: FlaskClient, web: Application) -> None:
+def test_user_who_must_change_the_password_does_so_before_getting_a_code(
+    auth: FlaskClient, web: Application
+) -> None:
     run_command(auth, "users", "set-password", "student1", "--must-change", stdin="temporary password")
     response = submit_sign_in(auth, auth.get(web.url()), "student1", "temporary password")
     assert answer_of(auth.get(web.url(prompt="none")))["error"] == "interaction_required"
@@ -445,9 +451,7 @@ def test_user_who_must_choose_another_password_does_so_first(auth: FlaskClient, 
     assert not find_user(auth, "student1").must_change_password
 
 
-def test_sign_in_ends_a_session_of_somebody_else_in_the_same_browser(
-    auth: FlaskClient, web: Application
-) -> None:
+def test_sign_in_ends_another_users_session_in_the_same_browser(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
     tokens = get_tokens(auth, web)
 
@@ -457,7 +461,9 @@ def test_sign_in_ends_a_session_of_somebody_else_in_the_same_browser(
     assert auth.get("/userinfo", headers=headers).status_code == 401
 
 
-def test_cookie_is_new_at_each_sign_in_and_only_its_hash_is_kept(auth: FlaskClient, web: Application) -> None:
+def test_each_sign_in_sets_a_new_cookie_and_only_its_hash_is_stored(
+    auth: FlaskClient, web: Application
+) -> None:
     sign_in(auth)
     first = auth.get_cookie("auth_session")
     sign_in(auth, "student1", web.url(prompt="login"))
@@ -482,7 +488,7 @@ TIMES = {
 
 
 @pytest.mark.parametrize("values", TIMES.values(), ids=TIMES)
-def test_sign_in_has_an_idle_and_an_absolute_end(
+def test_sign_in_has_an_idle_and_an_absolute_timeout(
     values: dict[str, int], auth: FlaskClient, web: Application
 ) -> None:
     sign_in(auth)
@@ -492,7 +498,7 @@ def test_sign_in_has_an_idle_and_an_absolute_end(
     assert answer_of(auth.get(web.url(prompt="none")))["error"] == "login_required"
 
 
-def test_use_moves_the_idle_end(auth: FlaskClient, web: Application) -> None:
+def test_use_extends_the_idle_timeout(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
     change_row(auth, sa.update(BrowserSession).values(last_used_at=int(time.time()) - 3600))
 
@@ -503,7 +509,7 @@ def test_use_moves_the_idle_end(auth: FlaskClient, web: Application) -> None:
         assert session.scalar(sa.select(BrowserSession.last_used_at)) == pytest.approx(time.time(), abs=5)
 
 
-def test_role_that_was_lost_is_not_in_the_tokens(auth: FlaskClient) -> None:
+def test_tokens_omit_the_scopes_of_a_role_lost_since_the_sign_in(auth: FlaskClient) -> None:
     application = add_application(auth, "app", "--scope", "courses:write")
     sign_in(auth, "teacher1")
     code = get_code(auth, application, scope="openid courses:write courses:read")

@@ -1,4 +1,4 @@
-"""Clients are notified of every session that ends, after the response, and again if they do not respond."""
+"""Clients are notified of every session that ends, after the response; failed notices are retried."""
 
 import logging
 import re
@@ -65,7 +65,7 @@ def auth(new_database: Callable[[], str], key_pair: KeyPair, receiver: Receiver)
 
 
 def stop(client: FlaskClient, receiver: Receiver) -> None:
-    """Wait for the end of the threads that send notices."""
+    """Delete all notices, and wait until the threads that send them have ended."""
     receiver.released.set()
     change_row(client, sa.delete(LogoutNotice))
     wake(client)
@@ -104,7 +104,7 @@ def notices(client: FlaskClient) -> list[LogoutNotice]:
         return list(session.scalars(sa.select(LogoutNotice).order_by(LogoutNotice.id)))
 
 
-def sids_told(receiver: Receiver, path: str = "/logout") -> set[str]:
+def notified_sids(receiver: Receiver, path: str = "/logout") -> set[str]:
     return {read_claims(token)["sid"] for token in receiver.tokens(path)}
 
 
@@ -112,7 +112,7 @@ def wait_until_quiet(client: FlaskClient) -> None:
     wait_for(lambda: threads() == [] and notices(client) == [])
 
 
-def test_logout_token_says_whose_login_has_ended(
+def test_logout_token_names_the_user_and_the_session_that_ended(
     auth: FlaskClient, tokens: Tokens, receiver: Receiver, key_pair: KeyPair
 ) -> None:
     sign_out(auth)
@@ -132,23 +132,25 @@ def test_logout_token_says_whose_login_has_ended(
     assert len(receiver.forms) == 1
 
 
-def test_logout_token_is_good_for_nothing_else(auth: FlaskClient, tokens: Tokens, receiver: Receiver) -> None:
+def test_logout_token_is_accepted_neither_as_access_token_nor_as_id_token_hint(
+    auth: FlaskClient, tokens: Tokens, receiver: Receiver
+) -> None:
     sign_out(auth)
     wait_for(lambda: len(receiver.forms) == 1)
     (token,) = receiver.tokens()
 
     assert auth.get("/userinfo", headers={"Authorization": f"Bearer {token}"}).status_code == 401
     sign_in(auth)
-    assert auth.get(f"/logout?id_token_hint={token}").status_code == 200, "the page asks"
+    assert auth.get(f"/logout?id_token_hint={token}").status_code == 200, "the page asks for confirmation"
 
 
-# What ends a login
+# Events that end a session
 
 End = Callable[[FlaskClient, Application, Tokens], object]
 
 
 def end_at_the_account(auth: FlaskClient, web: Application, tokens: Tokens) -> None:
-    """In another browser, by the button of this one's sign-in."""
+    """End this browser's sign-in on the account page of another browser."""
     other = new_browser(auth)
     sign_in(other)
     page = other.get("/account").text
@@ -164,7 +166,7 @@ def end_all_others(auth: FlaskClient, web: Application, tokens: Tokens) -> None:
 
 
 def change_password(auth: FlaskClient, web: Application, tokens: Tokens) -> None:
-    """In another browser: the logins of that one go on."""
+    """Change the password in another browser, whose own sessions continue."""
     other = new_browser(auth)
     sign_in(other)
     form = {"current_password": "password123", "new_password": "a better password"}
@@ -198,35 +200,35 @@ def command(*arguments: str) -> End:
 
 ENDS: dict[str, End] = {
     "sign-out": lambda auth, *_: sign_out(auth),
-    "sign-out with proof": lambda auth, _, tokens: auth.get(f"/logout?id_token_hint={tokens['id_token']}"),
-    "sign-in of somebody else": lambda auth, web, _: sign_in(auth, "teacher1", web.url(prompt="login")),
-    "end at the account": end_at_the_account,
-    "end of all others": end_all_others,
-    "change of the password": change_password,
+    "sign-out by ID token": lambda auth, _, tokens: auth.get(f"/logout?id_token_hint={tokens['id_token']}"),
+    "sign-in of another user": lambda auth, web, _: sign_in(auth, "teacher1", web.url(prompt="login")),
+    "sign-in ended on the account page": end_at_the_account,
+    "all other sign-ins ended": end_all_others,
+    "password change": change_password,
     "revoked refresh token": revoke("refresh_token"),
     "revoked access token": revoke("access_token"),
     "reused refresh token": reuse,
-    "disabled": command("users", "disable", "student1"),
-    "deleted": command("users", "delete", "student1"),
-    "other password": command("users", "set-password", "student1"),
+    "disabled user": command("users", "disable", "student1"),
+    "deleted user": command("users", "delete", "student1"),
+    "password set by command": command("users", "set-password", "student1"),
     "lost role": command("users", "set-roles", "student1"),
-    "sessions of the user": command("sessions", "revoke", "--user", "student1"),
-    "session": command("sessions", "revoke", "{sid}"),
+    "sessions of the user revoked": command("sessions", "revoke", "--user", "student1"),
+    "session revoked": command("sessions", "revoke", "{sid}"),
 }
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_client_is_told_whatever_ends_a_login(
+def test_client_is_notified_whatever_ends_a_session(
     end: End, auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
 ) -> None:
     end(auth, web, tokens)
 
     wait_until_quiet(auth)
-    assert sids_told(receiver) == {read_claims(tokens["id_token"])["sid"]}
+    assert notified_sids(receiver) == {read_claims(tokens["id_token"])["sid"]}
     assert len(receiver.forms) == 1
 
 
-def test_code_that_is_used_twice_ends_with_a_notice(
+def test_client_is_notified_when_a_reused_code_ends_its_session(
     auth: FlaskClient, web: Application, receiver: Receiver
 ) -> None:
     sign_in(auth)
@@ -234,10 +236,10 @@ def test_code_that_is_used_twice_ends_with_a_notice(
     answers = [web.redeem(auth, code) for _ in range(2)]
 
     wait_until_quiet(auth)
-    assert sids_told(receiver) == {read_claims(answers[0].get_json()["id_token"])["sid"]}
+    assert notified_sids(receiver) == {read_claims(answers[0].get_json()["id_token"])["sid"]}
 
 
-def test_each_client_is_told_of_its_own_logins_and_no_others(
+def test_each_client_is_notified_of_its_own_sessions_only(
     auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
 ) -> None:
     other, silent = add(auth, receiver, "other", "/other"), add_application(auth, "silent")
@@ -252,12 +254,12 @@ def test_each_client_is_told_of_its_own_logins_and_no_others(
 
     wait_until_quiet(auth)
     sid = {name: read_claims(one["id_token"])["sid"] for name, one in {"1": tokens, "2": again}.items()}
-    assert sids_told(receiver) == set(sid.values())
-    assert sids_told(receiver, "/other") == {read_claims(others["id_token"])["sid"]}
+    assert notified_sids(receiver) == set(sid.values())
+    assert notified_sids(receiver, "/other") == {read_claims(others["id_token"])["sid"]}
     assert len({read_claims(form["logout_token"])["jti"] for _, form in receiver.forms}) == 3
 
 
-def test_client_that_was_removed_or_wants_to_know_no_longer_is_told_nothing(
+def test_removed_or_unsubscribed_client_is_not_notified(
     auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
 ) -> None:
     receiver.status = 500
@@ -274,7 +276,7 @@ def test_client_that_was_removed_or_wants_to_know_no_longer_is_told_nothing(
     assert len(receiver.forms) == 2
 
 
-def test_what_is_rolled_back_is_not_told(auth: FlaskClient, tokens: Tokens, receiver: Receiver) -> None:
+def test_refused_command_sends_no_notice(auth: FlaskClient, tokens: Tokens, receiver: Receiver) -> None:
     result = run_command(auth, "users", "set-password", "student1", stdin="short")
 
     assert result.exit_code == 1
@@ -291,7 +293,7 @@ def let_come_due(client: FlaskClient) -> None:
 
 
 def wait_for_attempt(client: FlaskClient, receiver: Receiver, number: int) -> LogoutNotice:
-    """Return the notice after it was sent for the nth time, and the answer noted."""
+    """Wait until the notice was sent for the nth time and the outcome stored, and return it."""
 
     def is_noted() -> bool:
         found = notices(client)
@@ -304,7 +306,7 @@ def wait_for_attempt(client: FlaskClient, receiver: Receiver, number: int) -> Lo
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 302, 201])
-def test_notice_is_sent_again_until_the_client_has_taken_it(
+def test_notice_is_retried_until_the_client_accepts_it(
     status: int, auth: FlaskClient, tokens: Tokens, receiver: Receiver
 ) -> None:
     receiver.status, receiver.headers = status, {"Location": f"{receiver.url}/elsewhere"}
@@ -322,7 +324,7 @@ def test_notice_is_sent_again_until_the_client_has_taken_it(
     assert second["exp"] > time.time()
 
 
-def test_notice_waits_longer_each_time_and_is_given_up_in_the_end(
+def test_notice_is_retried_with_growing_delays_and_finally_dropped(
     auth: FlaskClient, tokens: Tokens, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.status = 503
@@ -340,7 +342,7 @@ def test_notice_waits_longer_each_time_and_is_given_up_in_the_end(
     assert errors == ["cannot notify web of a logout: it returned status 503; giving up"]
 
 
-def test_other_notices_wait_for_the_same_client_and_for_no_other(
+def test_failure_postpones_all_notices_for_that_client_only(
     auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
 ) -> None:
     receiver.statuses = {"/logout": 500}
@@ -353,15 +355,15 @@ def test_other_notices_wait_for_the_same_client_and_for_no_other(
 
     wait_for(lambda: len(receiver.tokens("/other")) == 1 and len(receiver.tokens()) == 1)
     wait_for(lambda: not any("for" in name for name in threads()))
-    assert sorted(notice.attempts for notice in notices(auth)) == [1, 1, 1, 1], "as if tried"
+    assert sorted(notice.attempts for notice in notices(auth)) == [1, 1, 1, 1], "as if sent"
     assert len({notice.due_at for notice in notices(auth)}) == 1
     receiver.statuses = {}
     let_come_due(auth)
     wait_until_quiet(auth)
-    assert len(sids_told(receiver)) == 4
+    assert len(notified_sids(receiver)) == 4
 
 
-def test_client_that_does_not_answer_delays_neither_the_request_nor_others(
+def test_hanging_client_delays_neither_the_request_nor_other_clients(
     auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
 ) -> None:
     receiver.hanging = {"/logout"}
@@ -375,10 +377,12 @@ def test_client_that_does_not_answer_delays_neither_the_request_nor_others(
     assert time.monotonic() - began < 3
     paths = {"/logout", *(f"/other{number}" for number in range(3))}
     wait_for(lambda: {path for path, _ in receiver.forms} == paths, seconds=4)
-    assert len(receiver.tokens()) == 1, "and it has one thread, however much there is to tell"
+    assert len(receiver.tokens()) == 1, "a client has one thread, however many notices there are"
 
 
-def test_more_clients_hang_than_there_are_threads(auth: FlaskClient, receiver: Receiver) -> None:
+def test_all_clients_are_notified_even_if_more_hang_than_there_are_threads(
+    auth: FlaskClient, receiver: Receiver
+) -> None:
     sign_in(auth)
     for number in range(10):
         receiver.hanging.add(f"/{number}")
@@ -394,7 +398,7 @@ def test_more_clients_hang_than_there_are_threads(auth: FlaskClient, receiver: R
     assert {path for path, _ in receiver.forms} == {f"/{number}" for number in range(10)}
 
 
-def test_address_that_is_not_allowed_gets_nothing(
+def test_disallowed_address_receives_no_notice(
     new_database: Callable[[], str], key_pair: KeyPair, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     with open_auth(new_database(), key_pair) as auth:
@@ -410,7 +414,7 @@ def test_address_that_is_not_allowed_gets_nothing(
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:1/", "http://app.invalid/"])
-def test_client_that_cannot_be_reached_delays_no_other(
+def test_unreachable_client_does_not_delay_others(
     uri: str, auth: FlaskClient, web: Application, tokens: Tokens, receiver: Receiver
 ) -> None:
     broken = add_application(auth, "broken", "--backchannel-logout-uri", uri)
@@ -422,13 +426,13 @@ def test_client_that_cannot_be_reached_delays_no_other(
     wait_for(lambda: [notice.client_id for notice in notices(auth)] == ["broken"])
 
 
-# What a process leaves behind
+# Notices that a process leaves behind
 
 
-def test_notice_that_was_left_is_sent_when_a_list_is_fetched(
+def test_leftover_notice_is_sent_when_a_status_list_is_fetched(
     auth: FlaskClient, web: Application, receiver: Receiver
 ) -> None:
-    """By any process over the same database: the one that left it may be gone."""
+    """Any process on the same database sends it, since the process that created it may be gone."""
     user = find_user(auth, "student1").id
     left = {"session_id": user, "user_id": user, "client_id": "web", "attempts": 0, "due_at": time.time()}
     insert_rows(auth, LogoutNotice, [left])
@@ -437,7 +441,7 @@ def test_notice_that_was_left_is_sent_when_a_list_is_fetched(
     auth.get("/.well-known/status-list/1")
 
     wait_until_quiet(auth)
-    assert sids_told(receiver) == {str(user)}
+    assert notified_sids(receiver) == {str(user)}
 
 
 def test_two_workers_send_each_notice_once(auth: FlaskClient, receiver: Receiver) -> None:
@@ -457,7 +461,7 @@ def test_two_workers_send_each_notice_once(auth: FlaskClient, receiver: Receiver
     assert len(receiver.forms) == 20
 
 
-def test_notice_does_not_hold_what_is_secret(auth: FlaskClient, tokens: Tokens, receiver: Receiver) -> None:
+def test_notice_stores_no_secrets(auth: FlaskClient, tokens: Tokens, receiver: Receiver) -> None:
     receiver.status = 500
     sign_out(auth)
     notice = wait_for_attempt(auth, receiver, 1)

@@ -19,23 +19,23 @@ from tests.servers import ROOT
 NAMES = [target.name for target in TARGETS + TOKEN_TARGETS]
 
 
-def test_goals_name_only_what_is_measured() -> None:
+def test_goals_refer_only_to_measured_values() -> None:
     measured = {*NAMES, ARGON2, *(run.p99 for run in list_runs())}
     assert {name for goal in GOALS for name in (goal.numerator, goal.denominator)} <= measured
     assert {name for pair in PAIRS for name in pair} <= set(NAMES)
 
 
-def test_names_and_ports_of_the_benchmark_are_unique() -> None:
+def test_benchmark_names_and_ports_are_unique() -> None:
     assert len(set(NAMES)) == len(NAMES)
     assert len({program.port for program in PROGRAMS.values()}) == len(PROGRAMS)
 
 
-def test_each_program_is_shown_with_a_command_that_can_be_typed() -> None:
+def test_shown_command_of_each_program_has_no_placeholders() -> None:
     for program in PROGRAMS.values():
         assert "{" not in program.show_command()
 
 
-def test_page_shows_what_was_measured() -> None:
+def test_page_shows_the_measured_rates() -> None:
     page = (ROOT / "docs/explanation/performance.md").read_text()
     rates = json.loads((ROOT / "docs/explanation/performance.json").read_text())["rates"]
 
@@ -53,7 +53,7 @@ def test_page_shows_every_goal() -> None:
         )
 
 
-# The rows of the first table: the peer for a token that was seen before, and for one that was not.
+# The rows of the first table: the peer's targets for a token that it has seen before and for a new one.
 COMPARED = {
     "FastAPI, `async def`": ("FastAPI, async def", "FastAPI, async def, new users"),
     "FastAPI, `def`": ("FastAPI, def", "FastAPI, def, new users"),
@@ -64,7 +64,7 @@ COMPARED = {
 
 
 @pytest.mark.parametrize("name", COMPARED)
-def test_summary_says_what_was_measured(name: str) -> None:
+def test_summary_matches_the_measurements(name: str) -> None:
     page = (ROOT / "docs/explanation/performance.md").read_text()
     rates = json.loads((ROOT / "docs/explanation/performance.json").read_text())["rates"]
     row = page.partition(f"| {name} | ")[2].partition(" |\n")[0].split(" | ")
@@ -75,8 +75,8 @@ def test_summary_says_what_was_measured(name: str) -> None:
         assert abs(float(shown) - median(a / b for a, b in pairs)) < 0.06
 
 
-def test_plots_are_drawn_from_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`write_plots` redraws both without a measurement, and the files in docs/ are what it draws."""
+def test_committed_plots_match_the_measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`write_plots` draws both from stored measurements, and the files in docs/ are its output."""
     committed = {path.name: path.read_text() for path in (report.PLOT, report.SUMMARY_PLOT)}
     monkeypatch.setattr(report, "PLOT", tmp_path / report.PLOT.name)
     monkeypatch.setattr(report, "SUMMARY_PLOT", tmp_path / report.SUMMARY_PLOT.name)
@@ -86,7 +86,7 @@ def test_plots_are_drawn_from_what_was_measured(monkeypatch: pytest.MonkeyPatch,
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == committed
 
 
-def test_short_plot_has_ten_bars_at_most() -> None:
+def test_short_plot_has_at_most_ten_bars() -> None:
     bars = ElementTree.parse(report.SUMMARY_PLOT).findall(".//{*}path")  # noqa: S314  # a file of ours
 
     assert len(bars) == len(SUMMARY) <= 10

@@ -1,4 +1,4 @@
-"""`VerifiedClaims` reads claims by the issuer's profile and is immutable."""
+"""`VerifiedClaims` reads claims according to the issuer's profile and is immutable."""
 
 import timeit
 from types import MappingProxyType
@@ -25,7 +25,7 @@ def make_claims(**changes: Any) -> dict[str, Any]:
     return claims | changes
 
 
-def test_properties_name_what_every_token_says() -> None:
+def test_properties_return_the_standard_claims() -> None:
     claims = VerifiedClaims(make_claims(), RFC9068)
 
     assert (claims.issuer, claims.subject, claims.client_id) == ("http://127.0.0.1:8081", "user", "client")
@@ -35,27 +35,27 @@ def test_properties_name_what_every_token_says() -> None:
     assert (claims.issued_at, claims.expires_at) == (1000, 1900.5)
 
 
-def test_single_audience_is_a_tuple_too() -> None:
+def test_single_audience_becomes_a_tuple() -> None:
     assert VerifiedClaims(make_claims(aud="a"), RFC9068).audience == ("a",)
 
 
 @pytest.mark.parametrize(
     ("scope", "scopes"),
     [("", set()), ("a", {"a"}), (" a  b ", {"a", "b"}), ("a\u2003b", {"a\u2003b"})],
-    ids=["empty", "one", "spaces", "another blank"],
+    ids=["empty", "one", "spaces", "another whitespace character"],
 )
-def test_scopes_are_separated_by_spaces_alone(scope: str, scopes: set[str]) -> None:
+def test_scopes_are_separated_by_spaces_only(scope: str, scopes: set[str]) -> None:
     assert VerifiedClaims(make_claims(scope=scope), RFC9068).scopes == scopes
 
 
-def test_token_without_a_scope_has_none() -> None:
+def test_token_without_a_scope_claim_has_no_scopes() -> None:
     claims = make_claims()
     del claims["scope"]
 
     assert VerifiedClaims(claims, RFC9068).scopes == frozenset()
 
 
-def test_scopes_of_a_list_are_not_split() -> None:
+def test_items_of_a_scope_list_are_not_split() -> None:
     assert VerifiedClaims(make_claims(scp=["a b", "c"]), OKTA).scopes == {"a b", "c"}
 
 
@@ -70,7 +70,7 @@ def test_token_id_is_absent_where_the_profile_has_none() -> None:
 
 
 @pytest.mark.parametrize("sid", [None, 1, ["x"]], ids=repr)
-def test_session_that_is_no_string_is_no_session(sid: Any) -> None:
+def test_session_id_that_is_not_a_string_is_ignored(sid: Any) -> None:
     assert VerifiedClaims(make_claims(sid=sid), RFC9068).session_id is None
 
 
@@ -100,7 +100,7 @@ def test_nested_claims_are_read_only() -> None:
         nested["roles"] = ()  # type: ignore[index]
 
 
-def test_views_of_the_mapping_are_read_only_too() -> None:
+def test_nested_claims_are_read_only_through_every_accessor() -> None:
     claims = VerifiedClaims({"realm": NESTED}, RFC9068)
 
     assert isinstance(next(iter(claims.values())), MappingProxyType)
@@ -108,7 +108,7 @@ def test_views_of_the_mapping_are_read_only_too() -> None:
     assert isinstance(claims.get("realm"), MappingProxyType)
 
 
-def test_claims_cannot_be_set() -> None:
+def test_claims_cannot_be_changed() -> None:
     claims: Any = VerifiedClaims(make_claims(), RFC9068)
 
     with pytest.raises(TypeError):
@@ -121,16 +121,16 @@ def test_claims_cannot_be_set() -> None:
     assert not hasattr(claims, "__dict__")
 
 
-def test_repr_shows_subject_and_client_alone() -> None:
+def test_repr_shows_only_the_subject_and_client() -> None:
     claims = VerifiedClaims(make_claims(email="a@example.com", sub="\x1b[2J\u00e9"), RFC9068)
 
     assert repr(claims) == str(claims) == r"<VerifiedClaims subject='\x1b[2J\xe9' client_id='client'>"
 
 
-def test_making_claims_does_not_depend_on_how_many_there_are() -> None:
+def test_construction_time_does_not_depend_on_the_number_of_claims() -> None:
     few, many = make_claims(), make_claims(groups=[NESTED] * 10_000)
 
     def measure(claims: dict[str, Any]) -> float:
         return min(timeit.repeat(lambda: VerifiedClaims(claims, RFC9068), number=100, repeat=20))
 
-    assert measure(many) < 20 * measure(few)  # to freeze them here would take thousands of times as long
+    assert measure(many) < 20 * measure(few)  # freezing them here would take thousands of times as long

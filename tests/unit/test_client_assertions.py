@@ -1,4 +1,4 @@
-"""Clients authenticate with signed assertions: every check is a row (RFC 7523 section 3)."""
+"""Clients authenticate with signed assertions: every check has a row (RFC 7523 section 3)."""
 
 import json
 import time
@@ -30,13 +30,13 @@ KID = "2026-11"
 
 @pytest.fixture
 def signer(other_key_pair: KeyPair) -> Forger:
-    """Signs with the key of a client, which is none of the issuer's."""
+    """Signs with a client's key, which is not one of the issuer's."""
     return Forger(other_key_pair.private_key, KID)
 
 
 @pytest.fixture
 def client(auth: FlaskClient, signer: Forger, tmp_path: Path) -> FlaskClient:
-    """The authorization server, at which the client `signer` is registered."""
+    """The authorization server, where the client `signer` is registered."""
     add_signing_client(auth, signer, tmp_path, *OPTIONS)
     return auth
 
@@ -55,7 +55,7 @@ def form_of(assertion: str) -> dict[str, str]:
 
 
 def in_(seconds: float) -> timedelta:
-    """Stand for a time, which counts from when the test runs."""
+    """Stand for a time relative to the moment at which the test runs."""
     return timedelta(seconds=seconds)
 
 
@@ -69,18 +69,18 @@ def resolve(changes: dict[str, Any]) -> dict[str, Any]:
 
 Changes = dict[str, Any]
 GOOD: dict[str, tuple[Changes, Changes]] = {
-    "as it should be": ({}, {}),
-    "for the token endpoint": ({}, {"aud": f"{ISSUER}/token"}),
-    "for a list with the issuer alone": ({}, {"aud": [ISSUER]}),
+    "unchanged": ({}, {}),
+    "aud of the token endpoint": ({}, {"aud": f"{ISSUER}/token"}),
+    "aud that lists only the issuer": ({}, {"aud": [ISSUER]}),
     "without iat": ({}, {"iat": None}),
     "with nbf": ({}, {"nbf": in_(0)}),
-    "times that are no whole numbers": ({}, {"exp": in_(600.5), "iat": in_(-0.5)}),
-    "a clock that is a little ahead": ({}, {"iat": in_(LEEWAY - 2), "nbf": in_(LEEWAY - 2)}),
+    "fractional times": ({}, {"exp": in_(600.5), "iat": in_(-0.5)}),
+    "a clock slightly ahead": ({}, {"iat": in_(LEEWAY - 2), "nbf": in_(LEEWAY - 2)}),
     "without typ": ({"typ": ABSENT}, {}),
-    "without kid, of the only key": ({"kid": ABSENT}, {}),
+    "without kid, with a single key": ({"kid": ABSENT}, {}),
     "other claims": ({}, {"extra": [{}]}),
 }
-# By name: what is changed in the header and in the claims of a good one.
+# By name: the changes to the header and to the claims of a good assertion.
 BAD: dict[str, tuple[Changes, Changes]] = {
     "no iss": ({}, {"iss": None}),
     "other iss": ({}, {"iss": "other"}),
@@ -93,7 +93,7 @@ BAD: dict[str, tuple[Changes, Changes]] = {
     "sub of a public client": ({}, {"iss": "first-party", "sub": "first-party"}),
     "no aud": ({}, {"aud": None}),
     "empty aud": ({}, {"aud": []}),
-    "aud of two servers": ({}, {"aud": [ISSUER, "https://other.example.com"]}),
+    "aud that lists two servers": ({}, {"aud": [ISSUER, "https://other.example.com"]}),
     "other aud": ({}, {"aud": "https://other.example.com"}),
     "aud of a resource server": ({}, {"aud": COURSES}),
     "aud of another endpoint": ({}, {"aud": f"{ISSUER}/introspect"}),
@@ -103,20 +103,20 @@ BAD: dict[str, tuple[Changes, Changes]] = {
     "aud that is a number": ({}, {"aud": 1}),
     "no exp": ({}, {"exp": None}),
     "exp in the past": ({}, {"exp": in_(-(LEEWAY + 1))}),
-    "exp too far": ({}, {"exp": in_(MAXIMUM_LIFETIME + 600)}),
-    "exp that is a text": ({}, {"exp": "1"}),
+    "exp too far in the future": ({}, {"exp": in_(MAXIMUM_LIFETIME + 600)}),
+    "exp that is a string": ({}, {"exp": "1"}),
     "exp that is true": ({}, {"exp": True}),
-    "exp without end": ({}, {"exp": 10**400}),
+    "exp of 400 digits": ({}, {"exp": 10**400}),
     "iat in the future": ({}, {"iat": in_(600)}),
-    "iat that is a text": ({}, {"iat": "now"}),
+    "iat that is a string": ({}, {"iat": "now"}),
     "nbf in the future": ({}, {"nbf": in_(600)}),
     "no jti": ({}, {"jti": None}),
     "empty jti": ({}, {"jti": ""}),
     "jti that is a number": ({}, {"jti": 1}),
     "long jti": ({}, {"jti": "x" * 1025}),
-    "none": ({"alg": "none"}, {}),
+    "alg none": ({"alg": "none"}, {}),
     "no alg": ({"alg": ABSENT}, {}),
-    "RS512 by name": ({"alg": "RS512"}, {}),
+    "another alg": ({"alg": "RS512"}, {}),
     "crit": ({"crit": ["exp"]}, {}),
     "unknown kid": ({"kid": "other"}, {}),
     "kid that is a list": ({"kid": [KID]}, {}),
@@ -153,7 +153,7 @@ def test_bad_assertion_is_refused_and_not_remembered(
         assert session.scalars(sa.select(ClientAssertion)).all() == []
 
 
-def test_signature_of_another_key_or_algorithm_is_refused(
+def test_signature_with_another_key_or_algorithm_is_refused(
     client: FlaskClient, signer: Forger, forger: Forger
 ) -> None:
     public = json.dumps(jwks_of(signer)).encode()
@@ -181,57 +181,59 @@ TEXTS = ["x", "a.b.c", "..", "e30.e30.e30", "e30.W10.e30", "a.b.c.d", "a.b.c="]
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_what_is_no_assertion_is_refused(text: str, client: FlaskClient) -> None:
+def test_malformed_assertion_is_refused(text: str, client: FlaskClient) -> None:
     check_refused(ask(client, form_of(text)))
 
 
 @both_databases
-def test_assertion_that_repeats_a_claim_is_refused(client: FlaskClient, signer: Forger) -> None:
+def test_assertion_with_a_repeated_claim_is_refused(client: FlaskClient, signer: Forger) -> None:
     claims = {"iss": "signer", "sub": "signer", "aud": ISSUER, "exp": time.time() + 600, "jti": "x"}
     payload = json.dumps(claims)[:-1] + ', "jti": "y"}'
 
     check_refused(ask(client, form_of(signer.sign_payload(payload.encode()))))
 
 
-def test_access_token_of_the_client_is_no_assertion(client: FlaskClient, signer: Forger) -> None:
+def test_clients_access_token_is_not_accepted_as_an_assertion(client: FlaskClient, signer: Forger) -> None:
     token = ask(client, assertion_form(signer)).get_json()["access_token"]
 
     check_refused(ask(client, form_of(token)))
 
 
-# What stands beside it
+# The parameters sent with it
 
 
-BESIDE: dict[str, dict[str, Any]] = {
+INCONSISTENT: dict[str, dict[str, Any]] = {
     "no type": {"client_assertion_type": None},
     "other type": {"client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"},
-    "type alone": {"client_assertion": None},
-    "client_id of another": {"client_id": "first-party"},
-    "client_id of nobody": {"client_id": "nobody"},
+    "type without an assertion": {"client_assertion": None},
+    "client_id of another client": {"client_id": "first-party"},
+    "unknown client_id": {"client_id": "nobody"},
 }
 
 
-@pytest.mark.parametrize("changes", BESIDE.values(), ids=BESIDE)
+@pytest.mark.parametrize("changes", INCONSISTENT.values(), ids=INCONSISTENT)
 @pytest.mark.parametrize("path", ["/token", "/revoke", "/introspect"])
-def test_what_stands_beside_must_fit(
+def test_inconsistent_assertion_type_or_client_id_is_refused(
     path: str, changes: dict[str, Any], client: FlaskClient, signer: Forger
 ) -> None:
     check_refused(ask(client, assertion_form(signer), path, token="x", **changes))
 
 
-def test_own_client_id_may_stand_beside(client: FlaskClient, signer: Forger) -> None:
+def test_own_client_id_may_accompany_the_assertion(client: FlaskClient, signer: Forger) -> None:
     assert ask(client, assertion_form(signer), client_id="signer").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/token", "/revoke", "/introspect"])
-def test_each_endpoint_takes_assertions_for_itself(path: str, client: FlaskClient, signer: Forger) -> None:
+def test_each_endpoint_accepts_its_own_url_as_audience(
+    path: str, client: FlaskClient, signer: Forger
+) -> None:
     for audience in (ISSUER, f"{ISSUER}/token", f"{ISSUER}{path}"):
         response = ask(client, assertion_form(signer, aud=audience), path, token="x")
 
         assert response.status_code == 200
 
 
-def test_client_with_keys_has_no_other_way_in(client: FlaskClient) -> None:
+def test_client_with_keys_cannot_use_a_secret(client: FlaskClient) -> None:
     for secret in ("", "x"):
         check_refused(client.post("/token", data=GRANT, auth=("signer", secret)))
         check_refused(ask(client, {}, client_id="signer", client_secret=secret))
@@ -239,23 +241,23 @@ def test_client_with_keys_has_no_other_way_in(client: FlaskClient) -> None:
 
 
 @both_databases
-def test_client_with_a_secret_cannot_sign(client: FlaskClient, signer: Forger) -> None:
+def test_client_with_a_secret_cannot_use_assertions(client: FlaskClient, signer: Forger) -> None:
     add_client(client)
 
     check_refused(ask(client, assertion_form(signer, iss="reports", sub="reports")))
 
 
-def test_removed_client_is_known_no_longer(client: FlaskClient, signer: Forger) -> None:
+def test_removed_client_is_unknown(client: FlaskClient, signer: Forger) -> None:
     run_command(client, "clients", "remove", "signer")
 
     check_refused(ask(client, assertion_form(signer)))
 
 
-# Once
+# One use only
 
 
 @both_databases
-def test_assertion_is_used_up_whatever_comes_of_the_request(client: FlaskClient, signer: Forger) -> None:
+def test_assertion_is_used_up_even_if_the_request_fails(client: FlaskClient, signer: Forger) -> None:
     form = assertion_form(signer)
 
     assert ask(client, form, scope="users:manage").status_code == 400
@@ -263,9 +265,7 @@ def test_assertion_is_used_up_whatever_comes_of_the_request(client: FlaskClient,
 
 
 @both_databases
-def test_jti_of_another_assertion_is_refused_and_of_another_client_is_not(
-    client: FlaskClient, signer: Forger, tmp_path: Path
-) -> None:
+def test_jti_must_be_unique_per_client(client: FlaskClient, signer: Forger, tmp_path: Path) -> None:
     assert ask(client, assertion_form(signer, jti="one")).status_code == 200
     check_refused(ask(client, assertion_form(signer, jti="one", exp=int(time.time()) + 900)))
     run_command(client, "clients", "add", "second", "--jwks", str(tmp_path / "jwks.json"), *OPTIONS)
@@ -276,7 +276,7 @@ def test_jti_of_another_assertion_is_refused_and_of_another_client_is_not(
 
 
 @both_databases
-def test_of_many_uses_at_once_one_succeeds(client: FlaskClient, signer: Forger) -> None:
+def test_only_one_of_many_simultaneous_uses_succeeds(client: FlaskClient, signer: Forger) -> None:
     barrier = Barrier(6)
     for _ in range(3):
         form = assertion_form(signer)
@@ -291,7 +291,7 @@ def test_of_many_uses_at_once_one_succeeds(client: FlaskClient, signer: Forger) 
 
 
 @both_databases
-def test_used_assertions_are_forgotten_when_they_have_expired(client: FlaskClient, signer: Forger) -> None:
+def test_used_assertions_are_deleted_once_they_have_expired(client: FlaskClient, signer: Forger) -> None:
     with client.application.app_context():
         session = client.application.extensions["sqlalchemy"].session
         rows = [
@@ -310,10 +310,10 @@ def test_used_assertions_are_forgotten_when_they_have_expired(client: FlaskClien
     assert len(kept) == 2
 
 
-# Several keys, and keys by URL
+# Several keys, and keys fetched from a URL
 
 
-def test_key_is_found_by_its_name_among_several(
+def test_key_is_selected_by_kid_among_several(
     auth: FlaskClient, signer: Forger, forger: Forger, tmp_path: Path
 ) -> None:
     file = tmp_path / "jwks.json"
@@ -334,7 +334,7 @@ def issuer() -> Iterator[Issuer]:
 
 @pytest.fixture
 def remote(auth: FlaskClient, signer: Forger, issuer: Issuer) -> FlaskClient:
-    """The authorization server, at which `signer` is registered with the URL of its keys."""
+    """The authorization server, where `signer` is registered with the URL of its keys."""
     issuer.publish(*jwks_of(signer)["keys"])
     result = run_command(auth, "clients", "add", "signer", "--jwks-uri", issuer.url, *OPTIONS)
     assert result.exit_code == 0, result.output
@@ -351,7 +351,7 @@ def status(client: FlaskClient, signer: Forger) -> int:
     return ask(client, assertion_form(signer)).status_code
 
 
-def test_keys_are_fetched_when_they_are_needed_and_kept(
+def test_keys_are_fetched_on_first_use_and_cached(
     remote: FlaskClient, signer: Forger, issuer: Issuer
 ) -> None:
     assert issuer.requests == []
@@ -364,7 +364,7 @@ def test_keys_are_fetched_when_they_are_needed_and_kept(
     assert len(issuer.requests) == 2
 
 
-def test_new_key_is_good_at_once_and_a_removed_one_no_longer(
+def test_new_key_is_accepted_at_once_and_a_removed_one_refused(
     remote: FlaskClient, signer: Forger, issuer: Issuer, forger: Forger
 ) -> None:
     assert status(remote, signer) == 200
@@ -376,9 +376,7 @@ def test_new_key_is_good_at_once_and_a_removed_one_no_longer(
     check_refused(ask(remote, assertion_form(signer)))
 
 
-def test_names_that_were_made_up_have_no_fetch_for_each(
-    remote: FlaskClient, signer: Forger, issuer: Issuer
-) -> None:
+def test_made_up_kids_do_not_each_cause_a_fetch(remote: FlaskClient, signer: Forger, issuer: Issuer) -> None:
     assert status(remote, signer) == 200
 
     for number in range(10):
@@ -392,7 +390,9 @@ def test_names_that_were_made_up_have_no_fetch_for_each(
 
 
 @pytest.mark.parametrize("kid", [[KID], {"a": 1}, 1, None, "", True])
-def test_name_that_is_no_text_is_refused(kid: object, remote: FlaskClient, signer: Forger) -> None:
+def test_kid_that_is_not_a_nonempty_string_is_refused(
+    kid: object, remote: FlaskClient, signer: Forger
+) -> None:
     check_refused(ask(remote, assertion_form(signer, {"kid": kid})))
 
 
@@ -400,13 +400,13 @@ FAILURES: dict[str, dict[str, Any]] = {
     "server error": {"status": 500},
     "not found": {"status": 404},
     "redirect": {"status": 302},
-    "drips": {"pace": 0.5},
+    "slow response": {"pace": 0.5},
     "too large": {"body": b" " * 70_000},
 }
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-def test_known_keys_go_on_while_others_cannot_be_fetched(
+def test_known_keys_stay_in_use_while_a_fetch_fails(
     failure: dict[str, Any], remote: FlaskClient, signer: Forger, issuer: Issuer
 ) -> None:
     assert status(remote, signer) == 200
@@ -417,10 +417,10 @@ def test_known_keys_go_on_while_others_cannot_be_fetched(
     assert status(remote, signer) == 200
     assert time.monotonic() - began < 5
     assert status(remote, signer) == 200
-    assert len(issuer.requests) == 2, "and it is not asked again at once"
+    assert len(issuer.requests) == 2, "and the fetch is not repeated at once"
 
 
-def test_known_keys_go_on_when_nobody_listens(auth: FlaskClient, signer: Forger) -> None:
+def test_known_keys_stay_in_use_while_the_server_is_down(auth: FlaskClient, signer: Forger) -> None:
     with serve_issuer() as issuer:
         issuer.publish(*jwks_of(signer)["keys"])
         run_command(auth, "clients", "add", "signer", "--jwks-uri", issuer.url, *OPTIONS)
@@ -430,7 +430,7 @@ def test_known_keys_go_on_when_nobody_listens(auth: FlaskClient, signer: Forger)
     assert status(auth, signer) == 200
 
 
-def test_client_comes_in_once_its_keys_can_be_had(
+def test_client_is_accepted_once_its_keys_can_be_fetched(
     remote: FlaskClient, signer: Forger, issuer: Issuer
 ) -> None:
     issuer.status = 503
@@ -441,7 +441,7 @@ def test_client_comes_in_once_its_keys_can_be_had(
     assert status(remote, signer) == 200
 
 
-def test_set_without_keys_lets_nobody_in(remote: FlaskClient, signer: Forger, issuer: Issuer) -> None:
+def test_empty_key_set_refuses_every_assertion(remote: FlaskClient, signer: Forger, issuer: Issuer) -> None:
     assert status(remote, signer) == 200
     issuer.publish()
     let_pass(remote, 301)
@@ -449,7 +449,7 @@ def test_set_without_keys_lets_nobody_in(remote: FlaskClient, signer: Forger, is
     check_refused(ask(remote, assertion_form(signer)))
 
 
-def test_requests_at_once_fetch_once_and_all_come_in(
+def test_simultaneous_requests_share_one_fetch_and_all_succeed(
     remote: FlaskClient, signer: Forger, issuer: Issuer
 ) -> None:
     forms, barrier = [assertion_form(signer) for _ in range(4)], Barrier(4)
@@ -463,7 +463,7 @@ def test_requests_at_once_fetch_once_and_all_come_in(
     assert len(issuer.requests) == 1
 
 
-def test_keys_are_changed_by_command(
+def test_keys_can_be_changed_by_command(
     client: FlaskClient, signer: Forger, forger: Forger, tmp_path: Path, issuer: Issuer
 ) -> None:
     file = tmp_path / "other.json"

@@ -18,7 +18,7 @@ def error_of(client: FlaskClient, form: dict[str, str], auth: tuple[str, str] | 
     return str(response.json.get("error", "none"))
 
 
-def test_application_cannot_take_passwords_itself(auth: FlaskClient) -> None:
+def test_application_cannot_use_the_password_or_client_credentials_grant(auth: FlaskClient) -> None:
     application = add_application(auth, "web", "--refresh-token", "always")
 
     assert error_of(auth, STUDENT, application.credentials) == "unauthorized_client"
@@ -26,7 +26,7 @@ def test_application_cannot_take_passwords_itself(auth: FlaskClient) -> None:
     assert error_of(auth, form, application.credentials) == "unauthorized_client"
 
 
-def test_service_cannot_sign_people_in(auth: FlaskClient) -> None:
+def test_service_cannot_sign_users_in(auth: FlaskClient) -> None:
     result = json.loads(run_command(auth, "clients", "add", "job", "--json").stdout)
     credentials = (result["client_id"], result["client_secret"])
 
@@ -36,7 +36,7 @@ def test_service_cannot_sign_people_in(auth: FlaskClient) -> None:
     assert auth.get("/authorize?client_id=job&redirect_uri=https://job.example.com").status_code == 400
 
 
-def test_client_that_lost_its_refresh_tokens_cannot_refresh(auth: FlaskClient) -> None:
+def test_client_no_longer_allowed_refresh_tokens_cannot_refresh(auth: FlaskClient) -> None:
     application = add_application(auth, "web", "--refresh-token", "always")
     sign_in(auth)
     form = {"grant_type": "refresh_token", "refresh_token": get_tokens(auth, application)["refresh_token"]}
@@ -57,7 +57,7 @@ def test_password_grant_can_be_turned_off(new_database: Callable[[], str], key_p
         assert "access_token" in get_tokens(auth, add_application(auth))
 
 
-def test_nobody_logs_in_by_a_password_alone_where_no_client_is_registered_for_it(auth: FlaskClient) -> None:
+def test_password_login_without_a_client_needs_the_first_party_client(auth: FlaskClient) -> None:
     log_in(auth)
 
     assert run_command(auth, "clients", "remove", "first-party").exit_code == 0
@@ -132,9 +132,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize(("options", "text"), REFUSED.values(), ids=REFUSED)
-def test_client_that_makes_no_sense_is_not_registered(
-    options: tuple[str, ...], text: str, auth: FlaskClient
-) -> None:
+def test_invalid_client_is_not_registered(options: tuple[str, ...], text: str, auth: FlaskClient) -> None:
     result = run_command(auth, "clients", "add", "app", *options)
 
     assert result.exit_code in {1, 2}
@@ -142,7 +140,7 @@ def test_client_that_makes_no_sense_is_not_registered(
     assert "There is no client" in run_command(auth, "clients", "show", "app").stderr
 
 
-def test_application_is_changed_by_what_is_given_alone(auth: FlaskClient) -> None:
+def test_set_changes_only_the_given_options(auth: FlaskClient) -> None:
     add_application(auth, "app", "--backchannel-logout-uri", "https://app.example.com/out")
 
     options = ("--redirect-uri", "https://new.example.com/cb", "--no-backchannel-logout-uri")

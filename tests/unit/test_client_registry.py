@@ -57,7 +57,7 @@ def test_both_secrets_are_accepted_until_the_overlap_ends(auth: FlaskClient) -> 
     assert works(auth, second)
 
 
-def test_overlap_is_a_day_unless_said_otherwise(auth: FlaskClient) -> None:
+def test_overlap_is_a_day_by_default(auth: FlaskClient) -> None:
     add_client(auth)
 
     for options, expected in (([], 86400), (["--overlap", "100"], 100)):
@@ -68,7 +68,7 @@ def test_overlap_is_a_day_unless_said_otherwise(auth: FlaskClient) -> None:
         assert expires_at - time.time() == pytest.approx(expected, abs=5)
 
 
-def test_old_secret_ends_at_once_without_an_overlap(auth: FlaskClient) -> None:
+def test_old_secret_is_refused_at_once_without_an_overlap(auth: FlaskClient) -> None:
     _, first = add_client(auth)
 
     second = set_secret(auth, "--overlap", "0")
@@ -77,7 +77,7 @@ def test_old_secret_ends_at_once_without_an_overlap(auth: FlaskClient) -> None:
     assert works(auth, second)
 
 
-def test_secret_before_the_last_two_is_gone(auth: FlaskClient) -> None:
+def test_only_the_last_two_secrets_are_accepted(auth: FlaskClient) -> None:
     _, first = add_client(auth)
     second, third = set_secret(auth), set_secret(auth)
 
@@ -97,7 +97,9 @@ def test_client_is_shown_without_its_secret(auth: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(("value", "shown"), [(None, "all"), ([], "none")])
-def test_no_limit_is_shown_unlike_nothing(value: list[str] | None, shown: str, auth: FlaskClient) -> None:
+def test_unlimited_and_empty_lists_are_shown_differently(
+    value: list[str] | None, shown: str, auth: FlaskClient
+) -> None:
     add_client(auth, "reports", "--scope", "courses:read")
     change_row(auth, sa.update(Client).values(scopes=value, resources=value))
 
@@ -113,7 +115,7 @@ def test_no_limit_is_shown_unlike_nothing(value: list[str] | None, shown: str, a
     assert (as_json["scopes"], as_json["resources"]) == (value, value)
 
 
-def test_what_is_left_out_stays_as_it_is(auth: FlaskClient) -> None:
+def test_omitted_options_keep_their_values(auth: FlaskClient) -> None:
     add_client(auth, "reports", "--scope", "courses:read", "--resource", COURSES)
 
     run_command(auth, "clients", "set", "reports", "--resource", ISSUER)
@@ -123,7 +125,7 @@ def test_what_is_left_out_stays_as_it_is(auth: FlaskClient) -> None:
     assert (shown["scopes"], shown["resources"]) == (["courses:write"], [ISSUER])
 
 
-def test_of_two_first_requests_at_once_both_get_the_same_session(auth: FlaskClient) -> None:
+def test_simultaneous_first_requests_share_one_session(auth: FlaskClient) -> None:
     credentials, barrier = add_client(auth), Barrier(4)
 
     def get_token(_: int) -> str:
@@ -141,10 +143,10 @@ def test_of_two_first_requests_at_once_both_get_the_same_session(auth: FlaskClie
         assert len(session.scalars(sa.select(Session)).all()) == 1
 
 
-def test_services_refuse_a_client_s_own_token_once_it_is_revoked(
+def test_services_refuse_a_clients_own_token_once_it_is_revoked(
     new_database: Callable[[], str], key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    """Also those that accept no token without a place in a list."""
+    """Services that require every token to refer to a status list do so too."""
     with open_auth(new_database(), key_pair, status_list_ttl=1) as auth:
         _check_own_token(auth, key_pair, tmp_path)
 

@@ -45,7 +45,7 @@ def test_client_gets_a_token_of_its_own(auth: FlaskClient, reports: tuple[str, s
     assert not {"sid", "username"} & set(claims)
 
 
-def test_secret_may_stand_in_the_body(auth: FlaskClient, reports: tuple[str, str]) -> None:
+def test_secret_may_be_sent_in_the_body(auth: FlaskClient, reports: tuple[str, str]) -> None:
     client_id, secret = reports
 
     assert ask(auth, client_id=client_id, client_secret=secret).status_code == 200
@@ -53,12 +53,14 @@ def test_secret_may_stand_in_the_body(auth: FlaskClient, reports: tuple[str, str
     assert auth.post("/token", json=body).status_code == 200
 
 
-def test_client_id_may_stand_in_the_body_beside_basic(auth: FlaskClient, reports: tuple[str, str]) -> None:
+def test_client_id_in_the_body_must_match_the_basic_credentials(
+    auth: FlaskClient, reports: tuple[str, str]
+) -> None:
     assert ask(auth, reports, client_id="reports").status_code == 200
     assert ask(auth, reports, client_id="other").status_code == 400
 
 
-def test_basic_credentials_are_form_encoded_first(auth: FlaskClient, reports: tuple[str, str]) -> None:
+def test_basic_credentials_are_form_decoded(auth: FlaskClient, reports: tuple[str, str]) -> None:
     """RFC 6749 section 2.3.1: `%72` is an `r`."""
     assert ask(auth, ("%72eports", quote_plus(reports[1]))).status_code == 200
 
@@ -67,10 +69,10 @@ def basic(text: str) -> dict[str, Any]:
     return {"headers": {"Authorization": f"Basic {b64encode(text.encode()).decode()}"}}
 
 
-# What stands in place of good credentials, `{}` for the secret.
+# Bad credentials and where they are sent; `{}` stands for the real secret.
 BAD_CREDENTIALS: dict[str, dict[str, Any]] = {
     "wrong secret": basic("reports:wrong"),
-    "secret cut": basic("reports:{:.42}"),
+    "truncated secret": basic("reports:{:.42}"),
     "empty secret": basic("reports:"),
     "no colon": basic("reports"),
     "unknown client": basic("nobody:{}"),
@@ -81,23 +83,23 @@ BAD_CREDENTIALS: dict[str, dict[str, Any]] = {
     "the public client with a secret": basic("first-party:{}"),
     "the public client without a colon": basic("first-party"),
     "colon alone, and another client in the body": {**basic(":"), "data": {"client_id": "reports"}},
-    "nothing": {"headers": {"Authorization": "Basic"}},
+    "no Basic credentials": {"headers": {"Authorization": "Basic"}},
     "not base64": {"headers": {"Authorization": "Basic !!!"}},
     "not UTF-8": {"headers": {"Authorization": "Basic /////w=="}},
     "another scheme": {"headers": {"Authorization": "Bearer a.b.c"}},
     "wrong secret in the body": {"data": {"client_id": "reports", "client_secret": "wrong"}},
     "no secret in the body": {"data": {"client_id": "reports"}},
-    "secret alone in the body": {"data": {"client_secret": "{}"}},
+    "secret without a client in the body": {"data": {"client_secret": "{}"}},
     "unknown client in the body": {"data": {"client_id": "nobody"}},
     "empty secret in the body": {"data": {"client_id": "reports", "client_secret": ""}},
     "assertion": {"data": {"client_assertion": "a.b.c", "client_assertion_type": ASSERTION_TYPE}},
     "assertion without a type": {"data": {"client_assertion": "a.b.c"}},
     "type without an assertion": {"data": {"client_assertion_type": ASSERTION_TYPE}},
-    "assertion beside the public client": {"data": {"client_assertion": "a.b.c", "client_id": "first-party"}},
+    "assertion of the public client": {"data": {"client_assertion": "a.b.c", "client_id": "first-party"}},
 }
 
 
-# Where clients authenticate, with what they send there beside.
+# Where clients authenticate, with the other parameters of the request.
 ENDPOINTS = [
     ("/token", {"grant_type": "client_credentials"}),
     ("/token", STUDENT),
@@ -108,7 +110,7 @@ ENDPOINTS = [
 
 
 @pytest.mark.parametrize("bad", BAD_CREDENTIALS.values(), ids=BAD_CREDENTIALS)
-def test_bad_client_is_refused_everywhere(
+def test_bad_client_credentials_are_refused_everywhere(
     bad: dict[str, Any], auth: FlaskClient, reports: tuple[str, str]
 ) -> None:
     headers = dict(bad.get("headers", {}))
@@ -147,7 +149,7 @@ def b64_text(headers: dict[str, str]) -> str:
     ],
     ids=["secret twice", "secret and assertion", "assertion without a type", "both in the body"],
 )
-def test_two_ways_at_once_are_refused(
+def test_two_authentication_methods_at_once_are_refused(
     in_header: bool, form: dict[str, str], auth: FlaskClient, reports: tuple[str, str]
 ) -> None:
     form = {name: value.format(reports[1]) for name, value in form.items()}
@@ -157,13 +159,13 @@ def test_two_ways_at_once_are_refused(
 
 
 @pytest.mark.parametrize("form", [{}, {"client_id": "first-party"}])
-def test_public_client_has_no_token_of_its_own(form: dict[str, Any], auth: FlaskClient) -> None:
+def test_public_client_cannot_get_a_token_of_its_own(form: dict[str, Any], auth: FlaskClient) -> None:
     response = ask(auth, None, **form)
 
     assert (response.status_code, response.json and response.json["error"]) == (400, "unauthorized_client")
 
 
-# A login as libraries send it for a client without a secret: the credentials of HTTP Basic, and the body.
+# How libraries log in for a client without a secret: the credentials of HTTP Basic, and the body.
 PUBLIC_LOGINS = {
     "Swagger UI": (":", "grant_type=password&scope=&username=student1&password=password123"),
     "Swagger UI with a client ID": (
@@ -180,13 +182,13 @@ PUBLIC_LOGINS = {
         ":",
         "scope=courses%3Aread&username=student1&password=password123&grant_type=password",
     ),
-    "both": (":", "client_id=first-party&username=student1&password=password123"),
-    "encoded": ("first%2Dparty:", "username=student1&password=password123"),
+    "client ID in the body": (":", "client_id=first-party&username=student1&password=password123"),
+    "encoded client ID": ("first%2Dparty:", "username=student1&password=password123"),
 }
 
 
 @pytest.mark.parametrize(("credentials", "body"), PUBLIC_LOGINS.values(), ids=PUBLIC_LOGINS)
-def test_public_client_logs_in_as_libraries_send_it(
+def test_public_client_can_log_in_the_way_libraries_do(
     credentials: str | None, body: str, auth: FlaskClient
 ) -> None:
     headers = basic(credentials)["headers"] if credentials else {}
@@ -221,13 +223,13 @@ def test_public_client_with_an_empty_secret_may_not_introspect(credentials: str,
     assert (response.status_code, response.json and response.json["error"]) == (401, "invalid_client")
 
 
-def test_public_client_may_name_itself(auth: FlaskClient) -> None:
+def test_public_client_may_send_its_client_id(auth: FlaskClient) -> None:
     answer = log_in(auth, client_id="first-party")
 
     assert read_claims(answer["access_token"])["client_id"] == "first-party"
 
 
-def test_scope_of_a_client_narrows_and_never_widens(auth: FlaskClient, reports: tuple[str, str]) -> None:
+def test_client_can_narrow_its_scope_but_not_widen_it(auth: FlaskClient, reports: tuple[str, str]) -> None:
     narrow, wide = ask(auth, reports, scope="courses:read"), ask(auth, reports, scope="courses:write")
 
     assert narrow.json
@@ -235,7 +237,7 @@ def test_scope_of_a_client_narrows_and_never_widens(auth: FlaskClient, reports: 
     assert (wide.status_code, wide.json and wide.json["error"]) == (400, "invalid_scope")
 
 
-def test_client_is_bound_to_its_resources(auth: FlaskClient) -> None:
+def test_client_is_limited_to_its_resources(auth: FlaskClient) -> None:
     reader = add_client(auth, "reader", "--scope", "courses:read", "--resource", COURSES)
 
     own, named, other = (
@@ -250,7 +252,7 @@ def test_client_is_bound_to_its_resources(auth: FlaskClient) -> None:
     assert (other.status_code, other.json and other.json["error"]) == (400, "invalid_target")
 
 
-def test_client_logs_users_in_within_its_own_bounds(auth: FlaskClient) -> None:
+def test_client_logs_users_in_within_its_own_scopes_and_resources(auth: FlaskClient) -> None:
     credentials = add_client(auth, "website", "--scope", "courses:read", "--resource", COURSES)
     teacher = {"username": "teacher1", "password": "password456"}
 
@@ -264,7 +266,7 @@ def test_client_logs_users_in_within_its_own_bounds(auth: FlaskClient) -> None:
     assert (wide.status_code, wide.json and wide.json["error"]) == (400, "invalid_scope")
 
 
-def test_token_of_a_client_is_good_at_both_services(
+def test_clients_token_is_accepted_by_both_services(
     auth: FlaskClient, course: FlaskClient, reports: tuple[str, str]
 ) -> None:
     answer = ask(auth, reports).json
@@ -273,10 +275,10 @@ def test_token_of_a_client_is_good_at_both_services(
 
     assert course.get("/courses", headers=headers).status_code == 200
     assert auth.get("/users", headers=headers).status_code == 200
-    assert auth.get("/users/me", headers=headers).status_code == 401, "it is no user"
+    assert auth.get("/users/me", headers=headers).status_code == 401, "a client is not a user"
 
 
-def test_removed_client_is_known_no_longer(auth: FlaskClient, reports: tuple[str, str]) -> None:
+def test_removed_client_and_its_tokens_are_refused(auth: FlaskClient, reports: tuple[str, str]) -> None:
     own = ask(auth, reports).json
     login = auth.post("/token", data=STUDENT, auth=reports).json
     assert own
@@ -289,7 +291,7 @@ def test_removed_client_is_known_no_longer(auth: FlaskClient, reports: tuple[str
     assert auth.get("/users/me", headers=bearer(login["access_token"])).status_code == 401
 
 
-def test_secret_is_stored_as_a_hash(auth: FlaskClient, reports: tuple[str, str]) -> None:
+def test_secret_has_256_bits_and_is_not_listed(auth: FlaskClient, reports: tuple[str, str]) -> None:
     listed = run_command(auth, "clients", "list", "--json").stdout
 
     assert "reports" in listed

@@ -36,7 +36,7 @@ def fill(engine: sa.Engine) -> None:
 
 
 @both_databases
-def test_rows_come_by_column(engine: sa.Engine) -> None:
+def test_rows_are_returned_as_dictionaries(engine: sa.Engine) -> None:
     fill(engine)
 
     assert FROM.fetch(engine, PARAMETERS) == [{"id": 2, "name": "b"}, {"id": 3, "name": "%"}]
@@ -45,7 +45,7 @@ def test_rows_come_by_column(engine: sa.Engine) -> None:
 
 
 @both_databases
-def test_failure_is_the_one_of_sqlalchemy_and_shows_no_value(engine: sa.Engine) -> None:
+def test_failure_raises_sqlalchemys_error_without_parameter_values(engine: sa.Engine) -> None:
     with pytest.raises((OperationalError, ProgrammingError)) as raised:
         FROM.fetch(engine, PARAMETERS | {"without": "secret"})
 
@@ -53,8 +53,8 @@ def test_failure_is_the_one_of_sqlalchemy_and_shows_no_value(engine: sa.Engine) 
 
 
 @both_databases
-def test_connection_is_good_again_after_a_failure(engine: sa.Engine) -> None:
-    for _ in range(3):  # there is one connection, which each failure must give back
+def test_connection_can_be_used_again_after_a_failure(engine: sa.Engine) -> None:
+    for _ in range(3):  # the pool has one connection, which each failure must return
         with pytest.raises((OperationalError, ProgrammingError)):
             FROM.fetch(engine, PARAMETERS)
     fill(engine)
@@ -69,7 +69,7 @@ UNREACHABLE = {
 
 
 @pytest.mark.parametrize("url", UNREACHABLE.values(), ids=UNREACHABLE)
-def test_database_that_cannot_be_reached_is_the_same_error(url: str) -> None:
+def test_unreachable_database_raises_sqlalchemys_error(url: str) -> None:
     engine = sa.create_engine(url)
     with pytest.raises(OperationalError):
         FROM.fetch(engine, PARAMETERS)

@@ -1,4 +1,4 @@
-"""Each openapi.yml is true: it documents every route, and every response matches it."""
+"""Each openapi.yml is accurate: it documents every route, and every response matches it."""
 
 import uuid
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.conftest import bearer
 from tests.forger import Forger
 from tests.servers import ROOT
 
-# Pages and files for the eye, which have no contract.
+# Pages and their files, which are not part of the contract.
 UNDOCUMENTED = {
     "/",
     "/docs",
@@ -37,7 +37,7 @@ UNDOCUMENTED = {
     "/pages/static/{filename}",
 }
 
-# Every route that answers without a token: a new one needs one, or is written down here.
+# Every route that needs no token: a new route must require one or be listed here.
 EVERYWHERE = {
     "GET /",
     "GET /docs",
@@ -55,7 +55,7 @@ OPEN = {
     | {
         "POST /token",
         "POST /revoke",
-        "POST /introspect",  # which a client's credentials open
+        "POST /introspect",  # which requires client credentials instead
         "GET /.well-known/jwks.json",
         "GET /.well-known/oauth-authorization-server",
         "GET /.well-known/openid-configuration",
@@ -106,7 +106,7 @@ def operations(service: FlaskClient) -> set[tuple[str, str]]:
 
 
 def fill(path: str) -> str:
-    """Name something in each variable part of a path."""
+    """Fill in the variable parts of a path."""
     user_id = "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"
     return path.replace("{course_id}", "1").replace("{list_id}", "1").replace("{user_id}", user_id)
 
@@ -126,23 +126,23 @@ def test_document_is_valid_openapi(package: str) -> None:
     validate(yaml.safe_load((ROOT / package / "openapi.yml").read_text()))
 
 
-def test_document_of_auth_app_names_the_roles_that_there_are() -> None:
+def test_document_of_auth_app_lists_the_existing_roles() -> None:
     document = yaml.safe_load((ROOT / "auth_app/openapi.yml").read_text())
 
     assert document["components"]["schemas"]["Roles"]["items"]["enum"] == list(ROLES)
 
 
-def test_document_is_served_as_it_is_written(service: FlaskClient) -> None:
-    """But for `servers`, which depend on the path prefix."""
+def test_document_is_served_unchanged(service: FlaskClient) -> None:
+    """Except for `servers`, which depends on the path prefix."""
     written = service.application.extensions["contract"].document | {"servers": [{"url": "/"}]}
 
     assert service.get("/openapi.json").json == written
     assert service.get("/openapi.json").json == written, (
-        "flasgger changes nothing from one answer to the next"
+        "flasgger changes nothing from one response to the next"
     )
 
 
-def test_everything_needs_a_token_but_what_is_public(service: FlaskClient) -> None:
+def test_every_operation_needs_a_token_unless_it_is_public(service: FlaskClient) -> None:
     document = service.application.extensions["contract"].document
     for path, method in operations(service):
         form = {"token": "x"} if path == "/introspect" else None
@@ -152,7 +152,7 @@ def test_everything_needs_a_token_but_what_is_public(service: FlaskClient) -> No
         assert ("security" in document["paths"][path][method.lower()]) == (path not in PUBLIC), path
 
 
-# What these views check themselves.
+# The scopes that these views check themselves.
 SCOPES_IN_VIEWS = {
     ("/userinfo", "GET"): ["openid"],
     ("/userinfo", "POST"): ["openid"],
@@ -173,7 +173,7 @@ def test_every_operation_names_the_scopes_that_its_view_requires(service: FlaskC
 
 
 def open_routes(client: FlaskClient) -> set[str]:
-    """Return the routes that answer something else than 401 to a request without a token."""
+    """Return the routes that do not respond with 401 to a request without a token."""
     found = set()
     values = {"list_id": 1, "course_id": 1, "user_id": uuid.UUID(int=1), "filename": "docs.js"}
     for rule in client.application.url_map.iter_rules():
@@ -184,12 +184,12 @@ def open_routes(client: FlaskClient) -> set[str]:
     return found
 
 
-def test_every_route_that_needs_no_token_is_written_down(service: FlaskClient) -> None:
+def test_every_route_that_needs_no_token_is_listed(service: FlaskClient) -> None:
     assert open_routes(service) == OPEN[service.application.name]
 
 
-def test_head_is_answered_like_get(service: FlaskClient, forger: Forger) -> None:
-    service.get("/.well-known/status-list")  # there is a list 1 from then on
+def test_head_succeeds_like_get_without_a_body(service: FlaskClient, forger: Forger) -> None:
+    service.get("/.well-known/status-list")  # this creates list 1
     for path, method in operations(service):
         if method == "GET" and not path.startswith("/user"):
             response = service.head(fill(path), headers=bearer(forger.sign()))
@@ -198,7 +198,7 @@ def test_head_is_answered_like_get(service: FlaskClient, forger: Forger) -> None
             assert response.data == b""
 
 
-def test_schema_with_a_keyword_of_its_own_still_refuses_with_a_400(tmp_path: Path) -> None:
+def test_violation_of_an_enum_gets_a_400_with_a_general_message(tmp_path: Path) -> None:
     (tmp_path / "openapi.yml").write_text(
         "info: {}\n"
         "paths: {/things: {post: {requestBody: {content: {application/json: {schema: "

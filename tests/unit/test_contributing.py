@@ -19,12 +19,12 @@ def test_named_file_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-def test_many_files_are_named() -> None:
+def test_more_than_fifty_files_are_named() -> None:
     assert len(NAMED) > 50
 
 
-def test_names_in_the_table_are_in_its_files() -> None:
-    """What a cell names in capitals, such as `GRANTS in ...`, is in one of the files that the cell names."""
+def test_names_in_a_table_cell_occur_in_its_files() -> None:
+    """Each name in a cell, such as `GRANTS in ...`, occurs in one of the files that the cell mentions."""
     for cell in re.findall(r"\| ([^|]*\.py[^|]*) \|", PAGE):
         files = [ROOT / path for path in PATH.findall(cell) if (ROOT / path).is_file()]
         code = "".join(path.read_text() for path in files)
@@ -33,11 +33,11 @@ def test_names_in_the_table_are_in_its_files() -> None:
 
 
 @pytest.mark.parametrize("layer", sorted(path.name for path in (ROOT / "tests").iterdir() if path.is_dir()))
-def test_every_layer_is_listed(layer: str) -> None:
+def test_every_test_layer_is_listed(layer: str) -> None:
     if layer.startswith("_"):
         return
     assert f"`tests/{layer}`" in PAGE
 
 
-def test_hook_can_be_run() -> None:
+def test_pre_commit_hook_is_executable() -> None:
     assert (ROOT / ".githooks/pre-commit").stat().st_mode & 0o111

@@ -17,7 +17,7 @@ from tests.forger import Forger
 
 APP, OTHER_APP = "https://app.example.com", "http://[::1]:3000"
 OWN = "http://127.0.0.1:8081"  # of the default ISSUER
-# In small letters and sorted, as browsers send them; the last one is not for scripts.
+# In lower case and sorted, as browsers send them; scripts may not send the last one.
 WANTED = ["authorization", "content-type", "if-match", "if-none-match", "x-forwarded-for"]
 
 
@@ -63,9 +63,7 @@ STRANGERS = [
 
 
 @pytest.mark.parametrize("origin", [APP, OTHER_APP])
-def test_script_of_an_origin_in_the_settings_may_read(
-    origin: str, course: FlaskClient, forger: Forger
-) -> None:
+def test_script_from_a_configured_origin_may_read(origin: str, course: FlaskClient, forger: Forger) -> None:
     response = ask(course, "/courses", origin, **bearer(forger.sign()))
 
     assert response.status_code == 200
@@ -76,7 +74,7 @@ def test_script_of_an_origin_in_the_settings_may_read(
 
 
 @pytest.mark.parametrize("origin", STRANGERS)
-def test_script_of_another_origin_may_not_read(origin: str, course: FlaskClient, forger: Forger) -> None:
+def test_script_from_another_origin_may_not_read(origin: str, course: FlaskClient, forger: Forger) -> None:
     for response in (
         ask(course, "/courses", origin, **bearer(forger.sign())),
         preflight(course, "/courses", origin, "POST"),
@@ -98,7 +96,9 @@ ENDPOINTS = [
 
 
 @pytest.mark.parametrize(("service", "path", "method"), ENDPOINTS, indirect=["service"])
-def test_browser_is_told_what_it_may_send(path: str, method: str, service: FlaskClient) -> None:
+def test_preflight_response_lists_the_allowed_methods_and_headers(
+    path: str, method: str, service: FlaskClient
+) -> None:
     allowed = preflight(service, path, APP, method)
 
     assert allowed.status_code == 200
@@ -116,7 +116,7 @@ def test_browser_is_told_what_it_may_send(path: str, method: str, service: Flask
     ],
     indirect=["service"],
 )
-def test_everything_else_stays_closed(path: str, service: FlaskClient) -> None:
+def test_other_paths_allow_no_origin(path: str, service: FlaskClient) -> None:
     for response in (ask(service, path, APP), preflight(service, path, APP, "POST")):
         assert "Access-Control-Allow-Origin" not in response.headers
 
@@ -144,7 +144,7 @@ def test_script_may_read_errors(
     assert words_of(response, "Vary") == {"Origin"}
 
 
-def test_script_may_read_that_it_has_to_try_again(
+def test_script_may_read_the_retry_after_header(
     new_database: Callable[[], str], forger: Forger, tmp_path: Path
 ) -> None:
     settings = {"jwt_public_key_file": tmp_path / "missing.pem", "cors_origins": (APP,)}
@@ -157,7 +157,7 @@ def test_script_may_read_that_it_has_to_try_again(
 
 @pytest.mark.parametrize("origin", [APP, OTHER_APP, "null", None])
 @pytest.mark.parametrize("status", [200, 304, 401])
-def test_caches_keep_answers_apart_by_origin(
+def test_responses_vary_by_origin(
     status: int, origin: str | None, new_database: Callable[[], str], key_pair: KeyPair, forger: Forger
 ) -> None:
     with open_course(new_database(), key_pair, cors_origins=(APP,)) as course:
@@ -171,7 +171,7 @@ def test_caches_keep_answers_apart_by_origin(
     assert words_of(response, "Vary") == {"Origin"}
 
 
-def test_prefix_of_a_proxy_changes_nothing(course: FlaskClient) -> None:
+def test_path_prefix_of_a_proxy_does_not_affect_cors(course: FlaskClient) -> None:
     response = course.get("/courses", base_url="http://localhost/api", headers={"Origin": APP})
 
     assert (response.status_code, response.headers["Access-Control-Allow-Origin"]) == (401, APP)
@@ -205,7 +205,7 @@ def test_whole_path_is_compared(path: str, is_open: bool) -> None:
     assert words_of(response, "Vary") == ({"Origin"} if is_open else set())
 
 
-# Whose page sent a login: Sec-Fetch-Site and Origin, which old browsers send alone, and all browsers by http.
+# Where a login comes from: Sec-Fetch-Site and Origin. Old browsers, and all over http, send only Origin.
 LOGINS: list[tuple[str | None, str | None, int]] = [
     *((site, origin, 200) for site in ("cross-site", "same-site", None) for origin in (APP, OTHER_APP)),
     *((site, origin, 403) for site in ("cross-site", "same-site", None) for origin in STRANGERS),
@@ -221,7 +221,7 @@ LOGINS: list[tuple[str | None, str | None, int]] = [
 
 
 @pytest.mark.parametrize(("site", "origin", "status"), LOGINS)
-def test_only_own_pages_and_pages_in_the_settings_log_in(
+def test_login_is_accepted_only_from_own_pages_and_configured_origins(
     site: str | None, origin: str | None, status: int, auth: FlaskClient
 ) -> None:
     form = {"username": "student1", "password": "password123"}
@@ -243,11 +243,11 @@ PUBLIC = [
 
 
 @pytest.mark.parametrize(("service", "path"), PUBLIC, indirect=["service"])
-def test_public_documents_are_open_to_all(path: str, service: FlaskClient) -> None:
+def test_public_documents_may_be_read_from_any_origin(path: str, service: FlaskClient) -> None:
     response = ask(service, path, "https://anybody.example.com")
 
     assert response.headers["Access-Control-Allow-Origin"] == "*"
-    assert "Origin" not in response.headers.get("Vary", ""), "caches keep one answer for all"
+    assert "Origin" not in response.headers.get("Vary", ""), "caches keep one response for all"
 
 
 def test_without_the_setting_only_public_documents_are_open(
@@ -292,14 +292,14 @@ def test_without_the_setting_only_public_documents_are_open(
         "http://[a]",
     ],
 )
-def test_bad_origin_is_refused(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_origin_in_the_settings_is_refused(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", f"{APP} {origin}")
 
     with pytest.raises(ConfigurationError, match="CORS_ORIGINS"):
         load_settings(CourseSettings)
 
 
-def test_origins_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_may_list_several_origins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", f"{APP}, {OTHER_APP}")
 
     assert load_settings(CourseSettings).cors_origins == (APP, OTHER_APP)
@@ -309,7 +309,7 @@ def test_origins_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
     "origin",
     ["http://localhost:3000", "http://127.0.0.1", "https://xn--strae-oqa.example.com", "https://a:80"],
 )
-def test_good_origin_is_taken(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_good_origin_in_the_settings_is_accepted(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", origin)
 
     assert load_settings(CourseSettings).cors_origins == (origin,)

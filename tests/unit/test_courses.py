@@ -31,7 +31,7 @@ def add(course: FlaskClient, headers: dict[str, str], **members: Any) -> TestRes
     return response
 
 
-def test_pages_together_hold_every_course_once_and_in_order(
+def test_pagination_returns_every_course_once_and_in_order(
     course: FlaskClient, teacher: dict[str, str]
 ) -> None:
     ids, address = [], "/courses?limit=2"
@@ -47,7 +47,9 @@ def test_pages_together_hold_every_course_once_and_in_order(
     assert (ids, pages) == ([1, 2, 3, 4, 5, 6], 3)
 
 
-def test_course_that_comes_meanwhile_moves_no_page(course: FlaskClient, teacher: dict[str, str]) -> None:
+def test_next_page_is_unaffected_by_added_and_deleted_courses(
+    course: FlaskClient, teacher: dict[str, str]
+) -> None:
     first: Any = course.get("/courses?limit=4", headers=teacher).json
     tag = course.get("/courses/1", headers=teacher).headers["ETag"]
     assert course.delete("/courses/1", headers=teacher | {"If-Match": tag}).status_code == 204
@@ -81,7 +83,9 @@ def test_page_after_the_last_is_empty(course: FlaskClient, teacher: dict[str, st
         "after=\u0663",
     ],
 )
-def test_bad_page_is_refused(query: str, course: FlaskClient, teacher: dict[str, str]) -> None:
+def test_bad_pagination_parameter_is_refused(
+    query: str, course: FlaskClient, teacher: dict[str, str]
+) -> None:
     response = course.get(f"/courses?{query}", headers=teacher)
 
     assert (response.status_code, response.json and response.json["error"]) == (400, "invalid_request")
@@ -91,7 +95,7 @@ def test_bad_page_is_refused(query: str, course: FlaskClient, teacher: dict[str,
     "course_id", ["7", "0", "01", "-1", "x", "1.0", "999999999", "9999999999", "9" * 5000, "%00", "%ff"]
 )
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-def test_course_that_is_not_there_is_not_found(
+def test_unknown_course_is_not_found(
     method: str, course_id: str, course: FlaskClient, teacher: dict[str, str]
 ) -> None:
     response = course.open(f"/courses/{course_id}", method=method, headers=teacher | {"If-Match": "*"})
@@ -99,12 +103,12 @@ def test_course_that_is_not_there_is_not_found(
     assert (response.status_code, response.json and response.json["error"]) == (404, "not_found")
 
 
-# What needs which scope.
+# The scope that each operation needs.
 GUARDED = {
     "list": ("GET", "/courses", "courses:read"),
     "read": ("GET", "/courses/1", "courses:read"),
-    "read what is not there": ("GET", "/courses/7", "courses:read"),
-    "own": ("GET", "/me/courses", "courses:read"),
+    "read an unknown course": ("GET", "/courses/7", "courses:read"),
+    "list own": ("GET", "/me/courses", "courses:read"),
     "add": ("POST", "/courses", "courses:write"),
     "change": ("PATCH", "/courses/1", "courses:write"),
     "delete": ("DELETE", "/courses/1", "courses:write"),
@@ -132,7 +136,7 @@ def test_token_without_the_scope_is_forbidden(
     assert response.json["error"] == "insufficient_scope"
 
 
-def test_added_course_is_there(course: FlaskClient, teacher: dict[str, str]) -> None:
+def test_added_course_can_be_read(course: FlaskClient, teacher: dict[str, str]) -> None:
     added = add(course, teacher, description="From text to code.\nWith exercises.", capacity=30)
 
     read = course.get(added.headers["Location"], headers=teacher)
@@ -142,7 +146,7 @@ def test_added_course_is_there(course: FlaskClient, teacher: dict[str, str]) -> 
     assert added.headers["ETag"] == read.headers["ETag"]
 
 
-def test_only_a_title_is_needed(course: FlaskClient, teacher: dict[str, str]) -> None:
+def test_only_the_title_is_required(course: FlaskClient, teacher: dict[str, str]) -> None:
     assert add(course, teacher).json == TITLES | {"id": 7, "description": "", "capacity": None}
 
 
@@ -162,11 +166,11 @@ BAD_COURSES: dict[str, tuple[Any, str]] = {
         TITLES | {"description": "\0"},
         "The parameter description contains characters that are not allowed.",
     ),
-    "no seats": (TITLES | {"capacity": 0}, "The parameter capacity is too small."),
+    "zero seats": (TITLES | {"capacity": 0}, "The parameter capacity is too small."),
     "too many seats": (TITLES | {"capacity": 100_001}, "The parameter capacity is too large."),
-    "seats as text": (TITLES | {"capacity": "5"}, "The parameter capacity has the wrong type."),
+    "seats as a string": (TITLES | {"capacity": "5"}, "The parameter capacity has the wrong type."),
     "half a seat": (TITLES | {"capacity": 1.5}, "The parameter capacity has the wrong type."),
-    "a yes as seats": (TITLES | {"capacity": True}, "The parameter capacity has the wrong type."),
+    "a boolean as seats": (TITLES | {"capacity": True}, "The parameter capacity has the wrong type."),
     "an owner": (
         TITLES | {"owner": "x"},
         "A parameter is unknown. The known ones are title, description, capacity.",
@@ -176,22 +180,22 @@ BAD_COURSES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("body", "sentence"), BAD_COURSES.values(), ids=BAD_COURSES)
-def test_bad_member_is_named(body: Any, sentence: str, course: FlaskClient, teacher: dict[str, str]) -> None:
+def test_error_names_the_bad_member(
+    body: Any, sentence: str, course: FlaskClient, teacher: dict[str, str]
+) -> None:
     refused = course.post("/courses", headers=teacher, json=body)
     changed = course.patch("/courses/1", headers=teacher | {"If-Match": "*"}, json=body)
 
     assert refused.status_code == 400
     assert refused.json == {"error": "invalid_request", "error_description": sentence}
     if "missing" in sentence:
-        assert changed.status_code == 200, "a change needs no member"
+        assert changed.status_code == 200, "a change requires no member"
     else:
         assert (changed.status_code, changed.json) == (400, refused.json)
 
 
 @pytest.mark.parametrize("path", ["/courses", "/courses/1", "/me/courses"])
-def test_what_the_client_has_is_not_sent_again(
-    path: str, course: FlaskClient, teacher: dict[str, str]
-) -> None:
+def test_unchanged_response_is_a_304(path: str, course: FlaskClient, teacher: dict[str, str]) -> None:
     first = course.get(path, headers=teacher)
     tag = first.headers["ETag"]
 
@@ -201,7 +205,7 @@ def test_what_the_client_has_is_not_sent_again(
 
 
 @pytest.mark.parametrize("change", [{"title": "New"}, {"description": "New"}, {"capacity": 5}, {}])
-def test_change_keeps_the_members_that_are_not_given(
+def test_change_keeps_omitted_members(
     change: dict[str, Any], course: FlaskClient, teacher: dict[str, str]
 ) -> None:
     before = add(course, teacher, capacity=3, description="Old")
@@ -217,7 +221,7 @@ def test_change_keeps_the_members_that_are_not_given(
     assert (read.json, read.headers["ETag"]) == (changed.json, changed.headers["ETag"])
 
 
-def test_capacity_can_be_taken_away(course: FlaskClient, teacher: dict[str, str]) -> None:
+def test_capacity_can_be_removed(course: FlaskClient, teacher: dict[str, str]) -> None:
     added = add(course, teacher, capacity=3)
     headers = teacher | {"If-Match": added.headers["ETag"]}
 
@@ -241,7 +245,7 @@ def test_capacity_can_be_taken_away(course: FlaskClient, teacher: dict[str, str]
         ({"If-Match": "*"}, 200),
     ],
 )
-def test_change_needs_the_tag_of_the_newest_version(
+def test_change_requires_the_current_etag(
     condition: dict[str, str], status: int, method: str, course: FlaskClient, teacher: dict[str, str]
 ) -> None:
     added = add(course, teacher)
@@ -261,7 +265,7 @@ def test_change_needs_the_tag_of_the_newest_version(
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_course_is_changed_by_its_owner_only(
+def test_only_the_owner_may_change_a_course(
     method: str, course: FlaskClient, teacher: dict[str, str], other: dict[str, str]
 ) -> None:
     address = add(course, teacher).headers["Location"]
@@ -272,16 +276,14 @@ def test_course_is_changed_by_its_owner_only(
     assert course.get(address, headers=other).status_code == 200
 
 
-def test_course_without_an_owner_is_changed_by_anybody_who_writes(
+def test_course_without_an_owner_can_be_changed_by_any_writer(
     course: FlaskClient, other: dict[str, str]
 ) -> None:
     assert course.patch("/courses/1", headers=other | {"If-Match": "*"}, json=TITLES).status_code == 200
 
 
-def test_new_course_never_has_the_tag_of_one_that_was_deleted(
-    course: FlaskClient, teacher: dict[str, str]
-) -> None:
-    """SQLite gives the ID of the last course to the next one."""
+def test_new_course_never_has_the_etag_of_a_deleted_one(course: FlaskClient, teacher: dict[str, str]) -> None:
+    """SQLite reuses the ID of the last course once that is deleted."""
     old = add(course, teacher)
     assert course.delete(old.headers["Location"], headers=teacher | {"If-Match": "*"}).status_code == 204
     new = add(course, teacher, description="Another one")
@@ -289,7 +291,7 @@ def test_new_course_never_has_the_tag_of_one_that_was_deleted(
     assert new.headers["ETag"] != old.headers["ETag"]
 
 
-def test_body_that_is_nested_too_deeply_is_refused(course: FlaskClient, forger: Forger) -> None:
+def test_body_nested_too_deeply_is_refused(course: FlaskClient, forger: Forger) -> None:
     body = b'{"title": ' + b"[" * 400 + b"]" * 400 + b"}"
     headers = bearer(forger.sign(scope="courses:write")) | {"Content-Type": "application/json"}
     response = course.post("/courses", data=body, headers=headers)

@@ -1,4 +1,4 @@
-"""At auth_app a token has the scopes that its user and client have now, whatever the token says."""
+"""In auth_app a token is limited to the scopes that its user and client have now."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def status_of(client: FlaskClient, key_pair: KeyPair, token: str) -> int:
     return parse_status_list(text, uri, FixedKeys(keys))[index]
 
 
-def test_administrator_who_was_demoted_behind_our_back_manages_nobody(auth: FlaskClient) -> None:
+def test_administrator_demoted_directly_in_the_database_cannot_manage_users(auth: FlaskClient) -> None:
     token = get_token(auth, "admin1")
     change_row(auth, sa.update(User).where(User.username == "admin1").values(roles=["student"]))
 
@@ -67,7 +67,7 @@ def test_demoted_administrator_cannot_restore_the_role(auth: FlaskClient, key_pa
     assert status_of(auth, key_pair, token) == 1, "the services refuse it too"
 
 
-def test_role_that_was_won_ends_nothing_and_adds_nothing_to_a_token(auth: FlaskClient) -> None:
+def test_added_role_neither_revokes_nor_extends_existing_tokens(auth: FlaskClient) -> None:
     token = get_token(auth)
 
     change_user(auth, "student1", bearer(get_token(auth, "admin1")), roles=["student", "admin"])
@@ -77,7 +77,7 @@ def test_role_that_was_won_ends_nothing_and_adds_nothing_to_a_token(auth: FlaskC
     assert introspect(auth, token)["scope"] == "courses:read enrolments:write"
 
 
-def test_refresh_token_is_introspected_with_what_is_left(auth: FlaskClient) -> None:
+def test_introspection_of_a_refresh_token_shows_the_remaining_scopes(auth: FlaskClient) -> None:
     credentials = add_client(auth, "website", "--scope", "courses:read", "--scope", "users:manage")
     form = {"username": "admin1", "password": "password789"}
     answer = auth.post("/token", data=form, auth=credentials).get_json()
@@ -88,7 +88,7 @@ def test_refresh_token_is_introspected_with_what_is_left(auth: FlaskClient) -> N
     assert told["scope"] == "courses:read"
 
 
-def test_client_has_the_scopes_that_it_has_now(auth: FlaskClient) -> None:
+def test_tokens_are_limited_to_the_clients_current_scopes(auth: FlaskClient) -> None:
     credentials = add_client(auth, "robot", "--scope", "users:manage")
     own = client_token(auth, credentials)
     form = {"username": "admin1", "password": "password789"}
@@ -116,7 +116,7 @@ def introspect_again(client: FlaskClient, token: str) -> dict[str, Any]:
         (["--scope", "courses:read", "--scope", "users:manage", "--scope", "courses:write"], 0),
     ],
 )
-def test_client_that_loses_something_loses_its_tokens(
+def test_clients_tokens_are_revoked_only_if_it_loses_a_scope_or_resource(
     options: list[str], status: int, auth: FlaskClient, key_pair: KeyPair
 ) -> None:
     credentials = add_client(auth, "robot", "--scope", "courses:read", "--scope", "users:manage")
@@ -130,7 +130,7 @@ def test_client_that_loses_something_loses_its_tokens(
     assert (renewed["status"] == read_claims(token)["status"]) == (status == 0)
 
 
-def test_resource_that_a_client_lost_is_lost_at_the_next_refresh(auth: FlaskClient) -> None:
+def test_refresh_drops_resources_that_the_client_has_lost(auth: FlaskClient) -> None:
     credentials = add_client(auth, "website", "--scope", "courses:read")
     form = {"username": "student1", "password": "password123"}
     answer = auth.post("/token", data=form, auth=credentials).get_json()
@@ -143,14 +143,14 @@ def test_resource_that_a_client_lost_is_lost_at_the_next_refresh(auth: FlaskClie
     assert read_claims(renewed["access_token"])["aud"] == [ISSUER]
 
 
-def test_user_who_must_change_the_password_may_do_nothing_with_an_older_token(auth: FlaskClient) -> None:
+def test_older_token_is_forbidden_while_its_user_must_change_the_password(auth: FlaskClient) -> None:
     token = get_token(auth, "admin1")
     change_row(auth, sa.update(User).where(User.username == "admin1").values(must_change_password=True))
 
     assert auth.get("/users", headers=bearer(token)).status_code == 403
 
 
-def test_id_of_a_removed_client_is_never_given_again(auth: FlaskClient) -> None:
+def test_id_of_a_removed_client_is_never_reused(auth: FlaskClient) -> None:
     credentials = add_client(auth, "robot", "--scope", "users:manage")
     token = client_token(auth, credentials)
     run_command(auth, "clients", "remove", "robot")
@@ -162,7 +162,7 @@ def test_id_of_a_removed_client_is_never_given_again(auth: FlaskClient) -> None:
     assert auth.get("/users", headers=bearer(token)).status_code == 401
 
 
-def test_token_of_a_user_is_not_narrowed_by_the_client_that_only_looks(auth: FlaskClient) -> None:
+def test_introspecting_client_does_not_narrow_the_scopes_of_a_users_token(auth: FlaskClient) -> None:
     assert introspect(auth, log_in(auth, "teacher1")["access_token"])["scope"] == (
         "courses:read courses:write enrolments:write"
     )

@@ -66,7 +66,9 @@ def get(client: FlaskClient, token: str) -> int:
 
 @pytest.mark.parametrize("at", [RFC8414, OIDC])
 @pytest.mark.parametrize("path", ["", "/", "/auth", "/realms/a/", "/a/b"])
-def test_keys_are_found_by_the_issuers_url(at: str, path: str, issuer: Issuer, key_pair: KeyPair) -> None:
+def test_keys_are_discovered_from_the_issuers_url(
+    at: str, path: str, issuer: Issuer, key_pair: KeyPair
+) -> None:
     url = publish(issuer, key_pair, path=path, at=at)
 
     with open_service(issuer=url) as client:
@@ -78,10 +80,10 @@ HTML = b"<!doctype html><title>Sign in</title>"
 
 
 @pytest.mark.parametrize("body", [HTML, b"", b"null"], ids=repr)
-def test_page_at_the_first_address_does_not_hide_the_second(
+def test_web_page_at_the_first_metadata_url_does_not_hide_the_second(
     body: bytes, issuer: Issuer, key_pair: KeyPair
 ) -> None:
-    """A single-page application answers 200 with itself to whatever it does not know."""
+    """A single-page application responds to unknown URLs with status 200 and its own page."""
     url = publish(issuer, key_pair, at=OIDC)
     issuer.pages[RFC8414] = body
 
@@ -89,7 +91,7 @@ def test_page_at_the_first_address_does_not_hide_the_second(
         assert get(client, forge(key_pair, url)) == 200
 
 
-def test_page_at_both_addresses_is_named(
+def test_web_pages_at_both_metadata_urls_are_reported(
     issuer: Issuer, key_pair: KeyPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = origin(issuer)
@@ -103,7 +105,7 @@ def test_page_at_both_addresses_is_named(
 
 
 @pytest.mark.parametrize("status", [301, 500])
-def test_only_what_the_issuer_does_not_have_is_looked_for_elsewhere(
+def test_redirect_or_server_error_does_not_lead_to_the_second_metadata_url(
     status: int, issuer: Issuer, key_pair: KeyPair
 ) -> None:
     url = publish(issuer, key_pair, at=OIDC)
@@ -116,21 +118,21 @@ def test_only_what_the_issuer_does_not_have_is_looked_for_elsewhere(
 BAD_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "another issuer": ({"issuer": "https://evil.example.com"}, "set ISSUER to the issuer's URL exactly"),
     "no issuer": ({"issuer": None}, "is the metadata of None"),
-    "keys elsewhere": (
+    "keys on another host": (
         {"jwks_uri": "https://evil.example.com/keys"},
         "if you trust that URL, set JWKS_URL to it",
     ),
-    "keys of another scheme": ({"jwks_uri": "file:///etc/keys"}, "set JWKS_URL"),
+    "keys with another scheme": ({"jwks_uri": "file:///etc/keys"}, "set JWKS_URL"),
     "keys at another port": ({"jwks_uri": "http://127.0.0.1:1/keys"}, "set JWKS_URL"),
     "keys with credentials": ({"jwks_uri": "http://127.0.0.1@evil.example.com/keys"}, "set JWKS_URL"),
-    "no keys": ({"jwks_uri": None}, "jwks_uri is None"),
-    "keys a list": ({"jwks_uri": ["https://x"]}, "jwks_uri is ['https://x']"),
-    "keys with an odd port": ({"jwks_uri": "http://127.0.0.1:x/keys"}, "set JWKS_URL"),
-    "lists elsewhere": (
+    "no key URL": ({"jwks_uri": None}, "jwks_uri is None"),
+    "keys in a list": ({"jwks_uri": ["https://x"]}, "jwks_uri is ['https://x']"),
+    "keys with an invalid port": ({"jwks_uri": "http://127.0.0.1:x/keys"}, "set JWKS_URL"),
+    "status lists on another host": (
         {"status_list_aggregation_endpoint": "https://evil.example.com/lists"},
         "if you trust that URL, set STATUS_LISTS_URL to it",
     ),
-    "lists a number": ({"status_list_aggregation_endpoint": 1}, "status_list_aggregation_endpoint is 1"),
+    "numeric list URL": ({"status_list_aggregation_endpoint": 1}, "status_list_aggregation_endpoint is 1"),
 }
 
 
@@ -150,7 +152,7 @@ def test_bad_metadata_is_not_followed(
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"issuer":1,"issuer":2}', b"x" * 70_000], ids=repr)
-def test_what_is_not_metadata_is_not_followed(body: bytes, issuer: Issuer, key_pair: KeyPair) -> None:
+def test_malformed_metadata_is_not_followed(body: bytes, issuer: Issuer, key_pair: KeyPair) -> None:
     url = publish(issuer, key_pair)
     issuer.pages[RFC8414] = body
 
@@ -158,12 +160,12 @@ def test_what_is_not_metadata_is_not_followed(body: bytes, issuer: Issuer, key_p
         assert get(client, forge(key_pair, url)) == 503
 
 
-def test_answer_is_503_until_the_issuer_is_up(issuer: Issuer, key_pair: KeyPair) -> None:
+def test_response_is_503_until_the_issuer_is_up(issuer: Issuer, key_pair: KeyPair) -> None:
     url = origin(issuer)
     with open_service(issuer=url, jwks_cooldown=1) as client:
         token = forge(key_pair, url)
         assert get(client, token) == 503
-        assert client.get("/").status_code == 401, "no token needs no issuer"
+        assert client.get("/").status_code == 401, "a request without a token needs no issuer"
 
         publish(issuer, key_pair)
 
@@ -183,10 +185,10 @@ def test_service_restarts_from_its_copies_while_the_issuer_is_down(
         assert get(client, forge(key_pair, url)) == 200
 
 
-def test_services_with_other_sources_of_keys_share_no_copy(
+def test_services_with_different_key_sources_share_no_copy(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    """As where a service is tried with keys of a mock, or was before JWKS_URL was removed."""
+    """For example, a service tried with the keys of a mock, also after JWKS_URL was removed again."""
     url = publish(issuer, key_pair)
     with serve_issuer() as mock:
         mock.publish(public_jwk(other_key_pair.private_key.public_key()))
@@ -203,7 +205,7 @@ def test_services_with_other_sources_of_keys_share_no_copy(
             assert get(restarted, forge(other_key_pair, url)) == 401
 
 
-def test_keys_that_have_moved_are_found_again(
+def test_keys_moved_to_another_url_are_found_again(
     issuer: Issuer, key_pair: KeyPair, other_key_pair: KeyPair
 ) -> None:
     url = publish(issuer, key_pair)
@@ -216,7 +218,7 @@ def test_keys_that_have_moved_are_found_again(
         assert get(client, forge(key_pair, url)) == 401
 
 
-def test_setting_for_the_keys_needs_no_metadata(issuer: Issuer, key_pair: KeyPair) -> None:
+def test_metadata_is_not_fetched_if_jwks_url_is_set(issuer: Issuer, key_pair: KeyPair) -> None:
     publish(issuer, key_pair)
     elsewhere = "https://login.example.com"
 
@@ -226,7 +228,9 @@ def test_setting_for_the_keys_needs_no_metadata(issuer: Issuer, key_pair: KeyPai
     assert issuer.requests == ["/keys"]
 
 
-def test_each_issuer_has_keys_of_its_own(key_pair: KeyPair, other_key_pair: KeyPair) -> None:
+def test_tokens_are_verified_with_the_keys_of_their_own_issuer(
+    key_pair: KeyPair, other_key_pair: KeyPair
+) -> None:
     with serve_issuer() as one, serve_issuer() as two:
         one.missing = two.missing = 404
         urls = [publish(one, key_pair), publish(two, other_key_pair)]
@@ -241,7 +245,7 @@ def test_each_issuer_has_keys_of_its_own(key_pair: KeyPair, other_key_pair: KeyP
             assert metadata["authorization_servers"] == urls
 
 
-def test_issuer_that_is_down_leaves_the_other_alone(key_pair: KeyPair, other_key_pair: KeyPair) -> None:
+def test_issuer_that_is_down_does_not_affect_the_other(key_pair: KeyPair, other_key_pair: KeyPair) -> None:
     with serve_issuer() as one, serve_issuer() as two:
         one.status, two.missing = 500, 404
         urls = [origin(one), publish(two, other_key_pair)]

@@ -41,11 +41,11 @@ def test_document_offers_a_token_or_a_sign_in(docs: FlaskClient) -> None:
     assert "security" not in document["paths"]["/healthz"]["get"]
 
 
-def test_docs_page_asks_for_every_scope_of_courses() -> None:
+def test_docs_page_requests_every_scope_but_user_management() -> None:
     assert set(ASKED) == SCOPES - {"users:manage"}
 
 
-def test_docs_page_may_ask_the_issuer_and_open_a_window(docs: FlaskClient) -> None:
+def test_docs_page_may_connect_to_the_issuer_and_open_a_popup(docs: FlaskClient) -> None:
     headers = docs.get("/docs").headers
 
     assert "; connect-src 'self' https://login.example.com; " in headers["Content-Security-Policy"]
@@ -54,11 +54,11 @@ def test_docs_page_may_ask_the_issuer_and_open_a_window(docs: FlaskClient) -> No
     assert docs.get("/").headers["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
-def test_redirect_uri_is_under_the_prefix(docs: FlaskClient) -> None:
+def test_redirect_uri_includes_the_path_prefix(docs: FlaskClient) -> None:
     assert 'data-redirect="/prefix/docs/oauth2-redirect"' in docs.get("/docs", **MOUNTED).text
     assert 'src="/prefix/docs/static/oauth2_redirect.js"' in docs.get("/docs/oauth2-redirect", **MOUNTED).text
 
 
-def test_nothing_of_it_is_there_without_a_client(course: FlaskClient) -> None:
+def test_sign_in_is_not_offered_without_a_client(course: FlaskClient) -> None:
     assert "data-client-id" not in course.get("/docs").text
     assert course.get("/docs/oauth2-redirect").status_code == 404

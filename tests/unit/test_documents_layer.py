@@ -95,7 +95,7 @@ assert not problems, problems
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_documents_layer_needs_the_standard_library_alone(path: Path) -> None:
+def test_documents_layer_imports_only_the_standard_library(path: Path) -> None:
     imported = {
         module
         for node in ast.walk(ast.parse(path.read_text()))
@@ -112,7 +112,7 @@ def test_documents_layer_needs_the_standard_library_alone(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("code", [FETCH, WRITE_AT_ONCE], ids=["fetch with a copy", "write at once"])
+@pytest.mark.parametrize("code", [FETCH, WRITE_AT_ONCE], ids=["fetch with a copy", "simultaneous writes"])
 def test_documents_layer_runs_on_a_simulated_windows(code: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SIMULATED_WINDOWS + code, tmp_path / "copy"],
@@ -133,7 +133,7 @@ def test_documents_layer_runs_on_a_simulated_windows(code: str, tmp_path: Path) 
 def test_applications_in_one_process_share_one_fetch(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """POSIX record locks do not separate threads, and both used to fetch and write at the same time."""
+    """POSIX record locks do not exclude threads of one process, which used to fetch at the same time."""
 
     def fetch_slowly() -> bytes:
         time.sleep(0.3)
@@ -152,7 +152,7 @@ def test_applications_in_one_process_share_one_fetch(
     assert "cannot write" not in caplog.text
 
 
-def test_child_gets_the_lock_once_the_parent_that_held_it_at_the_fork_releases_it(tmp_path: Path) -> None:
+def test_child_gets_a_lock_held_at_the_fork_once_the_parent_releases_it(tmp_path: Path) -> None:
     with contextlib.ExitStack() as lock:
         assert lock.enter_context(hold_lock(tmp_path / "lock", 1))
 
@@ -168,11 +168,11 @@ def test_child_gets_the_lock_once_the_parent_that_held_it_at_the_fork_releases_i
 
 
 @pytest.mark.skipif(
-    not os.access("/proc/sys/kernel/ns_last_pid", os.W_OK), reason="only root chooses process IDs"
+    not os.access("/proc/sys/kernel/ns_last_pid", os.W_OK), reason="only root can choose process IDs"
 )
 @pytest.mark.slow
-def test_value_of_a_process_is_not_taken_for_that_of_another_with_its_number() -> None:
-    """A server's process forks and ends; a child that never used the value forks the number's next owner."""
+def test_per_process_value_is_not_inherited_by_a_process_with_a_reused_id() -> None:
+    """A process uses the value, forks and exits; its child then forks a process with the same ID."""
     done = subprocess.run(
         [sys.executable, "-c", REUSE_NUMBER],
         cwd=ROOT,
@@ -185,7 +185,7 @@ def test_value_of_a_process_is_not_taken_for_that_of_another_with_its_number() -
     assert (done.stdout, done.stderr) == ("own\n", "")
 
 
-def test_lock_excludes_a_thread_that_names_the_file_by_another_path(tmp_path: Path) -> None:
+def test_lock_is_exclusive_across_different_paths_to_the_same_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
 
@@ -197,7 +197,7 @@ def test_lock_excludes_a_thread_that_names_the_file_by_another_path(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_document_is_kept_in_memory_without_a_folder_for_copies(caplog: pytest.LogCaptureFixture) -> None:
+def test_document_is_kept_in_memory_if_no_folder_for_copies_is_set(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     answers = threading.Event()
     answers.set()
@@ -221,7 +221,7 @@ def test_document_is_kept_in_memory_without_a_folder_for_copies(caplog: pytest.L
 
 
 @pytest.mark.slow
-def test_folder_that_cannot_be_written_is_logged_once_with_the_setting_that_names_it(
+def test_unwritable_folder_is_logged_once_with_its_setting(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     disk = DiskCopy(tmp_path / "missing" / "copies" / "copy", "MY_COPIES")

@@ -1,4 +1,4 @@
-"""A downgrade keeps what the version before browser sign-in knows, and gives nobody more rights there."""
+"""A downgrade keeps the data that the version before browser sign-in supports, and grants no new rights."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,7 +54,7 @@ def describe(engine: sa.Engine) -> dict[str, Any]:
     }
 
 
-def test_downgraded_tables_are_those_of_the_version_before(auth: FlaskClient) -> None:
+def test_downgraded_schema_is_that_of_the_previous_version(auth: FlaskClient) -> None:
     with downgraded(auth) as connection:
         found = describe(connection.engine)
     with auth.application.app_context():
@@ -64,7 +64,7 @@ def test_downgraded_tables_are_those_of_the_version_before(auth: FlaskClient) ->
         assert describe(engine) == found
 
 
-def test_downgrade_keeps_what_the_version_before_knows(auth: FlaskClient) -> None:
+def test_downgrade_keeps_the_data_that_the_previous_version_supports(auth: FlaskClient) -> None:
     run_command(auth, "users", "set", "student1", "--name", "Ann", "--email", "ann@example.com")
     reports = add_client(auth, "reports", "--scope", "courses:read")
     login, own = log_in(auth), auth.post("/token", data={"grant_type": "client_credentials"}, auth=reports)
@@ -96,8 +96,8 @@ def add_removed_client(auth: FlaskClient) -> None:
     assert run_command(auth, "clients", "remove", "gone").exit_code == 0
 
 
-def test_downgrade_forgets_clients_that_would_be_able_to_do_more(auth: FlaskClient) -> None:
-    """The version before lets every client have tokens of its own and log users in by password."""
+def test_downgrade_removes_clients_that_would_gain_rights(auth: FlaskClient) -> None:
+    """The previous version lets every client get tokens of its own and log users in by password."""
     add_application(auth, "page", "--public")
     add_application(auth, "website")
     add_application(auth, "both", "--grant", "client_credentials")
@@ -131,7 +131,7 @@ ENDED: dict[str, Callable[[FlaskClient], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("is_revoked", [False, True], ids=["live", "revoked"])
 @pytest.mark.parametrize("begin", ENDED.values(), ids=ENDED)
-def test_login_that_the_version_before_does_not_know_is_revoked_everywhere(
+def test_session_that_the_previous_version_does_not_support_is_revoked(
     begin: Callable[[FlaskClient], dict[str, Any]], is_revoked: bool, auth: FlaskClient
 ) -> None:
     token = begin(auth)["access_token"]
@@ -143,14 +143,14 @@ def test_login_that_the_version_before_does_not_know_is_revoked_everywhere(
     with downgraded(auth):
         pass
 
-    auth.application.extensions["signed_status_lists"].clear()  # as in a process that has just begun
+    auth.application.extensions["signed_status_lists"].clear()  # as in a new process
     assert is_set(auth, *place)
     assert auth.get("/users/me", headers=bearer(token)).status_code == 401
     assert not is_set(auth, *read_reference(read_claims(get_token(auth))))
 
 
-def test_list_of_a_downgraded_database_is_newer(auth: FlaskClient) -> None:
-    """Or verifiers, which never go back, would keep the one from before."""
+def test_downgrade_publishes_a_newer_status_list(auth: FlaskClient) -> None:
+    """Otherwise verifiers, which never accept an older list, would keep the previous one."""
     uri, _ = read_reference(read_claims(sign_in_at(auth)["access_token"]))
     path = uri.removeprefix(ISSUER)
     before = read_claims(auth.get(path).text)
@@ -161,7 +161,7 @@ def test_list_of_a_downgraded_database_is_newer(auth: FlaskClient) -> None:
     assert read_claims(auth.get(path).text)["iat"] > before["iat"]
 
 
-def test_first_party_client_of_ones_own_does_not_stop_the_next_upgrade(auth: FlaskClient) -> None:
+def test_custom_first_party_client_does_not_break_the_next_upgrade(auth: FlaskClient) -> None:
     change_row(auth, sa.delete(Client))
     options = ("--grant", "password", "--grant", "client_credentials")
     assert run_command(auth, "clients", "add", "first-party", *options).exit_code == 0

@@ -1,4 +1,4 @@
-"""Enrolments: users take and give up only their own seats, and never more than there are."""
+"""Enrolments: users take and give up only their own seats, and a course is never overbooked."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def own(course: FlaskClient, tokens: TokenIssuer, subject: object = "a-student")
     return [found["id"] for found in answer["courses"]]
 
 
-def test_seat_is_taken_and_left_for_the_subject_of_the_token(
+def test_enrolment_is_idempotent_and_is_for_the_tokens_subject(
     course: FlaskClient, tokens: TokenIssuer
 ) -> None:
     for _ in range(2):
@@ -59,7 +59,7 @@ def test_seat_is_taken_and_left_for_the_subject_of_the_token(
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 @pytest.mark.parametrize("course_id", ["7", "0", "x", "999999999"])
-def test_there_is_no_seat_in_a_course_that_is_not_there(
+def test_enrolment_in_an_unknown_course_is_not_found(
     course_id: str, method: str, course: FlaskClient, tokens: TokenIssuer
 ) -> None:
     response = course.open(f"/courses/{course_id}/enrolment", method=method, headers=headers(tokens))
@@ -67,7 +67,7 @@ def test_there_is_no_seat_in_a_course_that_is_not_there(
     assert response.status_code == 404
 
 
-def test_nobody_is_enrolled_by_a_parameter(course: FlaskClient, tokens: TokenIssuer) -> None:
+def test_subject_parameter_is_ignored(course: FlaskClient, tokens: TokenIssuer) -> None:
     response = course.put(
         "/courses/2/enrolment?subject=victim", headers=headers(tokens), json={"subject": "victim"}
     )
@@ -77,7 +77,7 @@ def test_nobody_is_enrolled_by_a_parameter(course: FlaskClient, tokens: TokenIss
     assert own(course, tokens) == [2]
 
 
-def test_own_courses_come_in_pages(course: FlaskClient, tokens: TokenIssuer) -> None:
+def test_own_courses_are_paginated(course: FlaskClient, tokens: TokenIssuer) -> None:
     for number in (5, 1, 3):
         course.put(f"/courses/{number}/enrolment", headers=headers(tokens))
 
@@ -89,21 +89,23 @@ def test_own_courses_come_in_pages(course: FlaskClient, tokens: TokenIssuer) -> 
     assert second["next"] is None
 
 
-def test_full_course_takes_nobody_until_somebody_leaves(course: FlaskClient, tokens: TokenIssuer) -> None:
+def test_full_course_refuses_enrolments_until_a_seat_is_given_up(
+    course: FlaskClient, tokens: TokenIssuer
+) -> None:
     address = add(course, tokens, capacity=1) + "/enrolment"
     assert course.put(address, headers=headers(tokens, "a")).status_code == 204
 
     refused = course.put(address, headers=headers(tokens, "b"))
 
     assert (refused.status_code, refused.json and refused.json["error"]) == (409, "course_full")
-    assert course.put(address, headers=headers(tokens, "a")).status_code == 204, "who has a seat keeps it"
+    assert course.put(address, headers=headers(tokens, "a")).status_code == 204, "a seat is kept"
     assert course.delete(address, headers=headers(tokens, "b")).status_code == 204
-    assert course.put(address, headers=headers(tokens, "b")).status_code == 409, "and frees no other's"
+    assert course.put(address, headers=headers(tokens, "b")).status_code == 409, "which frees no seat"
     assert course.delete(address, headers=headers(tokens, "a")).status_code == 204
     assert course.put(address, headers=headers(tokens, "b")).status_code == 204
 
 
-def test_capacity_stays_above_the_seats_that_are_taken(course: FlaskClient, tokens: TokenIssuer) -> None:
+def test_capacity_cannot_fall_below_the_seats_taken(course: FlaskClient, tokens: TokenIssuer) -> None:
     address = add(course, tokens, capacity=5)
     for subject in range(3):
         course.put(f"{address}/enrolment", headers=headers(tokens, subject))
@@ -116,7 +118,7 @@ def test_capacity_stays_above_the_seats_that_are_taken(course: FlaskClient, toke
     assert course.put(f"{address}/enrolment", headers=headers(tokens, "late")).status_code == 409
 
 
-def test_deleted_course_leaves_no_seats(course: FlaskClient, tokens: TokenIssuer) -> None:
+def test_deleting_a_course_deletes_its_enrolments(course: FlaskClient, tokens: TokenIssuer) -> None:
     address = add(course, tokens)
     course.put(f"{address}/enrolment", headers=headers(tokens))
 
@@ -144,7 +146,7 @@ def enrol(address: str, token: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("capacity", [1, 7])
-def test_of_all_who_come_together_only_as_many_get_in_as_fit(
+def test_simultaneous_enrolments_never_exceed_the_capacity(
     capacity: int, course: FlaskClient, tokens: TokenIssuer
 ) -> None:
     address = add(course, tokens, capacity=capacity) + "/enrolment"
@@ -156,7 +158,7 @@ def test_of_all_who_come_together_only_as_many_get_in_as_fit(
     assert sum(bool(own(course, tokens, subject)) for subject in range(TOGETHER)) == capacity
 
 
-def test_one_who_comes_many_times_at_once_gets_one_seat(course: FlaskClient, tokens: TokenIssuer) -> None:
+def test_simultaneous_enrolments_of_one_user_take_one_seat(course: FlaskClient, tokens: TokenIssuer) -> None:
     address = add(course, tokens, capacity=2) + "/enrolment"
 
     statuses = send_together(course, *[enrol(address, headers(tokens))] * TOGETHER)
@@ -166,7 +168,7 @@ def test_one_who_comes_many_times_at_once_gets_one_seat(course: FlaskClient, tok
     assert course.put(address, headers=headers(tokens, "c")).status_code == 409
 
 
-def test_of_many_changes_at_once_one_succeeds(course: FlaskClient, tokens: TokenIssuer) -> None:
+def test_only_one_of_many_simultaneous_changes_succeeds(course: FlaskClient, tokens: TokenIssuer) -> None:
     address = add(course, tokens)
     tag = course.get(address, headers=headers(tokens, "t")).headers["ETag"]
     change = {"path": address, "method": "PATCH", "headers": headers(tokens, "t") | {"If-Match": tag}}

@@ -13,21 +13,21 @@ from tests.forger import Forger
 
 ERRORS: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
     "unknown address": ("GET", "/nothing", {}, 404, "not_found"),
-    "slash too many": ("GET", "/courses/", {}, 404, "not_found"),
+    "extra slash": ("GET", "/courses/", {}, 404, "not_found"),
     "NUL in the address": ("GET", "/%00", {}, 404, "not_found"),
-    "not UTF-8 in the address": ("GET", "/%ff", {}, 404, "not_found"),
+    "invalid UTF-8 in the address": ("GET", "/%ff", {}, 404, "not_found"),
     "wrong method": ("DELETE", "/courses", {}, 405, "method_not_allowed"),
     "unknown method": ("BREW", "/courses", {}, 405, "method_not_allowed"),
-    "method not of docs": ("POST", "/docs", {}, 405, "method_not_allowed"),
+    "wrong method for the docs": ("POST", "/docs", {}, 405, "method_not_allowed"),
     "large body": ("GET", "/courses", {"data": "x" * 70_000}, 413, "content_too_large"),
-    "large body to nowhere": ("POST", "/nothing", {"data": "x" * 70_000}, 413, "content_too_large"),
-    "path out of the assets": ("GET", "/docs/swagger-ui/../../x", {}, 404, "not_found"),
-    "encoded path out of the assets": ("GET", "/docs/swagger-ui/%2e%2e/__init__.py", {}, 404, "not_found"),
+    "large body, no route": ("POST", "/nothing", {"data": "x" * 70_000}, 413, "content_too_large"),
+    "path outside the assets": ("GET", "/docs/swagger-ui/../../x", {}, 404, "not_found"),
+    "encoded path outside the assets": ("GET", "/docs/swagger-ui/%2e%2e/__init__.py", {}, 404, "not_found"),
 }
 
 
 @pytest.mark.parametrize(("method", "path", "request_", "status", "error"), ERRORS.values(), ids=ERRORS)
-def test_error_has_the_one_form(
+def test_error_has_the_common_format(
     method: str, path: str, request_: dict[str, Any], status: int, error: str, course: FlaskClient
 ) -> None:
     response = course.open(path, method=method, **request_)
@@ -39,13 +39,13 @@ def test_error_has_the_one_form(
     assert response.json["error"] == error
 
 
-def test_405_says_what_is_allowed(course: FlaskClient) -> None:
+def test_405_lists_the_allowed_methods(course: FlaskClient) -> None:
     response = course.delete("/courses")
 
     assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
-def test_415_says_what_is_wrong(auth: FlaskClient) -> None:
+def test_415_names_the_content_type_as_the_cause(auth: FlaskClient) -> None:
     response = auth.post("/token", data="x", content_type="text/plain")
 
     assert response.json == {
@@ -54,7 +54,7 @@ def test_415_says_what_is_wrong(auth: FlaskClient) -> None:
     }
 
 
-def test_failure_is_a_500_that_tells_nothing(auth: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_internal_error_is_a_500_without_details(auth: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
     token = get_token(auth)
     change_row(auth, sa.update(User).values(roles=sa.text("'{'")))
 
@@ -69,7 +69,7 @@ def test_failure_is_a_500_that_tells_nothing(auth: FlaskClient, caplog: pytest.L
 
 
 @both_databases
-def test_service_whose_database_is_unfit_is_not_ready(
+def test_service_whose_tables_are_missing_is_not_ready(
     course: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert course.get("/readyz").json == {"status": "ok"}
@@ -85,7 +85,7 @@ def test_service_whose_database_is_unfit_is_not_ready(
     assert course.get("/healthz").status_code == 200
 
 
-def check_headers_of_data(headers: Headers) -> None:
+def check_common_headers(headers: Headers) -> None:
     assert "default-src 'none'; " in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -94,17 +94,17 @@ def check_headers_of_data(headers: Headers) -> None:
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/nothing", "/courses", "/healthz"])
-def test_security_headers_are_on_all_data(path: str, course: FlaskClient) -> None:
+def test_json_responses_have_security_headers(path: str, course: FlaskClient) -> None:
     response = course.get(path)
 
     assert response.is_json
-    check_headers_of_data(response.headers)
+    check_common_headers(response.headers)
     assert {"X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy"}.isdisjoint(
         response.headers.keys()
     )
 
 
-def test_answer_without_a_body_has_the_headers_of_data(course: FlaskClient, forger: Forger) -> None:
+def test_304_response_has_the_same_security_policy(course: FlaskClient, forger: Forger) -> None:
     first = course.get("/courses", headers=bearer(forger.sign()))
     headers = bearer(forger.sign()) | {"If-None-Match": first.headers["ETag"]}
     again = course.get("/courses", headers=headers)
@@ -114,10 +114,10 @@ def test_answer_without_a_body_has_the_headers_of_data(course: FlaskClient, forg
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/docs/static/docs.js", "/docs/swagger-ui/swagger-ui.css"])
-def test_security_headers_are_on_all_pages(path: str, course: FlaskClient) -> None:
+def test_pages_have_security_headers(path: str, course: FlaskClient) -> None:
     headers = course.get(path).headers
 
-    check_headers_of_data(headers)
+    check_common_headers(headers)
     assert headers["Content-Security-Policy"] == (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -127,21 +127,23 @@ def test_security_headers_are_on_all_pages(path: str, course: FlaskClient) -> No
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
-def test_home_leads_to_the_docs_page(auth: FlaskClient) -> None:
+def test_home_page_redirects_to_the_docs_page(auth: FlaskClient) -> None:
     response = auth.get("/", follow_redirects=True)
 
     assert response.request.path == "/docs"
     assert response.status_code == 200
 
 
-def test_options_are_told_without_a_token(course: FlaskClient) -> None:
+def test_options_request_needs_no_token(course: FlaskClient) -> None:
     response = course.options("/courses")
 
     assert response.status_code == 200
     assert response.data == b""
 
 
-def test_token_is_in_no_log(auth: FlaskClient, course: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_tokens_and_passwords_are_not_logged(
+    auth: FlaskClient, course: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
     token = get_token(auth)
     auth.post("/token", data={"username": "student1", "password": "a-wrong-password"})
     drop_tables(course)

@@ -1,4 +1,4 @@
-"""docs/reference/errors.md has every error of the services, the proxy and the commands, and no other."""
+"""docs/reference/errors.md lists every error of the services, the proxy and the commands, and no others."""
 
 import re
 import string
@@ -34,14 +34,14 @@ CODES = dict(
 )
 OTHERS = SECTIONS["Other HTTP errors"]
 REDIRECTS = SECTIONS["Errors from /authorize"]
-# Sent to users and to operators, by the same class as an error of the API.
+# Shown to users and operators, but raised by the same class as an error of the API.
 ELSEWHERE = SECTIONS["Pages that users see"] + SECTIONS["Commands"]
 PROXY = SECTIONS["Responses of the proxy"]
 # Messages are in backticks. Pydantic and the system have their own texts.
 OPERATORS = SECTIONS["Startup"] + SECTIONS["Commands"]
 FOREIGN = {"...: Input should be ...", "...: ..."}
 
-# The texts of forms that have not been accepted.
+# The messages shown when a form is refused.
 FORM_ERRORS = {
     "wrong_credentials",
     "too_many_attempts",
@@ -63,7 +63,7 @@ def sent() -> Sentences:
     return sentences_of_classes() | sentences_of_statuses() | sentences_of_calls() | sentences_of_nginx()
 
 
-def test_page_has_every_description_under_its_code() -> None:
+def test_page_lists_every_description_under_its_code() -> None:
     described = {(code, row[0]) for code, section in CODES.items() for row in rows_of(section)}
     described |= {(row[0].strip("`"), row[2]) for row in rows_of(OTHERS)}
     elsewhere = {row[0] for row in rows_of(ELSEWHERE)}
@@ -72,13 +72,13 @@ def test_page_has_every_description_under_its_code() -> None:
     assert missing == set()
 
 
-def test_page_has_every_error_of_a_redirect() -> None:
+def test_page_lists_every_redirect_error() -> None:
     described = {(row[0].strip("`"), row[1]) for row in rows_of(REDIRECTS)}
 
     assert sentences_of_redirects() - described == set()
 
 
-def test_page_has_no_other_codes() -> None:
+def test_page_lists_exactly_the_codes_that_are_sent() -> None:
     known = {code for code, _ in sent()}
     known_in_redirects = {code for code, _ in sentences_of_redirects()} | {"invalid_target"}
     others = {row[0].strip("`") for row in rows_of(OTHERS)} - {"error"}
@@ -88,7 +88,7 @@ def test_page_has_no_other_codes() -> None:
     assert redirects == known_in_redirects
 
 
-def test_page_has_no_descriptions_that_nobody_sends() -> None:
+def test_page_lists_no_description_that_is_never_sent() -> None:
     texts = {text for _, text in sent() | sentences_of_redirects()}
     described = {row[0] for section in CODES.values() for row in rows_of(section)}
     described |= {row[1] for row in rows_of(REDIRECTS)}
@@ -96,7 +96,7 @@ def test_page_has_no_descriptions_that_nobody_sends() -> None:
     assert {text for text in described if not text.startswith("Desc")} <= texts
 
 
-def test_page_has_every_reason_for_which_a_token_is_refused() -> None:
+def test_page_lists_every_reason_for_refusing_a_token() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "flask_resource_server").rglob("*.py"))
     reasons = {check.reason for check in CHECKS}
     reasons |= set(re.findall(r'\b(?:refuse|_respond|RefusedToken)\("(\w+)"', sources))
@@ -104,7 +104,7 @@ def test_page_has_every_reason_for_which_a_token_is_refused() -> None:
     assert {row[0].strip("`") for row in rows_of(SECTIONS["explain-token"])} - {"Reason"} == reasons
 
 
-def test_page_has_every_text_of_a_form_that_is_not_accepted() -> None:
+def test_page_lists_every_message_of_a_refused_form() -> None:
     named = FORM_ERRORS | {
         name for name in TEXTS if name.startswith("password_") and name != "password_changed"
     }
@@ -115,7 +115,7 @@ def test_page_has_every_text_of_a_form_that_is_not_accepted() -> None:
     }
 
 
-def test_page_has_the_statuses_of_each_code() -> None:
+def test_page_lists_the_status_of_each_code() -> None:
     described = {
         code: {int(re.findall(r"^Status (\d+)", text, re.MULTILINE)[0])} for code, text in CODES.items()
     }
@@ -128,7 +128,7 @@ def test_page_has_the_statuses_of_each_code() -> None:
     ]
 
 
-def test_page_has_every_response_of_the_proxy() -> None:
+def test_page_lists_every_response_of_the_proxy() -> None:
     files = [(ROOT / "deploy" / name).read_text() for name in ("nginx.conf", "nginx-paths.conf")]
     rows = {(row[0], row[1].removeprefix("a page: ")) for row in rows_of(PROXY) if len(row) == 3}
     patterns = (r'return (\d{3}) \'\{.*?"error_description":"(.*?)"', r"return (\d{3}) '<.*?<h1>(.*?)</h1>")
@@ -147,7 +147,7 @@ def messages_of_page() -> set[str]:
     return {message for cell in cells for message in re.findall(r"`([^`]+)`", cell) if " " in message}
 
 
-def test_page_has_no_message_that_the_code_lacks() -> None:
+def test_page_lists_no_message_that_the_code_does_not_contain() -> None:
     known = [
         *operator_messages(),
         *(f"{name}: {text}" for text in operator_messages() for name in ("...", "CORS_ORIGINS")),
@@ -161,7 +161,7 @@ def test_page_has_no_message_that_the_code_lacks() -> None:
     assert plain - texts == set()
 
 
-def test_page_has_every_message_of_an_operator() -> None:
+def test_page_lists_every_message_for_operators() -> None:
     patterns = [shorten(text) for text in messages_of_page() - FOREIGN]
     missing = {
         text
@@ -194,12 +194,12 @@ LIMITS = [
 
 
 @pytest.mark.parametrize(("pattern", "value"), LIMITS, ids=[pattern for pattern, _ in LIMITS])
-def test_limit_is_that_of_the_code(pattern: str, value: int) -> None:
+def test_limit_matches_the_code(pattern: str, value: int) -> None:
     assert set(find_figures(PAGE, pattern)) == {value}
 
 
 @pytest.mark.parametrize("service", ["auth_app", "course_app"])
-def test_examples_in_the_contract_are_errors_that_are_sent(service: str) -> None:
+def test_error_examples_in_the_contract_match_errors_that_are_sent(service: str) -> None:
     document = yaml.safe_load((ROOT / service / "openapi.yml").read_text())
     known = {re.sub(r"\bparameter (?!is\b)\w+", "parameter ...", text): code for code, text in sent()}
     examples = list(find_errors(document))
@@ -219,7 +219,7 @@ def find_errors(node: object) -> list[dict[str, str]]:
     return [error for value in node for error in find_errors(value)] if isinstance(node, list) else []
 
 
-def test_descriptions_can_stand_in_a_header() -> None:
+def test_descriptions_are_valid_in_a_header() -> None:
     """RFC 6749 section 5.2 and RFC 6750 section 3: ASCII without quotes and backslashes."""
     allowed = set(string.printable) - set('"\\\t\n\r\v\f')
 

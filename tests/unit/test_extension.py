@@ -37,27 +37,27 @@ BOTH = {"scope": "courses:read courses:write"}
 
 
 def answer(app: Flask, view: Callable[..., Any], token: str | None) -> Any:
-    """Return the answer of a view to a request with a token, or without."""
+    """Return a view's response to a request with or without a token."""
     app.add_url_rule("/view", "view", view)
     return app.test_client().get("/view", headers=bearer(token) if token else {})
 
 
 SCOPES: dict[str, tuple[tuple[str, ...], str, str, int]] = {
-    "it": (("courses:read",), "all", "courses:read", 200),
-    "another": (("courses:read",), "all", "courses:write", 403),
-    "a longer one": (("courses:read",), "all", "courses:reads", 403),
-    "all": (("courses:read", "courses:write"), "all", "courses:write courses:read", 200),
-    "one of all": (("courses:read", "courses:write"), "all", "courses:read", 403),
-    "one of any": (("courses:read", "courses:write"), "any", "courses:write x", 200),
-    "none of any": (("courses:read", "courses:write"), "any", "x", 403),
-    "none wanted": ((), "all", "", 200),
-    "none wanted of any": ((), "any", "", 200),
+    "exact scope": (("courses:read",), "all", "courses:read", 200),
+    "another scope": (("courses:read",), "all", "courses:write", 403),
+    "longer scope": (("courses:read",), "all", "courses:reads", 403),
+    "both of two": (("courses:read", "courses:write"), "all", "courses:write courses:read", 200),
+    "one of two": (("courses:read", "courses:write"), "all", "courses:read", 403),
+    "one of two, any suffices": (("courses:read", "courses:write"), "any", "courses:write x", 200),
+    "neither of two, any suffices": (("courses:read", "courses:write"), "any", "x", 403),
+    "none required": ((), "all", "", 200),
+    "none required, any suffices": ((), "any", "", 200),
 }
 
 
 @pytest.mark.parametrize(("wanted", "mode", "scope", "status"), SCOPES.values(), ids=SCOPES)
 @pytest.mark.parametrize("is_guarded", [False, True], ids=["alone", "under jwt_required"])
-def test_scopes_that_a_view_asks_for(
+def test_view_requires_its_scopes(
     wanted: tuple[str, ...],
     mode: Any,
     scope: str,
@@ -77,7 +77,7 @@ def test_scopes_that_a_view_asks_for(
 
 
 @pytest.mark.parametrize("arguments", [{"mode": "some"}, {"mode": None}], ids=str)
-def test_mode_that_does_not_exist_is_refused_at_once(arguments: dict[str, Any]) -> None:
+def test_unknown_mode_is_refused_at_once(arguments: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="mode"):
         require_scope("a", **arguments)
 
@@ -88,7 +88,9 @@ def test_decorator_without_parentheses_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("guard", [require_scope(), jwt_required()], ids=["require_scope", "jwt_required"])
-def test_request_without_a_token(guard: Callable[..., Any], make_app: Callable[..., Flask]) -> None:
+def test_request_without_a_token_is_unauthorized(
+    guard: Callable[..., Any], make_app: Callable[..., Flask]
+) -> None:
     response = answer(make_app(), guard(lambda: "secret"), None)
 
     metadata = f"{COURSES}/.well-known/oauth-protected-resource"
@@ -96,7 +98,7 @@ def test_request_without_a_token(guard: Callable[..., Any], make_app: Callable[.
     assert response.headers["WWW-Authenticate"] == f'Bearer resource_metadata="{metadata}"'
 
 
-def test_optional_token(make_app: Callable[..., Flask], forger: Forger) -> None:
+def test_optional_token_may_be_absent_but_not_invalid(make_app: Callable[..., Flask], forger: Forger) -> None:
     app = make_app()
 
     @jwt_required(optional=True)
@@ -119,8 +121,8 @@ def test_optional_token(make_app: Callable[..., Flask], forger: Forger) -> None:
     assert app.test_client().get("/view", headers=bearer("x.y.z")).status_code == 401
 
 
-def test_token_of_one_request_is_not_that_of_the_next(make_app: Callable[..., Flask], forger: Forger) -> None:
-    """Also if both are made in one application context, as tests and scripts do."""
+def test_token_does_not_leak_into_the_next_request(make_app: Callable[..., Flask], forger: Forger) -> None:
+    """Even if both are made in one application context, as tests and scripts do."""
     app = make_app()
     app.add_url_rule("/guarded", "guarded", require_scope()(show_good))
     app.add_url_rule("/open", "open", lambda: {"subject": current_subject()})
@@ -133,7 +135,7 @@ def test_token_of_one_request_is_not_that_of_the_next(make_app: Callable[..., Fl
         assert current_subject() is None
 
 
-def test_client_cannot_say_that_its_token_was_accepted(make_app: Callable[..., Flask]) -> None:
+def test_client_cannot_claim_that_its_token_was_accepted(make_app: Callable[..., Flask]) -> None:
     app = make_app()
     app.add_url_rule("/", "view", jwt_required()(lambda: "secret"))
     forged = {
@@ -145,7 +147,7 @@ def test_client_cannot_say_that_its_token_was_accepted(make_app: Callable[..., F
     assert app.test_client().get("/", headers=forged).status_code == 401
 
 
-def test_other_token_that_a_view_decodes_is_not_that_of_the_request(
+def test_token_decoded_by_a_view_does_not_replace_that_of_the_request(
     make_app: Callable[..., Flask], forger: Forger
 ) -> None:
     app = make_app()
@@ -161,9 +163,7 @@ def test_other_token_that_a_view_decodes_is_not_that_of_the_request(
     assert app.test_client().get("/open").json == {"decoded": "other", "reader": None}
 
 
-def test_other_token_that_a_view_decodes_gives_no_access(
-    make_app: Callable[..., Flask], forger: Forger
-) -> None:
+def test_token_decoded_by_a_view_grants_no_access(make_app: Callable[..., Flask], forger: Forger) -> None:
     app = make_app()
     other = forger.sign(**READ)
 
@@ -174,9 +174,7 @@ def test_other_token_that_a_view_decodes_gives_no_access(
     assert answer(app, decode, None).status_code == 401
 
 
-def test_other_token_that_a_view_decodes_is_not_announced(
-    make_app: Callable[..., Flask], forger: Forger
-) -> None:
+def test_token_decoded_by_a_view_sends_no_signal(make_app: Callable[..., Flask], forger: Forger) -> None:
     app = make_app()
     announced = list[Any]()
 
@@ -204,7 +202,7 @@ CHECKS: dict[str, tuple[Exception, int, str]] = {
 
 @pytest.mark.parametrize(("refusal", "status", "error"), CHECKS.values(), ids=CHECKS)
 @pytest.mark.parametrize("guard", [require_scope(), jwt_required()], ids=["require_scope", "jwt_required"])
-def test_own_check_on_claims(
+def test_custom_check_can_refuse_a_token(
     guard: Callable[..., Any],
     refusal: Exception,
     status: int,
@@ -244,24 +242,24 @@ RESULTS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("check", "kind"), RESULTS.values(), ids=RESULTS)
-def test_own_check_that_returns_something_is_a_mistake(
+def test_custom_check_that_returns_a_value_is_an_error(
     check: Any, kind: str, make_app: Callable[..., Flask], forger: Forger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever wrote it expects a result to refuse the token, or a coroutine to be awaited."""
+    """Its author expects a result to refuse the token, or a coroutine to be awaited."""
     app = make_app(check_claims=check)
 
     assert answer(app, require_scope()(show_good), forger.sign()).status_code == 500
     assert f"check_claims returned a value of type {kind}" in caplog.text
 
 
-def test_scopes_by_what_the_holder_may_do_now(make_app: Callable[..., Flask], forger: Forger) -> None:
+def test_current_scopes_callback_can_remove_scopes(make_app: Callable[..., Flask], forger: Forger) -> None:
     app = make_app(current_scopes=lambda claims: claims.scopes - {"courses:write"})
     view = require_scope("courses:write")(lambda: "good")
 
     assert answer(app, view, forger.sign(**BOTH)).status_code == 403
 
 
-def test_claims_can_be_read_and_not_changed(make_app: Callable[..., Flask], forger: Forger) -> None:
+def test_views_can_read_claims_but_not_change_them(make_app: Callable[..., Flask], forger: Forger) -> None:
     app = make_app()
     seen: list[VerifiedClaims] = []
 
@@ -308,7 +306,7 @@ def test_view_and_callbacks_get_the_header_of_the_token(
 
 @pytest.mark.parametrize(("depth", "status"), [(90, 200), (500, 401), (850, 401)])
 @pytest.mark.parametrize("guard", [require_scope(), jwt_required()], ids=["require_scope", "jwt_required"])
-def test_claim_that_is_nested_too_deeply_is_refused(
+def test_claim_nested_too_deeply_is_refused(
     guard: Callable[..., Any], depth: int, status: int, make_app: Callable[..., Flask], forger: Forger
 ) -> None:
     nested: list[Any] = []
@@ -319,10 +317,10 @@ def test_claim_that_is_nested_too_deeply_is_refused(
 
 
 @pytest.mark.parametrize("has_token", [False, True])
-def test_what_stands_for_the_token_cannot_be_named(
+def test_internal_placeholder_for_the_token_cannot_be_guessed(
     has_token: bool, make_app: Callable[..., Flask], forger: Forger
 ) -> None:
-    """A view that decodes a text which it was sent would take it for a good token."""
+    """Otherwise a view that decodes a string sent by the client would take it for a good token."""
     token = forger.sign()
     guesses = ["e30..", f"{token.partition('.')[0]}.."]
 
@@ -337,7 +335,7 @@ def test_what_stands_for_the_token_cannot_be_named(
 
 
 @pytest.mark.parametrize("is_listed", [False, True])
-def test_own_block_list_of_an_application(
+def test_applications_own_block_list_is_honoured(
     is_listed: bool, make_app: Callable[..., Flask], forger: Forger
 ) -> None:
     app = make_app()
@@ -346,7 +344,7 @@ def test_own_block_list_of_an_application(
     assert answer(app, jwt_required()(show_good), forger.sign()).status_code == (401 if is_listed else 200)
 
 
-def test_signals_announce_what_became_of_tokens(make_app: Callable[..., Flask], forger: Forger) -> None:
+def test_signals_report_accepted_and_refused_tokens(make_app: Callable[..., Flask], forger: Forger) -> None:
     app = make_app()
     accepted, refused = list[Any](), list[Any]()
 
@@ -361,7 +359,7 @@ def test_signals_announce_what_became_of_tokens(make_app: Callable[..., Flask], 
         for token in (None, "x.y.z", forger.sign(scope=""), forger.sign(iss="http://b")):
             app.test_client().get("/view", headers=bearer(token) if token else {})
 
-    assert accepted == [(app, forger.subject)] * 2, "once for each request, also of two decorators"
+    assert accepted == [(app, forger.subject)] * 2, "once per request, even with two decorators"
     assert refused == [(app, reason) for reason in ("missing", "form", "scope", "iss")]
 
 
@@ -372,7 +370,7 @@ def test_second_init_app_is_refused(make_app: Callable[..., Flask]) -> None:
         ResourceServer(app, issuer=ISSUER, resource=COURSES)
 
 
-def test_factory_makes_several_applications_with_one_object(key_pair: KeyPair, forger: Forger) -> None:
+def test_one_object_can_serve_several_applications(key_pair: KeyPair, forger: Forger) -> None:
     resource_server = ResourceServer(issuer=ISSUER, public_key_file=key_pair.public_file)
     apps = [Flask("one"), Flask("two")]
     for app, resource in zip(apps, (COURSES, f"{COURSES}/other"), strict=True):
@@ -381,10 +379,10 @@ def test_factory_makes_several_applications_with_one_object(key_pair: KeyPair, f
 
     statuses = [answer(app, require_scope()(show_good), forger.sign()).status_code for app in apps]
 
-    assert statuses == [200, 401], "each is asked with its own URL"
+    assert statuses == [200, 401], "each has its own resource"
 
 
-def test_view_of_another_application_says_what_is_missing() -> None:
+def test_view_without_a_resource_server_says_what_is_missing() -> None:
     app = Flask("service")
     app.testing = True
     app.add_url_rule("/", "view", require_scope()(show_good))
@@ -393,7 +391,7 @@ def test_view_of_another_application_says_what_is_missing() -> None:
         app.test_client().get("/")
 
 
-def test_problem_is_logged_once_and_not_for_each_request(
+def test_problem_is_logged_once_rather_than_per_request(
     make_app: Callable[..., Flask], forger: Forger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = make_app(public_key_file=tmp_path / "absent.pem")
@@ -405,7 +403,7 @@ def test_problem_is_logged_once_and_not_for_each_request(
     assert caplog.text.count("tokens cannot be verified") == 1
 
 
-def test_problem_of_one_issuer_is_logged_once_while_others_alternate_with_it(
+def test_each_issuers_problem_is_logged_once_while_requests_alternate(
     key_pair: KeyPair, forger: Forger, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = [f"https://{name}.example.com" for name in ("one", "two")]

@@ -1,4 +1,4 @@
-"""A document that is fetched in the background stays current through failures of fetches and processes."""
+"""A document that is fetched in the background stays current despite failing fetches and processes."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Text:
 
 @dataclass
 class Source:
-    """Calls a function for each fetch, and counts."""
+    """Calls a function for each fetch, and records the process that fetched."""
 
     make: Callable[[], bytes]
     url: str = "http://issuer.example"
@@ -82,7 +82,7 @@ def test_nothing_happens_before_the_first_use(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, MemoryError, RecursionError, SystemExit, KeyboardInterrupt])
-def test_no_exception_ends_the_fetching(
+def test_no_exception_stops_the_background_fetching(
     error: type[BaseException], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     errors = [error("first"), error("second")]
@@ -100,10 +100,10 @@ def test_no_exception_ends_the_fetching(
 
 @contextmanager
 def forked(work: Callable[[], bytes]) -> Iterator[int]:
-    """Run `work` in a child process, and yield where what it returns can be read."""
+    """Run `work` in a child process, and yield a file descriptor from which its result can be read."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which this is about
+        warnings.simplefilter("ignore", DeprecationWarning)  # about forking with threads, as tested here
         child = os.fork()
     if child == 0:
         try:
@@ -120,7 +120,7 @@ def forked(work: Callable[[], bytes]) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("holds", ["a fetch", "every lock"])
-def test_fork_starts_afresh_whatever_the_parent_was_doing(holds: str, tmp_path: Path) -> None:
+def test_forked_child_can_fetch_whatever_the_parent_was_doing(holds: str, tmp_path: Path) -> None:
     parent, going_on = os.getpid(), threading.Event()
 
     def make() -> bytes:
@@ -141,13 +141,13 @@ def test_fork_starts_afresh_whatever_the_parent_was_doing(holds: str, tmp_path: 
         if holds == "a fetch":
             going_on.set()
         ready, _, _ = select.select([reading], [], [], 50)
-        assert ready, "the child waits for ever"
+        assert ready, "the child hangs"
         assert os.read(reading, 100) == b"new"
     going_on.set()
     reader.join()
 
 
-def test_lock_that_another_process_never_releases_is_not_waited_for(
+def test_lock_never_released_by_another_process_does_not_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory_copy, "TIMEOUT", 0.2)
@@ -170,7 +170,7 @@ def test_lock_that_another_process_never_releases_is_not_waited_for(
     assert not (tmp_path / "copy").exists(), "only the holder of the lock writes"
 
 
-def test_one_caller_waits_and_the_others_do_not(tmp_path: Path) -> None:
+def test_only_one_caller_waits_for_a_renewal(tmp_path: Path) -> None:
     going_on = threading.Event()
     going_on.set()
 
@@ -189,13 +189,13 @@ def test_one_caller_waits_and_the_others_do_not(tmp_path: Path) -> None:
 
     wait_for(lambda: len(answers) == 5)
 
-    assert answers == [False] * 5, "nobody knows while the attempt is under way"
+    assert answers == [False] * 5, "the outcome is unknown while the attempt is in progress"
     going_on.set()
     for thread in waiting:
         thread.join()
 
 
-def test_processes_share_one_fetch(tmp_path: Path) -> None:
+def test_copies_with_the_same_file_share_one_fetch(tmp_path: Path) -> None:
     sources = [Source(lambda: b"new"), Source(lambda: b"other")]
     copies = [open_copy(source, tmp_path / "copy", cooldown=100) for source in sources]
 
@@ -205,8 +205,8 @@ def test_processes_share_one_fetch(tmp_path: Path) -> None:
     assert [len(source.fetches) for source in sources] == [1, 0]
 
 
-def test_copy_that_was_removed_is_fetched_again_at_once(tmp_path: Path) -> None:
-    """The record of a good attempt alone is no reason to wait for the next one."""
+def test_removed_copy_is_fetched_again_at_once(tmp_path: Path) -> None:
+    """The record of a successful attempt does not delay the next one if there is no copy."""
     assert open_copy(Source(lambda: b"new"), tmp_path / "copy").request_renewal()
     wait_for((tmp_path / "copy").exists)  # it is written after the request was answered
     (tmp_path / "copy").unlink()
@@ -218,8 +218,10 @@ def test_copy_that_was_removed_is_fetched_again_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_restarted", [False, True], ids=["running", "restarted"])
-def test_copy_that_could_not_be_rewritten_does_not_come_back(is_restarted: bool, tmp_path: Path) -> None:
-    """Anybody can cause another look at the copy, by a token that names a key which nobody has."""
+def test_outdated_copy_that_could_not_be_overwritten_is_not_used_again(
+    is_restarted: bool, tmp_path: Path
+) -> None:
+    """Anyone can cause the copy to be read again, with a token that names an unknown key."""
     contents = [b"old"]
 
     def make() -> bytes:
@@ -230,7 +232,7 @@ def test_copy_that_could_not_be_rewritten_does_not_come_back(is_restarted: bool,
     copy = open_copy(Source(make), tmp_path / "copy", cooldown=0.01)
     assert copy.request_renewal()
     wait_for((tmp_path / "copy").exists)
-    (tmp_path / ".copy.draft").mkdir()  # as with a full disk, for root may write to any file
+    (tmp_path / ".copy.draft").mkdir()  # has the effect of a full disk; file modes do not stop root
     if is_restarted:
         copy = open_copy(Source(make), tmp_path / "copy", cooldown=0.01)
         assert text_of(copy) == b"old"
@@ -239,13 +241,13 @@ def test_copy_that_could_not_be_rewritten_does_not_come_back(is_restarted: bool,
     contents.clear()
 
     wait_for(lambda: not copy.request_renewal())
-    time.sleep(1.1)  # for that long, a copy that was read is not read again
+    time.sleep(1.1)  # a copy is not read again within a second
     copy.request_renewal()
 
     assert text_of(copy) == b"new"
 
 
-def test_unchanged_document_makes_the_copy_younger_without_another_write(tmp_path: Path) -> None:
+def test_unchanged_document_updates_the_copys_time_without_rewriting_it(tmp_path: Path) -> None:
     copy = open_copy(Source(lambda: b"text"), tmp_path / "copy", cooldown=0.01)
     assert copy.request_renewal()
     wait_for((tmp_path / "copy").exists)
@@ -256,7 +258,7 @@ def test_unchanged_document_makes_the_copy_younger_without_another_write(tmp_pat
     assert (tmp_path / "copy").stat().st_ino == before.st_ino
 
 
-def test_copy_from_before_the_clock_was_set_back_is_used_until_there_is_a_newer_one(tmp_path: Path) -> None:
+def test_copy_dated_in_the_future_does_not_replace_a_newer_document(tmp_path: Path) -> None:
     path = tmp_path / "copy"
     path.write_bytes(b"old")
     os.utime(path, (time.time() + 3600,) * 2)
@@ -274,7 +276,7 @@ def test_copy_from_before_the_clock_was_set_back_is_used_until_there_is_a_newer_
     assert text_of(copy) == b"newer"
 
 
-def test_name_that_is_never_resolved_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_resolution_that_hangs_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT", 0.1)
     going_on = threading.Event()
 
@@ -295,8 +297,8 @@ def test_name_that_is_never_resolved_is_given_up(monkeypatch: pytest.MonkeyPatch
     wait_for(lambda: not [thread for thread in threads() if thread.name.startswith("GET")])
 
 
-def test_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where a host has an IPv6 address that leads nowhere."""
+def test_unresponsive_address_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example, a host may have an IPv6 address that cannot be reached."""
     with serve_issuer() as issuer, socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         issuer.body = b"found"
         port = int(issuer.url.rpartition(":")[2].partition("/")[0])
@@ -316,7 +318,7 @@ def test_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_server_that_never_answers_is_given_up_and_its_thread_ends(
+def test_fetch_from_a_hanging_server_is_abandoned_and_its_thread_ends(
     scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT", 0.3)
@@ -329,7 +331,7 @@ def test_server_that_never_answers_is_given_up_and_its_thread_ends(
         wait_for(lambda: not [thread for thread in threads() if thread.name == f"GET {url}"], 5)
 
 
-def test_longest_pause_holds_whatever_an_issuer_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interval_is_capped_whatever_the_issuer_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_copy, "_LONGEST_PAUSE", 1)
     source = Source(lambda: b"text", interval=1000)
     copy = open_copy(source, tmp_path / "copy", cooldown=1000)
@@ -339,7 +341,7 @@ def test_longest_pause_holds_whatever_an_issuer_says(tmp_path: Path, monkeypatch
 
 
 def age(path: Path, seconds: float) -> None:
-    """Make a copy and the record of the last good fetch older by some seconds."""
+    """Date a copy and the record of its last successful fetch some seconds back."""
     then = time.time() - seconds
     os.utime(path, (then, then))
     times = {"started_at": then, "good_at": then}
@@ -347,7 +349,7 @@ def age(path: Path, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [10, 2000], ids=["young", "old"])
-def test_old_copy_is_used_after_a_restart_only_if_the_first_fetch_fails(seconds: int, tmp_path: Path) -> None:
+def test_copy_is_used_at_once_after_a_restart_only_if_it_is_young(seconds: int, tmp_path: Path) -> None:
     (tmp_path / "copy").write_bytes(b"old")
     age(tmp_path / "copy", seconds)
 
@@ -360,8 +362,8 @@ def test_old_copy_is_used_after_a_restart_only_if_the_first_fetch_fails(seconds:
     assert text_of(copy) == (b"new" if seconds > 1000 else b"old")
 
 
-def test_round_under_way_that_does_not_fetch_settles_nothing(tmp_path: Path) -> None:
-    """The first one after a start used to count as a look at the issuer, and a good token got 401."""
+def test_request_during_a_round_that_does_not_fetch_causes_a_fetch(tmp_path: Path) -> None:
+    """The first round after a start used to count as a fetch, and a valid token got a 401."""
     (tmp_path / "copy").write_bytes(b"old")
     age(tmp_path / "copy", 100)
     source = Source(lambda: b"new")
@@ -388,7 +390,7 @@ def test_old_copy_is_used_after_a_restart_while_the_issuer_is_down(tmp_path: Pat
     assert text_of(open_copy(Source(make), tmp_path / "copy")) == b"old"
 
 
-def test_first_fetch_that_hangs_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_first_fetch_is_waited_for_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewal, "TIMEOUT", 0.5)
     (tmp_path / "copy").write_bytes(b"old")
     age(tmp_path / "copy", 2000)
@@ -404,8 +406,8 @@ def test_first_fetch_that_hangs_is_waited_for_once(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("interval", [1e10, 1e300, float("inf")])
-def test_thread_outlives_an_interval_that_no_clock_can_hold(interval: float, tmp_path: Path) -> None:
-    """An issuer's `ttl` decides it, and a thread that has ended never fetches again."""
+def test_thread_survives_an_interval_too_long_for_any_clock(interval: float, tmp_path: Path) -> None:
+    """The issuer's `ttl` sets the interval, and a thread that has ended never fetches again."""
     source = Source(lambda: b"text", url=f"http://{interval}.issuer.example", interval=interval)
     copy = open_copy(source, tmp_path / "copy", cooldown=0)
     wait_for(lambda: text_of(copy) == b"text")

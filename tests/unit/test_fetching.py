@@ -51,14 +51,16 @@ def fetch(url: str, proxy: str | None = None) -> bytes:
     return Fetcher("text/plain", 100, proxy=proxy).fetch(url)
 
 
-def asked_for(url: str) -> str:
-    """Return how a proxy is asked for a URL."""
+def proxy_request(url: str) -> str:
+    """Return the request that a proxy gets for a URL."""
     scheme, _, rest = url.partition("://")
     return f"GET {url}" if scheme == "http" else f"CONNECT {rest.partition('/')[0]}"
 
 
 @pytest.mark.parametrize("is_installed", [True, False])
-def test_fetch_names_the_kit_and_its_version(is_installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_agent_names_the_kit_and_its_version(
+    is_installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def version(name: str) -> str:
         if not is_installed:
             raise importlib.metadata.PackageNotFoundError(name)
@@ -81,8 +83,8 @@ def test_query_of_a_url_is_sent() -> None:
     assert issuer.requests == ["/jwks.json?tenant=a%20b"]
 
 
-def test_documents_that_the_last_round_did_not_ask_for_are_forgotten() -> None:
-    """Lists come and go, and each may have megabytes."""
+def test_documents_not_requested_in_the_last_round_are_forgotten() -> None:
+    """Status lists come and go, and each may take megabytes."""
     with serve_issuer() as issuer:
         issuer.headers["ETag"] = '"tag"'
         base = issuer.url.removesuffix("/jwks.json")
@@ -97,7 +99,7 @@ def test_documents_that_the_last_round_did_not_ask_for_are_forgotten() -> None:
 
 
 @pytest.mark.parametrize("issuer", ["http"], indirect=True)
-def test_documents_of_a_round_are_asked_for_by_their_tags(issuer: Issuer) -> None:
+def test_documents_of_a_round_are_revalidated_by_etag(issuer: Issuer) -> None:
     issuer.headers["ETag"] = '"tag"'
     fetcher = Fetcher("text/plain", 100)
     urls = [issuer.url, f"{issuer.url}/1", f"{issuer.url}/2"]
@@ -111,12 +113,12 @@ def test_documents_of_a_round_are_asked_for_by_their_tags(issuer: Issuer) -> Non
 def test_fetch_goes_through_the_proxy(issuer: Issuer, proxy: Proxy) -> None:
     assert fetch(issuer.url, f"http://{proxy.address}") == b"found"
 
-    assert proxy.requests == [asked_for(issuer.url)]
+    assert proxy.requests == [proxy_request(issuer.url)]
     assert proxy.authorizations == [None]
 
 
 @pytest.mark.parametrize("issuer", ["https"], indirect=True)
-def test_proxy_sees_no_request_in_a_tunnel(issuer: Issuer, proxy: Proxy) -> None:
+def test_proxy_cannot_see_the_request_in_a_tunnel(issuer: Issuer, proxy: Proxy) -> None:
     fetch(issuer.url, f"http://user:{SECRET}@{proxy.address}")
 
     assert issuer.requests == ["/jwks.json"]
@@ -135,7 +137,7 @@ def test_certificate_is_checked_through_a_proxy(
 
 
 def test_host_is_resolved_by_the_proxy(proxy: Proxy) -> None:
-    """A network that needs a proxy often cannot resolve names outside."""
+    """A network that needs a proxy often cannot resolve external names."""
     proxy.status = 502
 
     with pytest.raises(FetchError, match="status 502"):
@@ -153,14 +155,14 @@ def test_ipv6_address_is_bracketed_for_a_proxy(proxy: Proxy) -> None:
     assert proxy.requests == ["CONNECT [2001:db8::1]:8443"]
 
 
-def test_credentials_in_the_url_are_for_the_proxy(issuer: Issuer, proxy: Proxy) -> None:
+def test_credentials_in_the_proxy_url_are_sent_to_the_proxy(issuer: Issuer, proxy: Proxy) -> None:
     fetch(issuer.url, f"http://us%40er:p%3Aw%2F@{proxy.address}/")
 
     assert proxy.authorizations == [f"Basic {base64.b64encode(b'us@er:p:w/').decode()}"]
 
 
 @pytest.mark.parametrize("issuer", ["https"], indirect=True)
-def test_server_at_the_end_of_a_tunnel_is_not_sent_the_credentials(issuer: Issuer, proxy: Proxy) -> None:
+def test_proxy_credentials_are_not_sent_to_the_server_behind_a_tunnel(issuer: Issuer, proxy: Proxy) -> None:
     fetch(issuer.url, f"http://user:{SECRET}@{proxy.address}")
 
     assert issuer.received[0]["User-Agent"], "the headers are those of the request"
@@ -171,7 +173,7 @@ def test_server_at_the_end_of_a_tunnel_is_not_sent_the_credentials(issuer: Issue
     ("credentials", "said"),
     [("", "requires a user name and password"), (f"user:{SECRET}@", "refused the user name and password")],
 )
-def test_refusal_of_a_proxy_is_explained_without_its_credentials(
+def test_refusal_by_a_proxy_is_explained_without_its_credentials(
     credentials: str, said: str, issuer: Issuer, proxy: Proxy
 ) -> None:
     proxy.status = 407
@@ -184,7 +186,7 @@ def test_refusal_of_a_proxy_is_explained_without_its_credentials(
     assert issuer.requests == []
 
 
-def test_proxy_that_cannot_be_reached_is_named() -> None:
+def test_unreachable_proxy_is_named_in_the_error() -> None:
     address = f"127.0.0.1:{find_port()}"
 
     with pytest.raises(FetchError, match=f"through the proxy {address}: ConnectionRefusedError") as caught:
@@ -193,7 +195,7 @@ def test_proxy_that_cannot_be_reached_is_named() -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_proxy_that_hangs_is_given_up_and_its_thread_ends(
+def test_fetch_through_a_hanging_proxy_is_abandoned_and_its_thread_ends(
     issuer: Issuer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT", 0.3)
@@ -205,7 +207,9 @@ def test_proxy_that_hangs_is_given_up_and_its_thread_ends(
     wait_for(lambda: f"GET {issuer.url}" not in {thread.name for thread in threading.enumerate()}, 5)
 
 
-def test_tunnel_to_a_server_that_hangs_is_given_up(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tunnel_to_a_hanging_server_is_abandoned_and_its_thread_ends(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/x"
@@ -216,7 +220,7 @@ def test_tunnel_to_a_server_that_hangs_is_given_up(proxy: Proxy, monkeypatch: py
         wait_for(lambda: f"GET {url}" not in {thread.name for thread in threading.enumerate()}, 5)
 
 
-def test_environment_is_ignored_by_default(
+def test_proxy_variables_are_ignored_by_default(
     issuer: Issuer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
@@ -228,18 +232,18 @@ def test_environment_is_ignored_by_default(
 
 
 @pytest.mark.parametrize("form", ["http://{}", "http://{}/", "{}"])
-def test_environment_is_used_on_request(
+def test_proxy_variables_are_used_on_request(
     form: str, issuer: Issuer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{issuer.url.partition(':')[0].upper()}_PROXY", form.format(proxy.address))
 
     assert fetch(issuer.url, "environment") == b"found"
 
-    assert proxy.requests == [asked_for(issuer.url)]
+    assert proxy.requests == [proxy_request(issuer.url)]
 
 
 @pytest.mark.parametrize("exceptions", ["127.0.0.1", "example.com, 127.0.0.1", "*"])
-def test_no_proxy_is_honoured(
+def test_no_proxy_variable_is_honoured(
     exceptions: str, issuer: Issuer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{issuer.url.partition(':')[0].upper()}_PROXY", f"http://{proxy.address}")
@@ -250,7 +254,7 @@ def test_no_proxy_is_honoured(
     assert proxy.requests == []
 
 
-def test_proxy_of_another_scheme_is_not_used(
+def test_proxy_for_another_scheme_is_not_used(
     issuer: Issuer, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = "HTTP" if issuer.url.startswith("https") else "HTTPS"
@@ -262,18 +266,18 @@ def test_proxy_of_another_scheme_is_not_used(
 
 
 UNUSABLE = {
-    "scheme": f"https://user:{SECRET}@proxy.example:3128",
+    "https scheme": f"https://user:{SECRET}@proxy.example:3128",
     "SOCKS": f"socks5://user:{SECRET}@proxy.example:1080",
     "no host": f"http://user:{SECRET}@:3128",
-    "port that is no number": f"http://proxy.example:{SECRET}",
+    "port that is not a number": f"http://proxy.example:{SECRET}",
     "slash in the password": f"http://user:1/{SECRET}@proxy.example:3128",
     "path": f"http://user:{SECRET}@proxy.example:3128/path",
-    "bracket": f"http://user:[{SECRET}@proxy.example:3128",
+    "bracket in the password": f"http://user:[{SECRET}@proxy.example:3128",
 }
 
 
 @pytest.mark.parametrize(
-    "url", [*UNUSABLE.values(), "", "proxy.example:3128"], ids=[*UNUSABLE, "empty", "no"]
+    "url", [*UNUSABLE.values(), "", "proxy.example:3128"], ids=[*UNUSABLE, "empty", "no scheme"]
 )
 def test_unusable_proxy_is_refused_at_once_and_not_quoted(url: str) -> None:
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""A database that version 0.1.0 filled is used as before after `db upgrade`."""
+"""A database filled by version 0.1.0 keeps working after `db upgrade`."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -46,7 +46,7 @@ def refresh(auth: FlaskClient, name: str, credentials: tuple[str, str] | None = 
 
 
 def sign_old_token(key_pair: KeyPair, session: OldSession) -> str:
-    """Sign what 0.1.0 issued for a session."""
+    """Sign the token that 0.1.0 issued for a session."""
     place = {"status_list": {"idx": session.status_index, "uri": f"{ISSUER}{LIST_PATH}"}}
     forger = Forger(key_pair.private_key, key_pair.kid, session.user_id, session.id)
     return forger.sign(client_id=session.client_id, status=place)
@@ -54,12 +54,12 @@ def sign_old_token(key_pair: KeyPair, session: OldSession) -> str:
 
 @pytest.mark.parametrize("username", PASSWORDS)
 def test_users_log_in_with_their_old_passwords(username: str, upgraded_auth: FlaskClient) -> None:
-    for _ in range(2):  # the first replaces a hash of another application
+    for _ in range(2):  # the first login replaces a hash made by another application
         answer = log_in(upgraded_auth, username, password=PASSWORDS[username])
         assert read_claims(answer["access_token"])["sub"] == USER_IDS[username]
 
 
-def test_sessions_that_were_live_can_be_refreshed(upgraded_auth: FlaskClient) -> None:
+def test_live_sessions_can_be_refreshed(upgraded_auth: FlaskClient) -> None:
     for name, credentials in (("live", None), ("that changed the password", None), ("client's", CLIENT)):
         response = refresh(upgraded_auth, name, credentials)
         assert response.status_code == 200, name
@@ -68,11 +68,11 @@ def test_sessions_that_were_live_can_be_refreshed(upgraded_auth: FlaskClient) ->
 
 
 @pytest.mark.parametrize("name", ENDED)
-def test_sessions_that_had_ended_stay_ended(name: str, upgraded_auth: FlaskClient) -> None:
+def test_ended_sessions_stay_ended(name: str, upgraded_auth: FlaskClient) -> None:
     assert refresh(upgraded_auth, name).status_code == 400
 
 
-def test_list_of_revoked_tokens_has_the_same_bits(upgraded_auth: FlaskClient) -> None:
+def test_status_list_has_the_same_bits(upgraded_auth: FlaskClient) -> None:
     assert len({session.is_revoked for session in SESSIONS}) == 2
     for session in SESSIONS:
         assert is_set(upgraded_auth, f"{ISSUER}{LIST_PATH}", session.status_index) == session.is_revoked
@@ -86,12 +86,12 @@ def test_access_tokens_are_accepted_or_refused_as_before(
         assert response.status_code == (401 if session.is_revoked else 200)
 
 
-def test_session_from_before_can_be_revoked(upgraded_auth: FlaskClient) -> None:
+def test_old_session_can_be_revoked(upgraded_auth: FlaskClient) -> None:
     live = next(session for session in SESSIONS if not session.is_revoked)
 
     assert run_command(upgraded_auth, "sessions", "revoke", live.id).exit_code == 0
 
-    upgraded_auth.application.extensions["signed_status_lists"].clear()  # as in a process that has just begun
+    upgraded_auth.application.extensions["signed_status_lists"].clear()  # as in a new process
     assert is_set(upgraded_auth, f"{ISSUER}{LIST_PATH}", live.status_index)
 
 
@@ -111,8 +111,8 @@ def test_disabled_user_stays_disabled(upgraded_auth: FlaskClient) -> None:
     assert upgraded_auth.post("/token", data=form).status_code == 200
 
 
-def test_downgrade_leaves_what_0_1_0_stored(upgraded_auth: FlaskClient) -> None:
-    """So that one can go back; of sessions, users and clients, which have its columns again."""
+def test_downgrade_restores_the_rows_that_0_1_0_stored(upgraded_auth: FlaskClient) -> None:
+    """Going back is possible: users, clients and sessions have the columns of 0.1.0 again."""
     assert run_command(upgraded_auth, "db", "downgrade", LAST_MIGRATIONS["auth"]).exit_code == 0
 
     with upgraded_auth.application.app_context():
@@ -124,7 +124,7 @@ def test_downgrade_leaves_what_0_1_0_stored(upgraded_auth: FlaskClient) -> None:
         assert found[name] == stored_rows("auth", name), name
 
 
-def test_courses_and_seats_are_there(upgraded_course: FlaskClient, forger: Forger) -> None:
+def test_courses_and_enrolments_survive_the_upgrade(upgraded_course: FlaskClient, forger: Forger) -> None:
     scope = "courses:read courses:write enrolments:write"
     student = bearer(forger.sign(sub=USER_IDS["student1"], scope=scope))
     teacher = bearer(forger.sign(sub=USER_IDS["teacher1"], scope=scope))

@@ -1,4 +1,4 @@
-"""How many passwords an attacker can try, measured with moved clocks and compared with security.md."""
+"""How many passwords an attacker can try, measured with simulated time and compared with security.md."""
 
 import re
 import time
@@ -37,7 +37,7 @@ DOCUMENTED = {
 
 
 class Clock:
-    """A clock that stands still but for `advance`: rows are moved instead, so that a test need not wait."""
+    """A clock that moves only by `advance`, which ages the stored failures so that a test need not wait."""
 
     def __init__(self, client: FlaskClient) -> None:
         self.now = 0.0
@@ -51,7 +51,7 @@ class Clock:
 
 
 def guess(client: FlaskClient, attack: Names, user: uuid.UUID) -> Iterator[float]:
-    """Guess as soon as the throttle allows it, for ever, and yield the time of each guess in seconds."""
+    """Guess as soon as the throttle allows it, endlessly, and yield the time of each guess in seconds."""
     clock = Clock(client)
     for number in count():
         account, address = attack(number)
@@ -68,7 +68,7 @@ def guess(client: FlaskClient, attack: Names, user: uuid.UUID) -> Iterator[float
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_attacker_gets_as_many_guesses_as_the_document_says(name: str, auth: FlaskClient) -> None:
+def test_number_of_guesses_matches_the_documentation(name: str, auth: FlaskClient) -> None:
     first = later = 0
     for at in guess(auth, ATTACKS[name], find_user(auth, "student1").id):
         if at >= 11 * HOUR:

@@ -27,7 +27,7 @@ SECRET = "what-a-client-sent"
 
 
 class SeatTaken(HTTPException):
-    """An exception of the author's own, with a text of its own."""
+    """A custom exception of the application's author, with its own description."""
 
     code = 409
     description = "Seat taken."
@@ -83,24 +83,24 @@ def test_status_has_its_own_code(status: int, error: str, app: Flask) -> None:
     assert list(response.json) == ["error", "error_description"]
     sentence = response.json["error_description"]
     assert sentence.endswith(".")
-    assert len(sentence) < 100, "werkzeug's own sentences are longer, and meant for a person at a browser"
+    assert len(sentence) < 100, "werkzeug's own sentences are longer, and meant for a user at a browser"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410, 422, 429, 500, 503])
-def test_text_of_the_author_is_kept(status: int, app: Flask) -> None:
+def test_custom_description_is_kept(status: int, app: Flask) -> None:
     response = ask(app, lambda: abort(status, description="Seat taken."))
 
     assert response.json == {"error": CODES[status], "error_description": "Seat taken."}
 
 
-def test_text_of_an_exception_of_the_author_is_kept(app: Flask) -> None:
+def test_description_of_a_custom_exception_is_kept(app: Flask) -> None:
     def book() -> None:
         raise SeatTaken
 
     assert ask(app, book).json == {"error": "conflict", "error_description": "Seat taken."}
 
 
-def test_status_that_no_standard_knows_is_a_malformed_request(app: Flask) -> None:
+def test_unknown_4xx_status_gets_the_code_invalid_request(app: Flask) -> None:
     class Odd(HTTPException):
         code = 499
 
@@ -120,13 +120,13 @@ HEADERS: dict[str, tuple[HTTPException, str, str]] = {
         "WWW-Authenticate",
         'Basic realm="a b"',
     ),
-    "seconds": (TooManyRequests(retry_after=7), "Retry-After", "7"),
-    "seconds of 503": (ServiceUnavailable(retry_after=8), "Retry-After", "8"),
+    "retry after a 429": (TooManyRequests(retry_after=7), "Retry-After", "7"),
+    "retry after a 503": (ServiceUnavailable(retry_after=8), "Retry-After", "8"),
 }
 
 
 @pytest.mark.parametrize(("error", "name", "value"), HEADERS.values(), ids=HEADERS)
-def test_headers_are_kept(error: HTTPException, name: str, value: str, app: Flask) -> None:
+def test_headers_of_an_exception_are_kept(error: HTTPException, name: str, value: str, app: Flask) -> None:
     def fail() -> None:
         raise error
 
@@ -137,7 +137,7 @@ def test_headers_are_kept(error: HTTPException, name: str, value: str, app: Flas
     assert response.content_length == len(response.data)
 
 
-def test_own_headers_of_an_exception_are_kept(app: Flask) -> None:
+def test_headers_added_by_a_custom_exception_are_kept(app: Flask) -> None:
     class Moved(Conflict):
         def get_headers(self, *arguments: Any, **options: Any) -> list[tuple[str, str]]:
             return [
@@ -157,19 +157,19 @@ def test_own_headers_of_an_exception_are_kept(app: Flask) -> None:
     assert response.headers.getlist("Content-Type") == ["application/json"]
 
 
-def test_401_has_a_challenge_of_ours_where_it_brings_none(app: Flask) -> None:
+def test_401_without_a_challenge_gets_a_bearer_challenge(app: Flask) -> None:
     response = ask(app, lambda: abort(401))
 
     assert response.headers["WWW-Authenticate"].startswith("Bearer resource_metadata=")
 
 
-def test_response_of_the_author_passes_through(app: Flask) -> None:
+def test_response_passed_to_abort_is_kept(app: Flask) -> None:
     response = ask(app, lambda: abort(Response("mine", 409, content_type="text/plain")))
 
     assert (response.status_code, response.text, response.mimetype) == (409, "mine", "text/plain")
 
 
-def test_response_inside_an_exception_passes_through(app: Flask) -> None:
+def test_response_inside_an_exception_is_kept(app: Flask) -> None:
     def fail() -> None:
         raise Conflict(response=Response("mine", 409, content_type="text/plain"))
 
@@ -178,7 +178,7 @@ def test_response_inside_an_exception_passes_through(app: Flask) -> None:
     assert (response.status_code, response.text) == (409, "mine")
 
 
-def test_redirect_to_the_slash_stays_a_redirect(app: Flask) -> None:
+def test_redirect_to_a_trailing_slash_is_kept(app: Flask) -> None:
     app.add_url_rule("/folder/", "folder", lambda: "")
 
     response = app.test_client().get("/folder")
@@ -192,7 +192,7 @@ def refuse_host() -> None:
 
 
 QUOTING: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
-    "parameter that is missing": (
+    "missing parameter": (
         lambda: request.form[request.args["name"]],
         {"query_string": {"name": SECRET}},
     ),
@@ -201,13 +201,13 @@ QUOTING: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         {"data": f"{SECRET}", "content_type": "application/json"},
     ),
     "body that is not UTF-8": (lambda: request.json, {"data": b'"\xff"', "content_type": "application/json"}),
-    "host that is not trusted": (refuse_host, {}),
+    "untrusted host": (refuse_host, {}),
 }
 
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize(("view", "options"), QUOTING.values(), ids=QUOTING)
-def test_nothing_that_a_client_sent_is_quoted(
+def test_client_input_is_not_quoted(
     view: Callable[[], Any], options: dict[str, Any], debug: bool, app: Flask
 ) -> None:
     app.debug = debug
@@ -218,7 +218,9 @@ def test_nothing_that_a_client_sent_is_quoted(
     assert response.json == {"error": "invalid_request", "error_description": "The request is malformed."}
 
 
-def test_trace_of_a_failing_view_names_the_path_alone(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+def test_traceback_of_a_failing_view_is_logged_without_client_input(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""docs/reference/http.md names every route, its limits are those of the code, and its anchors resolve."""
+"""docs/reference/http.md names every route, its limits match the code, and its anchors resolve."""
 
 import inspect
 import re
@@ -27,11 +27,11 @@ LIMITS = [
 
 
 @pytest.mark.parametrize(("pattern", "value"), LIMITS, ids=[pattern for pattern, _ in LIMITS])
-def test_limit_is_that_of_the_code(pattern: str, value: int) -> None:
+def test_limit_matches_the_code(pattern: str, value: int) -> None:
     assert find_figures(PAGE.read_text(), pattern) == [value]
 
 
-def test_request_ids_have_the_length_that_the_page_says() -> None:
+def test_length_of_request_ids_matches_the_page() -> None:
     shortest, longest = map(int, find_figures(PAGE.read_text(), r"\((\d+) to (\d+) characters of `A-Z"))
 
     fitting = [length for length in range(100) if request_id._WELL_FORMED.fullmatch("x" * length)]
@@ -49,7 +49,7 @@ def test_page_names_every_route(service: FlaskClient) -> None:
     assert {route for route in routes if f"`{route}`" not in page} == set()
 
 
-def test_links_within_the_page_lead_somewhere() -> None:
+def test_links_within_the_page_resolve() -> None:
     page = PAGE.read_text()
     titles = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
     anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]

@@ -16,10 +16,10 @@ from tests.forger import encode
 SHORT = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
 CURVE = ec.generate_private_key(ec.SECP256R1())
 
-# Changes to a good key that make it unusable, or another key in its place, and what the log says of it.
+# Changes to a good key that make it unusable, or another key in its place, and what is logged about it.
 BAD_KEYS: dict[str, tuple[Any, str]] = {
     "no modulus": ({"n": ...}, "is damaged"),
-    "with NaN": ({"n": float("nan")}, "is damaged"),
+    "modulus NaN": ({"n": float("nan")}, "is damaged"),
     "modulus null": ({"n": None}, "is damaged"),
     "modulus with a character that decoders skip": ({"n": lambda n: f"{n[:9]}*{n[9:]}"}, "is damaged"),
     "modulus padded": ({"n": lambda n: n + "=="}, "is damaged"),
@@ -36,8 +36,8 @@ BAD_KEYS: dict[str, tuple[Any, str]] = {
     "another algorithm": ({"alg": "PS256"}, "is not for RS256 signatures"),
     "operations for signing": ({"key_ops": ["sign"]}, "is not for RS256 signatures"),
     "operations null": ({"key_ops": None}, "is not for RS256 signatures"),
-    "operations a text": ({"key_ops": "verify"}, "is not for RS256 signatures"),
-    "no kind": ({"kty": ...}, "is not an RSA key"),
+    "operations a string": ({"key_ops": "verify"}, "is not for RS256 signatures"),
+    "no key type": ({"kty": ...}, "is not an RSA key"),
     "not an object": ("RSA", "is not an object"),
     "null": (None, "is not an object"),
 }
@@ -72,7 +72,7 @@ def other(other_key_pair: KeyPair) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("bad", "said"), BAD_KEYS.values(), ids=BAD_KEYS)
-def test_bad_key_is_skipped_and_named(
+def test_bad_key_is_skipped_and_logged(
     bad: Any,
     said: str,
     good: dict[str, Any],
@@ -93,17 +93,19 @@ def test_bad_key_is_skipped_and_named(
 @pytest.mark.parametrize(
     "odd", [b'{"kty":"RSA","kty":"RSA"}', b'{"kty":"EC","x":NaN}', b'{"kty":"oct","kid":"\\ud800"}']
 )
-def test_key_that_is_odd_json_is_skipped_alone(odd: bytes, good: dict[str, Any]) -> None:
+def test_key_in_odd_json_does_not_invalidate_the_set(odd: bytes, good: dict[str, Any]) -> None:
     assert parse_key_set(b'{"keys":[' + odd + b"," + json.dumps(good).encode() + b"]}")
 
 
-def test_set_that_repeats_a_member_is_refused(good: dict[str, Any]) -> None:
+def test_set_with_a_repeated_member_is_refused(good: dict[str, Any]) -> None:
     with pytest.raises(UnusableKey):
         parse_key_set(b'{"keys":[],"keys":[' + json.dumps(good).encode() + b"]}")
 
 
 @pytest.mark.parametrize(("bad", "said"), BAD_KEYS.values(), ids=BAD_KEYS)
-def test_set_of_bad_keys_only_is_refused_with_the_reason(bad: Any, said: str, other: dict[str, Any]) -> None:
+def test_set_with_only_bad_keys_is_refused_with_the_reason(
+    bad: Any, said: str, other: dict[str, Any]
+) -> None:
     with pytest.raises(UnusableKey) as refusal:
         convert(change(other, bad))
 
@@ -112,7 +114,7 @@ def test_set_of_bad_keys_only_is_refused_with_the_reason(bad: Any, said: str, ot
 
 @pytest.mark.parametrize("member", ["d", "p", "oth", "k"])
 @pytest.mark.parametrize("value", ["AQAB", None])
-def test_key_with_a_private_member_is_an_error(
+def test_key_with_a_private_member_is_skipped_and_logged_as_an_error(
     member: str,
     value: str | None,
     good: dict[str, Any],
@@ -137,27 +139,25 @@ def test_good_key_is_used_and_nothing_is_logged(
     assert [line for name, _, line in caplog.record_tuples if name == LOGGER] == []
 
 
-def test_set_that_has_not_changed_is_logged_once(
-    good: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unchanged_key_set_is_logged_once(good: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         convert(good, {"kty": "RSA", "kid": "logged once"})
 
     assert len([name for name, *_ in caplog.record_tuples if name == LOGGER]) == 1
 
 
-def test_kid_of_the_set_names_the_key(good: dict[str, Any], other: dict[str, Any]) -> None:
+def test_keys_are_identified_by_their_kid(good: dict[str, Any], other: dict[str, Any]) -> None:
     assert convert({**good, "kid": "2026-11"}, {**other, "kid": "2026-12"}) == {"2026-11", "2026-12"}
 
 
 @pytest.mark.parametrize("kid", [{}, {"kid": ""}, {"kid": 7}, {"kid": None}], ids=str)
-def test_key_without_a_kid_is_named_by_its_thumbprint(
+def test_key_without_a_usable_kid_is_identified_by_its_thumbprint(
     kid: dict[str, Any], good: dict[str, Any], key_pair: KeyPair
 ) -> None:
     assert convert({**good, **kid}) == {key_pair.kid}
 
 
-def test_second_key_of_a_kid_is_skipped(
+def test_second_key_with_the_same_kid_is_skipped(
     good: dict[str, Any], other: dict[str, Any], key_pair: KeyPair, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = parse_key_set(json.dumps({"keys": [{**good, "kid": "a"}, {**other, "kid": "a"}]}).encode()).keys
@@ -166,7 +166,7 @@ def test_second_key_of_a_kid_is_skipped(
     assert "keys[1] has the kid of another key in the set" in caplog.text
 
 
-def test_copy_says_what_the_set_said(good: dict[str, Any], other: dict[str, Any]) -> None:
+def test_copy_of_a_set_has_the_same_keys(good: dict[str, Any], other: dict[str, Any]) -> None:
     fetched = parse_key_set(json.dumps({"keys": [{**good, "kid": "a"}, other]}).encode())
 
     assert parse_key_set(fetched.content).keys == fetched.keys

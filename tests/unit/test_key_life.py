@@ -1,4 +1,4 @@
-"""The life of a signing key, next, active, retiring, gone, also through failures in between."""
+"""The lifecycle of a signing key (next, active, retiring, gone), including failures in between."""
 
 import json
 import os
@@ -32,7 +32,7 @@ STRANGER = "-" + 42 * "A"  # the ID of a key that is in no file
 
 @pytest.fixture
 def pair(key_pair: KeyPair, tmp_path: Path) -> KeyPair:
-    """A key pair of the test's own."""
+    """A key pair for one test."""
     keys = tmp_path / "keys"
     keys.mkdir()
     for path in (key_pair.private_file, key_pair.public_file):
@@ -98,7 +98,7 @@ def test_key_goes_from_next_to_active_to_retiring_to_gone(
     (new,) = set(states(auth)) - {old}
     assert states(auth) == {old: "active", new: "next"}
     assert published(auth) == {old, new}
-    assert kid_of(get_token(auth)) == old, "nobody signs with a key that verifiers may not know yet"
+    assert kid_of(get_token(auth)) == old, "a key that verifiers may not know yet does not sign"
 
     let_time_pass(pair, 104)
     assert "signs now" in keys(auth, "rotate").output
@@ -119,7 +119,7 @@ def test_key_goes_from_next_to_active_to_retiring_to_gone(
 
     assert keys(auth, "rotate").exit_code == 0
     assert old not in pair.public_file.read_text()
-    assert pair.public_file.read_text().count("BEGIN") == 2, "what is gone is written no more"
+    assert pair.public_file.read_text().count("BEGIN") == 2, "a key that is gone is no longer written"
 
 
 def accepts(auth: FlaskClient, course: FlaskClient, token: str) -> bool:
@@ -132,7 +132,7 @@ def refuses(auth: FlaskClient, course: FlaskClient, token: str) -> bool:
     return [answer.status_code for answer in answers] == [401, 401]
 
 
-def test_second_step_that_comes_too_early_says_when_it_is_due(auth: FlaskClient, pair: KeyPair) -> None:
+def test_second_rotation_step_run_too_early_says_when_it_is_due(auth: FlaskClient, pair: KeyPair) -> None:
     keys(auth, "rotate")
     before = states(auth)
     let_time_pass(pair, 101)
@@ -146,7 +146,7 @@ def test_second_step_that_comes_too_early_says_when_it_is_due(auth: FlaskClient,
 
 def test_list_shows_states_and_dates(auth: FlaskClient, pair: KeyPair) -> None:
     started = int(time.time())
-    assert re.search(rf"{pair.kid} +active +- +-\n", keys(auth, "list").output), "nobody knows its date"
+    assert re.search(rf"{pair.kid} +active +- +-\n", keys(auth, "list").output), "its date is unknown"
     keys(auth, "rotate")
     let_time_pass(pair, 104)
     keys(auth, "rotate")
@@ -159,7 +159,7 @@ def test_list_shows_states_and_dates(auth: FlaskClient, pair: KeyPair) -> None:
     assert 0 <= new["since_at"] - started <= 15
 
 
-@pytest.mark.parametrize("state", ["next", "active", "active, with one that is next", "retiring"])
+@pytest.mark.parametrize("state", ["next", "active", "active, with a next one", "retiring"])
 def test_revoked_key_and_its_tokens_are_refused_at_once(
     state: str, auth: FlaskClient, course: FlaskClient, pair: KeyPair
 ) -> None:
@@ -191,7 +191,7 @@ def test_revoked_key_and_its_tokens_are_refused_at_once(
     [STRANGER[:-1], STRANGER + "A", "=" + STRANGER[1:], STRANGER[:-1] + "B", "-abc", ""],
     ids=["short", "long", "another alphabet", "more than 32 bytes", "an option", "empty"],
 )
-def test_revoke_refuses_what_is_not_a_key_id(kid: str, auth: FlaskClient) -> None:
+def test_revoke_refuses_an_invalid_key_id(kid: str, auth: FlaskClient) -> None:
     refused = keys(auth, "revoke", kid)
 
     assert refused.exit_code == 1
@@ -199,8 +199,8 @@ def test_revoke_refuses_what_is_not_a_key_id(kid: str, auth: FlaskClient) -> Non
     assert not RECORD.exists()
 
 
-def test_key_that_no_file_holds_is_revoked_beforehand(auth: FlaskClient, pair: KeyPair) -> None:
-    """As when a compromise is entered again on a new machine. A key ID may begin with a dash."""
+def test_key_that_is_in_no_file_can_be_revoked_in_advance(auth: FlaskClient, pair: KeyPair) -> None:
+    """For example, a revocation is entered again on a new machine. A key ID may begin with a dash."""
     revoked = keys(auth, "revoke", STRANGER)
 
     assert (revoked.exit_code, revoked.stderr) == (0, "")
@@ -212,7 +212,7 @@ def test_key_that_no_file_holds_is_revoked_beforehand(auth: FlaskClient, pair: K
     assert auth.get("/readyz").json == {"status": "ok"}
 
 
-def test_key_is_revoked_where_no_key_file_is(auth: FlaskClient, pair: KeyPair) -> None:
+def test_key_can_be_revoked_without_key_files(auth: FlaskClient, pair: KeyPair) -> None:
     kid = pair.kid
     shutil.rmtree(pair.private_file.parent)
 
@@ -221,7 +221,7 @@ def test_key_is_revoked_where_no_key_file_is(auth: FlaskClient, pair: KeyPair) -
     assert RECORD.read_text().startswith(f"{kid} 2")
 
 
-def test_revoke_says_what_keeps_it_from_recording_and_drops_nothing(auth: FlaskClient, pair: KeyPair) -> None:
+def test_revoke_that_cannot_be_recorded_says_why_and_keeps_the_keys(auth: FlaskClient, pair: KeyPair) -> None:
     RECORD.parent.write_text("a file where a folder must be")
     before = pair.kid, pair.public_file.read_text()
 
@@ -234,7 +234,7 @@ def test_revoke_says_what_keeps_it_from_recording_and_drops_nothing(auth: FlaskC
 
 @pytest.fixture
 def backup(pair: KeyPair, tmp_path: Path) -> Callable[[], None]:
-    """Copy the key files as they are when this is called first, and put the copy back at the next calls."""
+    """Return a function that backs up the key files when first called, and restores them in later calls."""
     folder, copy = pair.private_file.parent, tmp_path / "backup"
 
     def copy_or_restore() -> None:
@@ -253,9 +253,9 @@ RETIRED = [["rotate"], 104, ["rotate"]]
 @pytest.mark.parametrize(
     ("preparation", "state"),
     [([], "active"), ([["rotate"]], "next"), ([["rotate"]], "active"), (RETIRED, "retiring")],
-    ids=["active", "next", "active, with one that is next", "retiring"],
+    ids=["active", "next", "active, with a next one", "retiring"],
 )
-def test_revoked_key_that_a_backup_brings_back_is_refused(
+def test_revoked_key_restored_from_a_backup_is_refused(
     preparation: list[Any],
     state: str,
     auth: FlaskClient,
@@ -352,7 +352,7 @@ def test_running_issuer_does_not_switch_to_a_revoked_key(
     assert f"{pair.private_file} holds the key {kid}, which was revoked at 2" in caplog.text
 
 
-def test_key_pair_is_not_made_of_a_revoked_private_key(
+def test_generate_refuses_a_revoked_private_key(
     auth: FlaskClient, pair: KeyPair, backup: Callable[[], None]
 ) -> None:
     kid = pair.kid
@@ -367,7 +367,7 @@ def test_key_pair_is_not_made_of_a_revoked_private_key(
     assert f"holds the revoked key {kid}: move the file away first" in refused.stderr
 
 
-def test_list_shows_since_when_a_key_is_revoked(
+def test_list_shows_when_a_key_was_revoked(
     auth: FlaskClient, pair: KeyPair, backup: Callable[[], None]
 ) -> None:
     kid, started = pair.kid, int(time.time())
@@ -382,10 +382,10 @@ def test_list_shows_since_when_a_key_is_revoked(
 
 
 @pytest.mark.parametrize("name", ["private_key.pem", "private_key.next.pem"])
-def test_revoked_private_key_that_comes_back_alone_is_replaced(
+def test_revoked_private_key_restored_without_its_public_key_is_replaced(
     name: str, auth: FlaskClient, pair: KeyPair, backup: Callable[[], None]
 ) -> None:
-    """Without its public half: of an incomplete backup, or as a command leaves it that was killed."""
+    """An incomplete backup may restore only this half, and a killed command may leave only this half."""
     kid = pair.kid
     backup()
     keys(auth, "revoke", kid)
@@ -405,7 +405,7 @@ def test_revoked_private_key_that_comes_back_alone_is_replaced(
 
 
 @pytest.mark.parametrize("command", ["list", "rotate"])
-def test_keys_in_variables_are_not_rotated(command: str, pair: KeyPair) -> None:
+def test_keys_in_variables_cannot_be_listed_or_rotated(command: str, pair: KeyPair) -> None:
     app = auth_app.create_app(settings_with_variables(pair))
 
     refused = app.test_cli_runner().invoke(args=["keys", command])
@@ -440,8 +440,8 @@ def settings_with_variables(pair: KeyPair) -> AuthSettings:
     return settings.model_copy(update={"jwt_public_key": pair.public_file.read_text()})
 
 
-def test_owner_and_mode_of_the_files_stay(auth: FlaskClient, pair: KeyPair) -> None:
-    """As where root owns the private key and a group may read it, by PostgreSQL's rule."""
+def test_rotation_keeps_the_owner_and_mode_of_the_files(auth: FlaskClient, pair: KeyPair) -> None:
+    """For example, root owns the private key and a group may read it, as PostgreSQL allows too."""
     group = os.getgid() if os.geteuid() else 12345
     for path, mode in ((pair.private_file, 0o640 if group == 12345 else 0o600), (pair.public_file, 0o664)):
         os.chown(path, -1, group)
@@ -475,9 +475,9 @@ def describe(path: Path) -> tuple[int, int, int]:
         ("private_key.pem", lambda path: path.chmod(0o644)),
         ("private_key.pem", lambda path: path.write_text("nonsense")),
     ],
-    ids=["no public", "empty public", "no date", "no private", "readable private", "damaged private"],
+    ids=["no public", "empty public", "bad date", "no private", "readable private", "damaged private"],
 )
-def test_change_for_the_worse_leaves_the_last_good_keys_in_force(
+def test_damaged_key_files_leave_the_last_good_keys_in_use(
     name: str,
     damage: Callable[[Path], object],
     auth: FlaskClient,
@@ -504,7 +504,7 @@ def test_change_for_the_worse_leaves_the_last_good_keys_in_force(
     assert "reloaded" in caplog.text
 
 
-def test_private_key_that_is_not_published_does_not_sign(
+def test_unpublished_private_key_does_not_sign(
     auth: FlaskClient, pair: KeyPair, other_key_pair: KeyPair
 ) -> None:
     old = kid_of(get_token(auth))
@@ -519,7 +519,7 @@ def test_private_key_that_is_not_published_does_not_sign(
     assert auth.get("/readyz").json == {"status": "ok"}
 
 
-def test_nothing_is_signed_once_no_private_key_is_published(
+def test_nothing_is_signed_while_the_only_private_key_is_unpublished(
     auth: FlaskClient, pair: KeyPair, other_key_pair: KeyPair
 ) -> None:
     shutil.copy(other_key_pair.public_file, pair.public_file)
@@ -530,22 +530,22 @@ def test_nothing_is_signed_once_no_private_key_is_published(
     assert auth.get("/readyz").status_code == 503
 
 
-# Each command, and what comes before it.
+# Each command, with the steps that prepare it.
 COMMANDS = {
     "generate": (None, ["generate"]),
     "publish": ([], ["rotate"]),
     "activate": ([["rotate"], 104], ["rotate"]),
-    "revoke the active one": ([], ["revoke", "ACTIVE"]),
-    "revoke the active one, with one that is next": ([["rotate"]], ["revoke", "ACTIVE"]),
-    "revoke the one that is next": ([["rotate"]], ["revoke", "NEXT"]),
+    "revoke the active key": ([], ["revoke", "ACTIVE"]),
+    "revoke the active key while there is a next one": ([["rotate"]], ["revoke", "ACTIVE"]),
+    "revoke the next key": ([["rotate"]], ["revoke", "NEXT"]),
 }
 
 
 @pytest.mark.parametrize(("preparation", "command"), COMMANDS.values(), ids=COMMANDS)
-def test_command_that_is_killed_leaves_what_works(
+def test_killed_command_leaves_a_working_state(
     preparation: list[Any] | None, command: list[str], pair: KeyPair, auth: FlaskClient, tmp_path: Path
 ) -> None:
-    """Kill the command before its first change to the files, its second, and so on until it gets through."""
+    """Kill the command before its first change to the files, its second, and so on until it completes."""
     old_token = get_token(auth)
     prepare(auth, pair, preparation or [])
     kids = {state.upper(): kid for kid, state in states(auth).items()}
@@ -573,13 +573,13 @@ def test_command_that_is_killed_leaves_what_works(
         assert not list(folder.glob(".*")), "no draft is left, which may hold a private key"
         assert list(states(auth).values()).count("active") == 1
         assert set(command) & {"generate", "rotate"} or command[1] not in states(auth)
-    assert moments > 2, "it was killed twice or more"
+    assert moments > 2, "it was killed at least twice"
 
 
 def run_until(auth: FlaskClient, command: list[str], moment: int) -> bool:
-    """Run a command that kills itself before its `moment`th change to the files, and tell whether it did."""
+    """Run a command that kills itself before its nth change to the files, and return whether it did."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # about forking with threads
         child = os.fork()
     if child == 0:
         changes = 0
@@ -601,9 +601,9 @@ def run_until(auth: FlaskClient, command: list[str], moment: int) -> bool:
 
 
 def check_that_all_works(running: FlaskClient, pair: KeyPair, command: list[str], old_token: str) -> None:
-    """A service that runs, and one that starts now, sign what they accept; only a revocation ends tokens.
+    """Check that a running and a new service accept what they sign, and that only a revocation ends tokens.
 
-    A key that is recorded as revoked and not yet replaced signs nothing.
+    A key that is recorded as revoked but not yet replaced signs nothing.
     """
     revoked = RECORD.read_text().split()[:1] if RECORD.exists() else []
     if pair.kid in revoked:

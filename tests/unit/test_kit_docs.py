@@ -44,13 +44,13 @@ def test_readme_shows_the_same_service() -> None:
     assert FILES["reports"] in (ROOT / "README.md").read_text()
 
 
-def test_factory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_factory_example_creates_an_application(monkeypatch: pytest.MonkeyPatch) -> None:
     configure(monkeypatch)
 
     assert isinstance(run("factory").create_app(), Flask)
 
 
-def test_deployed_service_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_file_configures_the_deployed_service(monkeypatch: pytest.MonkeyPatch) -> None:
     (settings,) = re.findall(r'^```ini title="reports.env"\n(.*?)^```', HOW_TO, re.DOTALL | re.MULTILINE)
     for line in settings.splitlines():
         monkeypatch.setenv(*line.split("="))
@@ -62,7 +62,7 @@ def test_deployed_service_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> 
     assert "StateDirectory=reports" in HOW_TO
 
 
-def test_what_views_can_ask_for() -> None:
+def test_views_example_works_as_described() -> None:
     app: Flask = run("views").app
     client = app.test_client()
     with TokenIssuer().trusted_by(app) as tokens:
@@ -84,7 +84,7 @@ def test_what_views_can_ask_for() -> None:
         assert metadata["scopes_supported"] == ["reports:read", "reports:write"]
 
 
-def test_rules_of_your_own() -> None:
+def test_custom_rules_example_works_as_described() -> None:
     module = run("rules")
     app: Flask = module.app
     owner = module.DOCUMENTS[1]["owner"]
@@ -95,7 +95,7 @@ def test_rules_of_your_own() -> None:
         assert get("/documents/1", headers=tokens.headers(subject=owner, tenant="b")).status_code == 403
 
 
-def test_several_issuers() -> None:
+def test_several_issuers_example_sets_a_profile_for_each() -> None:
     server = run("several").app.extensions["flask_resource_server"]
 
     assert [issuer.profile.maximum_lifetime for issuer in server.verifier.issuers] == [3600, 7200]
@@ -128,7 +128,7 @@ def test_readiness_is_reported(monitored: types.ModuleType) -> None:
     assert (known.status_code, known.json) == (200, {})
 
 
-def test_reasons_of_refusals_are_all_named() -> None:
+def test_docstring_lists_every_reason_for_refusal() -> None:
     code = "".join(path.read_text() for path in (ROOT / "flask_resource_server").rglob("*.py"))
     sent = set(re.findall(r"(?:refuse|announce|announce_if_answered|_respond|RefusedToken)\(\"(\w+)\"", code))
     sentence = re.search(r"\(tokens/checks\.py\), or ([a-z_,\s]+)", signals.__doc__ or "")
@@ -137,7 +137,7 @@ def test_reasons_of_refusals_are_all_named() -> None:
     assert set(re.findall(r"\w+", sentence[1])) == sent
 
 
-def test_settings_are_all_named_with_their_defaults() -> None:
+def test_every_setting_is_listed_with_its_default() -> None:
     table = SETTINGS.partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \|(.*?)\|", table, re.MULTILINE))
     defaults = {field.name.upper(): field.default for field in fields(Issuer) if field.name != "url"}
@@ -155,7 +155,7 @@ def test_settings_are_listed_in_one_place() -> None:
     assert "(settings.md#a-service-that-uses-the-kit)" in REFERENCE
 
 
-def test_errors_are_all_named() -> None:
+def test_every_client_error_is_listed() -> None:
     section = REFERENCE.partition("## Errors that clients see")[2].partition("\n## ")[0].replace("\n", " ")
     named = {
         (status, error)
@@ -166,7 +166,7 @@ def test_errors_are_all_named() -> None:
     assert named == {(str(kind.code), kind.error) for kind in BearerError.__subclasses__()}
 
 
-def test_properties_of_a_token_are_named() -> None:
+def test_every_property_of_a_token_is_listed() -> None:
     sentence = re.search(r"with the properties (.*?)\.\n", REFERENCE, re.DOTALL)
     assert sentence
     named = set(re.findall(r"`(\w+)`", sentence[1]))
@@ -175,7 +175,7 @@ def test_properties_of_a_token_are_named() -> None:
     assert named == {name for name, value in members.items() if isinstance(value, property)}
 
 
-def test_messages_are_those_of_the_code() -> None:
+def test_operator_messages_occur_in_the_code() -> None:
     rows = re.findall(r"^\| `(.*?)` \| .* \|$", OPERATORS, re.MULTILINE)
     code = "".join(path.read_text() for path in (ROOT / "flask_resource_server").rglob("*.py"))
     parts = [part for message in rows for part in message.split("...")]
@@ -186,7 +186,7 @@ def test_messages_are_those_of_the_code() -> None:
     assert [word for word in words if word not in plain] == []
 
 
-def test_profiles_are_those_of_the_code() -> None:
+def test_profiles_match_the_code() -> None:
     table = REFERENCE.partition("### Profiles")[2].partition("\n## ")[0]
     row = r"^\| `(\w+)`.*? \| (.*?) \| `(\w+)` \| `(\w+)`( \(list\))? \| (\d+) (minute|hour)s? \|$"
 

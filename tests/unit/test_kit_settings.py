@@ -20,20 +20,20 @@ BAD_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
         {"resource": None},
         "URL, as OAUTH_RESOURCE in app.config, or as FLASK_OAUTH_RESOURCE with from_prefixed_env()",
     ),
-    "issuer no URL": ({"issuer": "login"}, "ISSUER must be an absolute URL"),
-    "issuer a number": ({"issuer": 7}, "ISSUER must be an absolute URL"),
+    "issuer that is not a URL": ({"issuer": "login"}, "ISSUER must be an absolute URL"),
+    "issuer that is a number": ({"issuer": 7}, "ISSUER must be an absolute URL"),
     "issuer with a query": ({"issuer": "https://a/?b"}, "without credentials, query and fragment"),
     "lists with a query": ({"status_lists_url": "https://a/l?b"}, "STATUS_LISTS_URL must be a URL without"),
     "issuer with credentials": ({"issuer": "https://u:p@a"}, "without credentials"),
-    "issuer with an odd port": ({"issuer": "https://a:x"}, "ISSUER must be an absolute URL"),
+    "issuer with an invalid port": ({"issuer": "https://a:x"}, "ISSUER must be an absolute URL"),
     "resource with a slash": ({"resource": "https://a/"}, "RESOURCE must not end with a slash"),
-    "an unknown name": ({"isuer": "https://a"}, "isuer: no such setting; did you mean issuer?"),
+    "unknown setting": ({"isuer": "https://a"}, "isuer: no such setting; did you mean issuer?"),
     "two sources of keys": ({"jwks_url": "https://a"}, "PUBLIC_KEY_FILE and JWKS_URL are both set"),
-    "no such choice": ({"status_claim": "no"}, "STATUS_CLAIM is 'no': set it to one of optional, required"),
-    "no such profile": ({"profile": "lax"}, "PROFILE is 'lax': set it to one of rfc9068, keycloak"),
-    "a time of nothing": ({"jwks_refresh": 0}, "JWKS_REFRESH must be a number of seconds above 0"),
-    "a time in words": ({"jwks_cooldown": "10"}, "JWKS_COOLDOWN must be a number of seconds above 0"),
-    "both ways": ({"issuers": [{"url": "https://a"}]}, "are both set: move"),
+    "unknown choice": ({"status_claim": "no"}, "STATUS_CLAIM is 'no': set it to one of optional, required"),
+    "unknown profile": ({"profile": "lax"}, "PROFILE is 'lax': set it to one of rfc9068, keycloak"),
+    "zero seconds": ({"jwks_refresh": 0}, "JWKS_REFRESH must be a number of seconds above 0"),
+    "seconds in a string": ({"jwks_cooldown": "10"}, "JWKS_COOLDOWN must be a number of seconds above 0"),
+    "both issuer and issuers": ({"issuers": [{"url": "https://a"}]}, "are both set: move"),
     "a private key": ({"public_key_file": None, "public_key": "-----BEGIN PRIVATE KEY-----"}, "private key"),
 }
 
@@ -56,7 +56,7 @@ def test_bad_issuers_are_refused(issuers: list[Any]) -> None:
         ResourceServer(Flask("service"), resource=COURSES, issuers=issuers)
 
 
-def test_settings_stand_in_the_configuration(key_pair: KeyPair, forger: Forger) -> None:
+def test_settings_are_read_from_the_flask_configuration(key_pair: KeyPair, forger: Forger) -> None:
     app = Flask("service")
     app.config.update(
         OAUTH_ISSUER=ISSUER, OAUTH_RESOURCE=COURSES, OAUTH_PUBLIC_KEY_FILE=str(key_pair.public_file)
@@ -66,7 +66,7 @@ def test_settings_stand_in_the_configuration(key_pair: KeyPair, forger: Forger) 
     assert answer(app, require_scope()(show_good), forger.sign()).status_code == 200
 
 
-def test_empty_variable_is_as_good_as_none(
+def test_empty_variable_counts_as_unset(
     key_pair: KeyPair, forger: Forger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for field in fields(Issuer):
@@ -83,7 +83,7 @@ def test_empty_variable_is_as_good_as_none(
 
 
 @pytest.mark.parametrize("source", [{"public_key": ""}, {"public_key_file": ""}], ids=str)
-def test_issuer_with_an_empty_key_does_not_fetch_others_instead(source: dict[str, Any]) -> None:
+def test_empty_key_is_refused_instead_of_fetching_keys(source: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Issuer(ISSUER, **source).open(COURSES).check_startup()
 
@@ -98,7 +98,7 @@ def test_misspelled_setting_is_refused(key_pair: KeyPair) -> None:
         ResourceServer(app, issuer=ISSUER, resource=COURSES)
 
 
-def test_prefix_may_be_another(key_pair: KeyPair, forger: Forger) -> None:
+def test_configuration_prefix_can_be_changed(key_pair: KeyPair, forger: Forger) -> None:
     app = Flask("service")
     app.config.update(
         OAUTH_CREDENTIALS="somebody else's",
@@ -125,7 +125,7 @@ def test_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ResourceServer(Flask("service"))
 
 
-def test_profile_may_be_a_changed_one(
+def test_modified_profile_is_accepted(
     key_pair: KeyPair, forger: Forger, make_app: Callable[..., Flask]
 ) -> None:
     app = make_app(profile=replace(KEYCLOAK, maximum_lifetime=86_400))
@@ -138,7 +138,7 @@ def test_profile_may_be_a_changed_one(
     ("issuer", "lines"),
     [("https://auth.example.com", 0), ("http://127.0.0.1:8081", 0), ("http://auth.internal:8081", 1)],
 )
-def test_issuer_without_tls_is_warned_of(
+def test_remote_issuer_without_tls_logs_a_warning(
     issuer: str, lines: int, make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
 ) -> None:
     make_app(issuer=issuer, public_key_file=None)

@@ -54,7 +54,7 @@ def insert_rows(client: FlaskClient, model: type, rows: list[dict[str, object]])
 
 
 @both_databases
-def test_strangers_cannot_keep_a_user_out_of_a_known_address(auth: FlaskClient) -> None:
+def test_strangers_cannot_lock_a_user_out_at_a_known_address(auth: FlaskClient) -> None:
     """A stranger guesses every three seconds for a quarter of an hour."""
     assert log_in_from(auth, HERE) == 200
     guesses, logins = [], []
@@ -69,8 +69,8 @@ def test_strangers_cannot_keep_a_user_out_of_a_known_address(auth: FlaskClient) 
 
 
 @both_databases
-def test_typing_errors_of_many_people_behind_one_address_hold_up_nobody(auth: FlaskClient) -> None:
-    add_people(auth, 55)
+def test_typing_errors_of_many_users_behind_one_address_do_not_block_others(auth: FlaskClient) -> None:
+    add_users(auth, 55)
     assert log_in_from(auth, HERE, "teacher1", "password456") == 200
 
     typos = [try_login(auth, f"person{number}", address=HERE).status_code for number in range(54)]
@@ -79,7 +79,7 @@ def test_typing_errors_of_many_people_behind_one_address_hold_up_nobody(auth: Fl
     assert log_in_from(auth, HERE, "person54") == 200
 
 
-def add_people(client: FlaskClient, count: int) -> None:
+def add_users(client: FlaskClient, count: int) -> None:
     """Add users with the password of student1."""
     student = find_user(client, "student1")
     hashes = {name: getattr(student, name) for name in ("password_hash", "password_parameters")}
@@ -88,7 +88,7 @@ def add_people(client: FlaskClient, count: int) -> None:
 
 
 @both_databases
-def test_limit_of_the_account_ends_at_known_addresses_and_for_that_user(auth: FlaskClient) -> None:
+def test_account_limit_does_not_apply_at_the_users_own_known_addresses(auth: FlaskClient) -> None:
     for username, password in (("student1", "password123"), ("teacher1", "password456")):
         assert log_in_from(auth, HERE, username, password) == 200
     assert log_in_from(auth, THERE, "teacher1", "password456") == 200
@@ -99,7 +99,7 @@ def test_limit_of_the_account_ends_at_known_addresses_and_for_that_user(auth: Fl
 
 
 @both_databases
-def test_limit_of_the_address_ends_for_users_who_are_known_there(auth: FlaskClient) -> None:
+def test_address_limit_does_not_apply_to_users_known_there(auth: FlaskClient) -> None:
     assert log_in_from(auth, HERE) == 200
     fail_from(auth, HERE, ADDRESS_ALLOWANCE + ADDRESS_ALLOWANCE_PER_USER)
 
@@ -107,7 +107,7 @@ def test_limit_of_the_address_ends_for_users_who_are_known_there(auth: FlaskClie
     assert log_in_from(auth, HERE) == 200
 
 
-def test_failures_at_a_known_address_count_for_the_user_there(auth: FlaskClient) -> None:
+def test_failures_at_a_known_address_throttle_the_user_only_there(auth: FlaskClient) -> None:
     assert log_in_from(auth, HERE) == 200
 
     assert statuses(auth, PAIR_ALLOWANCE) == {400}
@@ -128,7 +128,7 @@ def test_address_is_unknown_again_after_thirty_days(auth: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 86400 + 1])
-def test_allowance_of_an_address_grows_with_the_users_of_the_day(seconds: int, auth: FlaskClient) -> None:
+def test_address_allowance_grows_with_the_users_of_the_last_day(seconds: int, auth: FlaskClient) -> None:
     assert log_in_from(auth, HERE) == 200
     let_time_pass(auth, seconds)
     fail_from(auth, HERE, ADDRESS_ALLOWANCE)
@@ -136,7 +136,7 @@ def test_allowance_of_an_address_grows_with_the_users_of_the_day(seconds: int, a
     assert try_login(auth, "x", address=HERE).status_code == (429 if seconds else 400)
 
 
-def test_allowance_of_an_address_has_an_end() -> None:
+def test_address_allowance_has_a_maximum() -> None:
     assert [address_allowance(users) for users in (0, 1, 10)] == [50, 60, 150]
     assert address_allowance(10**6) == MAXIMUM_ADDRESS_ALLOWANCE == 1000
 
@@ -145,7 +145,7 @@ def test_allowance_of_an_address_has_an_end() -> None:
     ("password", "scope", "status"),
     [("password123", "", 200), ("wrong", "", 400), ("password123", "users:manage", 400)],
 )
-def test_only_a_login_makes_an_address_known(
+def test_only_a_successful_login_makes_an_address_known(
     password: str, scope: str, status: int, auth: FlaskClient
 ) -> None:
     form = {"username": "student1", "password": password} | ({"scope": scope} if scope else {})
@@ -155,7 +155,7 @@ def test_only_a_login_makes_an_address_known(
 
 
 @both_databases
-def test_user_has_a_bounded_number_of_known_addresses(auth: FlaskClient) -> None:
+def test_number_of_known_addresses_per_user_is_limited(auth: FlaskClient) -> None:
     user, now = find_user(auth, "student1").id, int(time.time())
     rows = [
         {"user_id": user, "address": str(n), "last_login_at": now - n - 1} for n in range(ADDRESSES_PER_USER)
@@ -172,7 +172,7 @@ def test_user_has_a_bounded_number_of_known_addresses(auth: FlaskClient) -> None
 
 
 @both_databases
-def test_address_that_was_not_used_for_thirty_days_is_removed_and_no_other(auth: FlaskClient) -> None:
+def test_only_addresses_unused_for_thirty_days_are_removed(auth: FlaskClient) -> None:
     user, now = find_user(auth, "student1").id, int(time.time())
     rows = [
         {"user_id": user, "address": address, "last_login_at": now - KNOWN_FOR + seconds}
@@ -185,16 +185,16 @@ def test_address_that_was_not_used_for_thirty_days_is_removed_and_no_other(auth:
     assert known_addresses(auth) == ["fresh"]
 
 
-# What an attacker has stored makes no statement expensive
+# Rows that an attacker can create make no statement slow
 
 
 @both_databases
-def test_statements_of_a_login_use_indexes(auth: FlaskClient) -> None:
+def test_login_queries_use_indexes(auth: FlaskClient) -> None:
     now, user = time.time(), find_user(auth, "student1").id
     for column, other in (("account", "address"), ("address", "account")):
         rows = [{column: "one", other: str(n), "failed_at": now - n / 100} for n in range(10_000)]
         insert_rows(auth, LoginFailure, rows)
-    add_people(auth, 2_000)
+    add_users(auth, 2_000)
     with auth.application.app_context():
         users = auth.application.extensions["sqlalchemy"].session.scalars(sa.select(User.id)).all()
     rows = [
@@ -249,7 +249,7 @@ def explain(client: FlaskClient, statement: Any) -> str:
         ("2001:db8::1", "2001:db8:0:1::1", False),
     ],
 )
-def test_port_of_an_address_does_not_count(one: str, other: str, is_same: bool) -> None:
+def test_port_of_an_address_is_ignored(one: str, other: str, is_same: bool) -> None:
     """Some proxies put it into X-Forwarded-For."""
     digests = set()
     for address in (one, other):

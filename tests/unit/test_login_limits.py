@@ -45,13 +45,13 @@ def let_time_pass(client: FlaskClient, seconds: float) -> None:
 
 
 def fail_from(client: FlaskClient, address: str, count: int) -> None:
-    """Fail with a new name each time."""
+    """Fail with a different user name each time."""
     for number in range(count):
         assert try_login(client, f"nobody{number}", address=address).status_code == 400
 
 
 def fail_from_everywhere(client: FlaskClient, count: int, username: str = "student1") -> None:
-    """Fail from a new address each time."""
+    """Fail from a different address each time."""
     for number in range(count):
         assert try_login(client, username, address=f"198.51.100.{number}").status_code == 400
 
@@ -64,7 +64,7 @@ def failures(client: FlaskClient) -> int:
 
 
 @both_databases
-def test_account_has_to_wait_at_an_address_after_a_few_failures(auth: FlaskClient) -> None:
+def test_account_is_throttled_at_an_address_after_a_few_failures(auth: FlaskClient) -> None:
     assert statuses(auth, PAIR_ALLOWANCE) == {400}
 
     response = try_login(auth, password="password123")
@@ -89,14 +89,14 @@ def test_each_failure_above_the_allowance_doubles_the_delay(
 
 
 @both_databases
-def test_account_is_free_again_when_the_delay_is_over(auth: FlaskClient) -> None:
+def test_login_succeeds_once_the_delay_is_over(auth: FlaskClient) -> None:
     statuses(auth, PAIR_ALLOWANCE)
     let_time_pass(auth, 1)
 
     assert try_login(auth, password="password123").status_code == 200
 
 
-def test_refused_attempts_make_the_delay_no_longer(auth: FlaskClient) -> None:
+def test_refused_attempts_are_not_counted_as_failures(auth: FlaskClient) -> None:
     statuses(auth, PAIR_ALLOWANCE)
     before = failures(auth)
 
@@ -105,13 +105,13 @@ def test_refused_attempts_make_the_delay_no_longer(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_success_resets_the_account(auth: FlaskClient) -> None:
+def test_successful_login_resets_the_failures(auth: FlaskClient) -> None:
     for _ in range(3):
         assert statuses(auth, PAIR_ALLOWANCE - 1) == {400}
         assert try_login(auth, password="password123").status_code == 200
 
 
-def test_account_that_does_not_exist_is_throttled_alike(auth: FlaskClient) -> None:
+def test_unknown_account_is_throttled_like_an_existing_one(auth: FlaskClient) -> None:
     answers = {}
     for username in ("student1", "nobody"):
         assert statuses(auth, PAIR_ALLOWANCE, username) == {400}
@@ -121,14 +121,14 @@ def test_account_that_does_not_exist_is_throttled_alike(auth: FlaskClient) -> No
     assert answers["student1"].get_data() == answers["nobody"].get_data()
 
 
-def test_attack_on_one_account_locks_out_no_other_from_the_same_address(auth: FlaskClient) -> None:
+def test_attack_on_one_account_does_not_block_others_at_the_same_address(auth: FlaskClient) -> None:
     assert 429 in statuses(auth, PAIR_ALLOWANCE + 20)
 
     assert try_login(auth, "teacher1", "password456").status_code == 200
 
 
 @both_databases
-def test_account_has_to_wait_everywhere_after_more_failures_from_anywhere(auth: FlaskClient) -> None:
+def test_account_is_throttled_everywhere_after_failures_from_many_addresses(auth: FlaskClient) -> None:
     fail_from_everywhere(auth, ACCOUNT_ALLOWANCE)
 
     assert try_login(auth, password="password123", address=THERE).status_code == 429
@@ -136,7 +136,7 @@ def test_account_has_to_wait_everywhere_after_more_failures_from_anywhere(auth: 
 
 
 @both_databases
-def test_address_has_to_wait_after_many_failures_on_many_accounts(auth: FlaskClient) -> None:
+def test_address_is_throttled_after_failures_on_many_accounts(auth: FlaskClient) -> None:
     fail_from(auth, HERE, ADDRESS_ALLOWANCE)
 
     assert try_login(auth, "teacher1", "password456").status_code == 429
@@ -144,7 +144,7 @@ def test_address_has_to_wait_after_many_failures_on_many_accounts(auth: FlaskCli
 
 
 @both_databases
-def test_success_resets_the_account_at_its_address_only(auth: FlaskClient) -> None:
+def test_successful_login_resets_only_its_account_at_its_address(auth: FlaskClient) -> None:
     statuses(auth, 3)
     statuses(auth, 2, address=THERE)
     statuses(auth, 2, "nobody")
@@ -156,7 +156,7 @@ def test_success_resets_the_account_at_its_address_only(auth: FlaskClient) -> No
 
 
 def test_refused_login_with_the_right_password_resets_nothing(auth: FlaskClient) -> None:
-    """Views commit: what is refused after the password was verified changes nothing."""
+    """Only views commit, so a request refused after the password was verified changes nothing."""
     statuses(auth, 3)
     form = {"username": "student1", "password": "password123", "scope": "users:manage"}
 
@@ -166,8 +166,8 @@ def test_refused_login_with_the_right_password_resets_nothing(auth: FlaskClient)
 
 
 @both_databases
-def test_failure_after_which_the_wait_is_over_is_recorded_once(auth: FlaskClient) -> None:
-    """It is recorded before its password is verified."""
+def test_failure_after_the_delay_is_recorded_once(auth: FlaskClient) -> None:
+    """A failure is recorded before the password is verified."""
     statuses(auth, PAIR_ALLOWANCE)
     let_time_pass(auth, 1)
 
@@ -179,7 +179,7 @@ def test_failure_after_which_the_wait_is_over_is_recorded_once(auth: FlaskClient
 
 
 @both_databases
-def test_attempt_that_could_not_be_verified_does_not_count(auth: FlaskClient) -> None:
+def test_attempt_that_could_not_be_verified_is_not_counted(auth: FlaskClient) -> None:
     for count in (0, PAIR_ALLOWANCE):
         statuses(auth, count)
         let_time_pass(auth, 1)
@@ -190,7 +190,7 @@ def test_attempt_that_could_not_be_verified_does_not_count(auth: FlaskClient) ->
 
 
 @both_databases
-def test_failure_of_a_replica_whose_clock_is_fast_does_not_count(auth: FlaskClient) -> None:
+def test_failure_recorded_by_a_replica_with_a_fast_clock_is_ignored(auth: FlaskClient) -> None:
     statuses(auth, PAIR_ALLOWANCE)
     let_time_pass(auth, -SKEW - 5)
 
@@ -207,7 +207,7 @@ def test_password_change_counts_as_a_login_from_its_address(auth: FlaskClient) -
     assert try_login(auth, password="password123", address=THERE).status_code == 200
 
 
-def test_network_of_64_bits_counts_as_one_address(auth: FlaskClient) -> None:
+def test_ipv6_network_of_64_bits_counts_as_one_address(auth: FlaskClient) -> None:
     for number in range(ADDRESS_ALLOWANCE):
         assert try_login(auth, f"nobody{number}", address=f"2001:db8::{number:x}:1").status_code == 400
 
@@ -216,7 +216,7 @@ def test_network_of_64_bits_counts_as_one_address(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_failure_is_forgotten_after_an_hour_and_its_row_removed(auth: FlaskClient) -> None:
+def test_failure_is_forgotten_and_its_row_deleted_after_an_hour(auth: FlaskClient) -> None:
     statuses(auth, PAIR_ALLOWANCE)
     let_time_pass(auth, MEMORY)
 
@@ -232,7 +232,7 @@ def test_refused_attempt_computes_no_hash(auth: FlaskClient) -> None:
         assert try_login(auth, "teacher1", "password456").status_code == 503, "which would need one"
 
 
-def test_address_of_ipv4_counts_as_itself_on_a_socket_of_ipv6(auth: FlaskClient) -> None:
+def test_ipv4_mapped_address_counts_as_the_ipv4_address(auth: FlaskClient) -> None:
     fail_from(auth, f"::ffff:{HERE}", ADDRESS_ALLOWANCE)
 
     assert try_login(auth, "x", address=HERE).status_code == 429
@@ -240,7 +240,7 @@ def test_address_of_ipv4_counts_as_itself_on_a_socket_of_ipv6(auth: FlaskClient)
 
 
 @pytest.mark.parametrize("address", ["", "unix:", "a" * 1000])
-def test_peer_without_an_address_is_counted_too(address: str, auth: FlaskClient) -> None:
+def test_failure_of_a_peer_without_an_address_is_counted(address: str, auth: FlaskClient) -> None:
     assert try_login(auth, address=address).status_code == 400
     assert failures(auth) == 1
 
@@ -252,7 +252,7 @@ def behind_proxy(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator
 
 
 @pytest.mark.parametrize("service", ["auth", "behind_proxy"])
-def test_forwarded_address_counts_where_a_proxy_is_trusted(
+def test_forwarded_address_is_used_only_behind_a_trusted_proxy(
     service: str, request: pytest.FixtureRequest
 ) -> None:
     client: FlaskClient = request.getfixturevalue(service)

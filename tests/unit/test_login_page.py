@@ -1,4 +1,4 @@
-"""The sign-in page: one response for every failure, and no redirect from or to other sites."""
+"""The sign-in page: every failure gets the same response, and other sites are not trusted."""
 
 import html
 import re
@@ -30,7 +30,7 @@ def is_signed_in(browser: FlaskClient) -> bool:
 
 
 def without_echo(page: TestResponse) -> str:
-    """Return a page without what was typed into it, and where the cursor is therefore."""
+    """Return a page without the typed values, and without the autofocus that depends on them."""
     text = re.sub(r' value="[^"]*"(?=[^>]*aria-invalid)', "", page.text)
     return text.replace(" autofocus", "")
 
@@ -38,16 +38,16 @@ def without_echo(page: TestResponse) -> str:
 FAILURES = {
     "unknown user": ("nobody", "password123"),
     "wrong password": ("student1", "password124"),
-    "password of somebody else": ("student1", "password456"),
+    "password of another user": ("student1", "password456"),
     "password with a space": ("student1", "password123 "),
-    "disabled": ("teacher1", "password456"),
-    "deleted": ("admin1", "password789"),
+    "disabled user": ("teacher1", "password456"),
+    "deleted user": ("admin1", "password789"),
     "name of a deleted user's row": ("deleted:{}", "password789"),
     "empty name": ("", "password123"),
     "empty password": ("student1", ""),
-    "nothing": ("", ""),
+    "empty name and password": ("", ""),
     "long name": ("x" * 129, "password123"),
-    "long name that is known": ("student1" + " " * 121, "password123"),
+    "known name padded beyond the limit": ("student1" + " " * 121, "password123"),
     "long password": ("student1", "x" * 1025),
     "NUL in the name": ("student1\0", "password123"),
     "NUL in the password": ("student1", "password123\0"),
@@ -58,7 +58,7 @@ FAILURES = {
 
 
 @both_databases
-def test_every_failure_has_the_same_answer(auth: FlaskClient) -> None:
+def test_every_failure_gets_the_same_response(auth: FlaskClient) -> None:
     assert run_command(auth, "users", "disable", "teacher1").exit_code == 0
     assert run_command(auth, "users", "delete", "admin1").exit_code == 0
     answers = {}
@@ -76,14 +76,14 @@ def test_every_failure_has_the_same_answer(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_name_may_be_spelled_as_phones_do(auth: FlaskClient) -> None:
+def test_user_name_may_be_capitalised_and_padded_as_phones_do(auth: FlaskClient) -> None:
     response = submit_sign_in(auth, auth.get("/login"), "Student1 ", "password123")
 
     assert response.status_code == 303
     assert is_signed_in(auth)
 
 
-# Forms that are not of a page of ours in this browser, as it is now
+# Forms that do not come from a current page of ours in this browser
 
 
 def token_of(browser: FlaskClient) -> str:
@@ -98,10 +98,10 @@ def cookie_of(browser: FlaskClient) -> str:
 
 
 FORGED: dict[str, Callable[[FlaskClient], str]] = {
-    "none": lambda _: "",
+    "no token": lambda _: "",
     "made up": lambda _: "0" * 64,
     "not ASCII": lambda _: "Ã¼" * 32,
-    "of the attacker's browser": lambda browser: token_of(new_browser(browser)),
+    "from the attacker's browser": lambda browser: token_of(new_browser(browser)),
     "longer": lambda browser: token_of(browser) + "0",
     "shorter": lambda browser: token_of(browser)[:-1],
     "in capitals": lambda browser: token_of(browser).upper(),
@@ -110,8 +110,10 @@ FORGED: dict[str, Callable[[FlaskClient], str]] = {
 
 
 @pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
-def test_form_of_another_site_signs_nobody_in(forge: Callable[[FlaskClient], str], auth: FlaskClient) -> None:
-    """Neither the owner of the browser nor, with an attacker's name and password, the attacker."""
+def test_form_from_another_site_cannot_sign_in(
+    forge: Callable[[FlaskClient], str], auth: FlaskClient
+) -> None:
+    """Neither as the browser's user nor, with an attacker's name and password, as the attacker."""
     auth.get("/login")
     token = forge(auth)
     form = {"username": "student1", "password": "password123"} | ({"form_token": token} if token else {})
@@ -131,8 +133,8 @@ def test_form_needs_the_cookie_of_its_browser(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_form_of_another_session_in_the_same_browser_is_refused(auth: FlaskClient) -> None:
-    """A page that was open while somebody else signed in would act in their name."""
+def test_form_from_an_earlier_session_in_the_same_browser_is_refused(auth: FlaskClient) -> None:
+    """Otherwise a page left open while another user signed in would act on their behalf."""
     sign_in(auth)
     stale = fields_of(auth.get("/account/password"))["form_token"]
     auth.post("/logout", data=fields_of(auth.get("/logout")))
@@ -149,7 +151,7 @@ def test_form_of_another_session_in_the_same_browser_is_refused(auth: FlaskClien
     sign_in(browser, "teacher1")
 
 
-def test_form_of_before_the_sign_in_does_nothing_after_it(auth: FlaskClient) -> None:
+def test_form_from_before_the_sign_in_has_no_effect_afterwards(auth: FlaskClient) -> None:
     stale = token_of(auth)
     sign_in(auth)
 
@@ -158,7 +160,7 @@ def test_form_of_before_the_sign_in_does_nothing_after_it(auth: FlaskClient) -> 
     assert is_signed_in(auth)
 
 
-def test_cookie_that_an_attacker_has_planted_is_not_the_one_of_the_sign_in(auth: FlaskClient) -> None:
+def test_sign_in_replaces_a_cookie_planted_by_an_attacker(auth: FlaskClient) -> None:
     """Session fixation."""
     auth.set_cookie("auth_session", "A" * 43)
     sign_in(auth)
@@ -174,7 +176,7 @@ MALFORMED_COOKIES = ["", "x", "A" * 42, "A" * 44, "A" * 42 + "=", "A" * 5000, "Ã
 
 @pytest.mark.parametrize("cookie", MALFORMED_COOKIES)
 @both_databases
-def test_malformed_cookies_are_as_none(cookie: str, auth: FlaskClient) -> None:
+def test_malformed_cookies_are_ignored(cookie: str, auth: FlaskClient) -> None:
     header = {"Cookie": f"auth_session={cookie}; auth_browser={cookie}"}
 
     page = new_browser(auth).get("/account", headers=header)
@@ -183,7 +185,7 @@ def test_malformed_cookies_are_as_none(cookie: str, auth: FlaskClient) -> None:
     assert "auth_browser=" in page.headers["Set-Cookie"]
 
 
-# Where a sign-in leads
+# Where a sign-in redirects
 
 ELSEWHERE = [
     "//evil.example.com",
@@ -227,7 +229,7 @@ OWN_PAGES = [
 
 
 @pytest.mark.parametrize("continue_to", [*ELSEWHERE, *OWN_PAGES])
-def test_sign_in_leads_to_pages_of_this_server_only(continue_to: str, auth: FlaskClient) -> None:
+def test_sign_in_redirects_only_to_pages_of_this_server(continue_to: str, auth: FlaskClient) -> None:
     form = {**fields_of(auth.get("/login")), "username": "student1", "password": "password123"}
 
     response = auth.post("/login", data=form | {"continue": continue_to})
@@ -241,7 +243,9 @@ def test_sign_in_leads_to_pages_of_this_server_only(continue_to: str, auth: Flas
 
 
 @pytest.mark.parametrize("continue_to", ELSEWHERE)
-def test_page_that_asks_again_forgets_where_else_to_go(continue_to: str, auth: FlaskClient) -> None:
+def test_page_after_a_failed_sign_in_drops_a_disallowed_destination(
+    continue_to: str, auth: FlaskClient
+) -> None:
     form = {**fields_of(auth.get("/login")), "username": "student1", "password": "wrong"}
 
     page = auth.post("/login", data=form | {"continue": continue_to})
@@ -249,7 +253,7 @@ def test_page_that_asks_again_forgets_where_else_to_go(continue_to: str, auth: F
     assert fields_of(page)["continue"] == "/account"
 
 
-def test_change_of_the_password_leads_to_pages_of_this_server_only(auth: FlaskClient) -> None:
+def test_password_change_redirects_only_to_pages_of_this_server(auth: FlaskClient) -> None:
     sign_in(auth)
     passwords = {"current_password": "password123", "new_password": "a good password"}
     form = {**fields_of(auth.get("/account/password")), **passwords, "repeated_password": "a good password"}
@@ -259,20 +263,20 @@ def test_change_of_the_password_leads_to_pages_of_this_server_only(auth: FlaskCl
     assert (response.status_code, response.location) == (303, "/account")
 
 
-# What is shown is text
+# Input is escaped
 
 
 MARKUP = "\"'><script>alert(1)</script>&amp;"
 
 
-def test_what_was_typed_is_shown_as_text(auth: FlaskClient) -> None:
+def test_typed_user_name_is_escaped(auth: FlaskClient) -> None:
     page = submit_sign_in(auth, auth.get("/login"), MARKUP, "wrong")
 
     assert "<script" not in page.text
     assert f'value="{html.escape(MARKUP).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")}"' in page.text
 
 
-def test_parameters_of_an_application_are_shown_as_text(auth: FlaskClient) -> None:
+def test_parameters_of_an_application_are_escaped(auth: FlaskClient) -> None:
     name = '<b>"Bob\'s" & Co</b> {application}'
     application = add_application(auth, "app", "--name", name)
 
@@ -285,7 +289,7 @@ def test_parameters_of_an_application_are_shown_as_text(auth: FlaskClient) -> No
     assert answer_of(auth.get(response.location))["state"] == MARKUP
 
 
-def test_name_of_a_user_is_shown_as_text(auth: FlaskClient) -> None:
+def test_state_on_the_logout_page_is_escaped(auth: FlaskClient) -> None:
     sign_in(auth)
 
     page = auth.get(f"/logout?state={MARKUP}")
@@ -295,20 +299,20 @@ def test_name_of_a_user_is_shown_as_text(auth: FlaskClient) -> None:
 
 # The headers of every page
 
-# By name: the status, whether somebody is signed in, the method, the path and what is sent. `{web}` is the
+# By name: the status, whether a user is signed in, the method, the path and what is sent. `{web}` is the
 # path to which an application sends a browser.
 FORM = "application/x-www-form-urlencoded"
 PAGES: dict[str, tuple[int, bool, str, str, dict[str, Any]]] = {
     "sign-in": (200, False, "GET", "/login", {}),
     "sign-in for an application": (200, False, "GET", "{web}", {}),
     "expired form": (400, False, "POST", "/login", {"data": {"username": "x"}}),
-    "account of nobody": (200, False, "GET", "/account", {}),
+    "account of a user who is not signed in": (200, False, "GET", "/account", {}),
     "account": (200, True, "GET", "/account", {}),
     "password": (200, True, "GET", "/account/password", {}),
     "expired form for a password": (400, True, "POST", "/account/password", {"data": {"new_password": "x"}}),
     "sign-out": (200, True, "GET", "/logout", {}),
     "signed out": (200, False, "GET", "/signed-out", {}),
-    "answer by a form": (200, True, "GET", "{web}&response_mode=form_post", {}),
+    "response by form_post": (200, True, "GET", "{web}&response_mode=form_post", {}),
     "unknown client": (400, False, "GET", "/authorize?client_id=nobody", {}),
     "repeated client": (400, False, "GET", "/authorize?client_id=a&client_id=b", {}),
     "not UTF-8": (400, False, "GET", "/authorize?client_id=%ff", {}),
@@ -318,14 +322,14 @@ PAGES: dict[str, tuple[int, bool, str, str, dict[str, Any]]] = {
     "no media type": (415, False, "POST", "/login", {"data": b"username=x"}),
     "large form": (413, False, "POST", "/login", {"data": b"x" * 65537}),
     "large request": (413, False, "POST", "/authorize", {"data": b"x" * 65537}),
-    "field twice": (400, False, "POST", "/login", {"data": {"username": ["a", "b"]}}),
+    "repeated field": (400, False, "POST", "/login", {"data": {"username": ["a", "b"]}}),
     "form that is not UTF-8": (400, False, "POST", "/login", {"data": b"a=%ff", "content_type": FORM}),
     "form of 101 fields": (400, False, "POST", "/login", {"data": b"a=1&" * 101, "content_type": FORM}),
 }
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_safe_from_scripts_frames_caches_and_referrers(name: str, auth: FlaskClient) -> None:
+def test_page_forbids_scripts_framing_caching_and_referrers(name: str, auth: FlaskClient) -> None:
     status, has_session, method, path, sent = PAGES[name]
     web = add_application(auth)
     if has_session:
@@ -334,11 +338,11 @@ def test_page_is_safe_from_scripts_frames_caches_and_referrers(name: str, auth: 
     page = auth.open(path.format(web=web.url()), method=method, **sent)
 
     assert (page.status_code, page.mimetype) == (status, "text/html")
-    check_headers(page, "{web}" in path, "'self'" if name == "answer by a form" else "'none'")
+    check_headers(page, "{web}" in path, "'self'" if name == "response by form_post" else "'none'")
 
 
-def test_window_that_an_application_has_opened_stays_its_own(auth: FlaskClient) -> None:
-    """Browsers part it from the application at a redirect with another policy, too."""
+def test_redirects_keep_a_popup_connected_to_its_application(auth: FlaskClient) -> None:
+    """Browsers would also separate it at a redirect with another opener policy."""
     web = add_application(auth)
 
     redirects = [
@@ -353,7 +357,7 @@ def test_window_that_an_application_has_opened_stays_its_own(auth: FlaskClient) 
     assert {response.headers["Cross-Origin-Opener-Policy"] for response in redirects} == {"unsafe-none"}
 
 
-def test_page_that_asks_again_is_as_safe(auth: FlaskClient) -> None:
+def test_page_after_a_failed_sign_in_has_the_same_headers(auth: FlaskClient) -> None:
     page = submit_sign_in(auth, auth.get(add_application(auth).url()), "nobody", "wrong")
 
     assert page.status_code == 400
@@ -398,8 +402,8 @@ def test_other_methods_are_refused(method: str, path: str, auth: FlaskClient) ->
     assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_page_says_that_the_database_does_not_answer(auth: FlaskClient) -> None:
-    """Although somebody is signed in, whose session it cannot look for."""
+def test_database_failure_shows_a_503_page(auth: FlaskClient) -> None:
+    """Even for a signed-in user, whose session cannot be looked up."""
     sign_in(auth)
     with auth.application.app_context():
         engine = auth.application.extensions["sqlalchemy"].engine
@@ -419,7 +423,7 @@ def test_page_says_that_the_database_does_not_answer(auth: FlaskClient) -> None:
 def https(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
     url, issuer = new_database(), "https://example.com/auth"
     with open_auth(url, key_pair, issuer=issuer, trusted_proxies=1) as client:
-        # The document knows no path of an issuer.
+        # A client without contract checks: the contract does not know the path of the issuer.
         yield FlaskClient(client.application)
 
 
@@ -439,7 +443,7 @@ LONG = "Max-Age=34560000"
 
 
 @both_databases
-def test_cookies_of_http_are_for_this_host_and_no_script(auth: FlaskClient) -> None:
+def test_cookies_over_http_are_for_this_host_only_and_hidden_from_scripts(auth: FlaskClient) -> None:
     page = set_cookies(auth.get("/login"))
     signed_in = set_cookies(sign_in(auth))
     signed_out = set_cookies(auth.post("/logout", data=fields_of(auth.get("/logout"))))
@@ -455,7 +459,7 @@ PREFIXES = {"no prefix": ({}, ""), "prefix": ({"X-Forwarded-Prefix": "/auth"}, "
 
 
 @pytest.mark.parametrize(("headers", "prefix"), PREFIXES.values(), ids=PREFIXES)
-def test_cookies_of_https_cannot_be_planted_by_a_neighbour(
+def test_cookies_over_https_cannot_be_planted_by_a_neighbouring_host(
     headers: dict[str, str], prefix: str, https: FlaskClient
 ) -> None:
     options: Any = {"base_url": "https://example.com", "headers": headers}
@@ -474,8 +478,8 @@ def test_cookies_of_https_cannot_be_planted_by_a_neighbour(
     assert signed_out.location == f"{prefix}/signed-out"
 
 
-def test_cookie_without_the_prefix_is_no_sign_in_where_https_is(https: FlaskClient) -> None:
-    """A neighbour on another subdomain, or somebody on an unencrypted connection, could have planted it."""
+def test_cookie_without_the_host_prefix_is_ignored_over_https(https: FlaskClient) -> None:
+    """Another subdomain, or an attacker on an unencrypted connection, could have planted it."""
     options: Any = {"base_url": "https://example.com"}
     form = {**fields_of(https.get("/login", **options)), "username": "student1", "password": "password123"}
     response = https.post("/login", data=form, **options)
@@ -488,7 +492,7 @@ def test_cookie_without_the_prefix_is_no_sign_in_where_https_is(https: FlaskClie
 
 
 @both_databases
-def test_signing_out_makes_the_cookie_worthless(auth: FlaskClient) -> None:
+def test_sign_out_invalidates_the_cookie(auth: FlaskClient) -> None:
     sign_in(auth)
     cookie = auth.get_cookie("auth_session")
     assert cookie
@@ -499,7 +503,7 @@ def test_signing_out_makes_the_cookie_worthless(auth: FlaskClient) -> None:
     assert not is_signed_in(auth)
 
 
-def test_hash_in_the_database_is_no_cookie(auth: FlaskClient) -> None:
+def test_hash_in_the_database_is_not_accepted_as_a_cookie(auth: FlaskClient) -> None:
     sign_in(auth)
     with auth.application.app_context():
         session = auth.application.extensions["sqlalchemy"].session
