@@ -21,7 +21,7 @@ def test_migrated_tables_match_the_models(service: FlaskClient) -> None:
             assert compare_metadata(context, database.metadata) == []
 
 
-def test_migrations_can_be_downgraded_and_upgraded_again(service: FlaskClient) -> None:
+def test_migrations_downgrade_to_nothing_and_upgrade_again(service: FlaskClient) -> None:
     with service.application.app_context():
         engine = service.application.extensions["sqlalchemy"].engine
         tables = set(sa.inspect(engine).get_table_names())

@@ -238,7 +238,7 @@ def test_second_holder_of_a_token_ends_the_session_after_the_grace_period(auth: 
     assert not any(sees_itself(auth, answer["access_token"]) for answer in (owner, thief))
 
 
-def test_reuse_ends_no_other_session(auth: FlaskClient) -> None:
+def test_reuse_does_not_end_other_sessions(auth: FlaskClient) -> None:
     first, other = log_in(auth), log_in(auth)
     refreshed(auth, first["refresh_token"])
     let_grace_pass(auth)

@@ -138,7 +138,7 @@ def test_every_check_has_its_own_reason_and_its_own_bad_tokens() -> None:
     [(reason, make) for reason, rows in REFUSED_BY.items() for make in rows.values()],
     ids=REFUSED,
 )
-def test_first_failed_check_of_a_bad_token_is_explained(
+def test_explain_token_names_the_first_failed_check_of_a_bad_token(
     reason: str,
     make: Make,
     services: tuple[FlaskClient, FlaskClient],

@@ -122,7 +122,9 @@ def delete_by_command(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("delete", [delete_by_request, delete_by_command])
-def test_deleted_user_is_found_nowhere(delete: Any, auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_deleted_user_cannot_be_found_or_log_in(
+    delete: Any, auth: FlaskClient, admin: dict[str, str]
+) -> None:
     answer, user_id = log_in(auth), find_user(auth, "student1").id
     path = f"/users/{user_id}"
 

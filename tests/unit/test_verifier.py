@@ -68,7 +68,7 @@ def test_longer_tokens_of_one_issuer_are_not_allowed_for_another(forger: Forger,
     assert [is_passed for _check, is_passed, _advice in others] == [True] * len(CHECKS)
 
 
-def test_maximum_length_of_a_token_is_that_of_its_issuers_profile(forger: Forger, long_token: str) -> None:
+def test_issuers_profile_sets_the_maximum_length_of_its_tokens(forger: Forger, long_token: str) -> None:
     keys = {forger.kid: forger.key.public_key()}
     verifier = Verifier(trust(keys, OTHER), trust(keys, profile=LONGER))
 
