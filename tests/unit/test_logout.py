@@ -1,4 +1,4 @@
-"""`/logout` ends the sessions of a sign-in, only for those who may, and redirects only to the client."""
+"""`/logout` ends the sessions of a sign-in, only with proof or consent, and redirects only to the client."""
 
 import time
 from typing import Any
@@ -42,7 +42,7 @@ def tokens(auth: FlaskClient, web: Application) -> Tokens:
     return get_tokens(auth, web, scope=ALL)
 
 
-def ask(browser: FlaskClient, **parameters: str) -> TestResponse:
+def get_logout(browser: FlaskClient, **parameters: str) -> TestResponse:
     return browser.get(f"/logout?{urlencode(parameters)}")
 
 
@@ -51,13 +51,13 @@ def is_signed_in(browser: FlaskClient) -> bool:
 
 
 def works(client: FlaskClient, tokens: Tokens) -> bool:
-    """Return whether the issuer accepts the access token of a login."""
+    """Return whether the issuer still accepts the access token."""
     status = client.get("/userinfo", headers=bearer(tokens["access_token"])).status_code
     assert status in {200, 401}
     return status == 200
 
 
-def asks_first(page: TestResponse) -> bool:
+def asks_for_confirmation(page: TestResponse) -> bool:
     return page.status_code == 200 and "Do you want to sign out?" in page.text
 
 
@@ -69,56 +69,56 @@ def sign_hint(
     /,
     **changes: Any,
 ) -> str:
-    """Sign the ID token of a login anew, with changes."""
+    """Sign the session's ID token again, with changes."""
     claims = dict.fromkeys(("scope", "client_id", "jti"), ABSENT) | read_claims(tokens["id_token"])
     return forger.sign({"typ": "JWT", **(header or {})}, signer, **claims | changes)
 
 
-# What proves that an application is the user's
+# Which hints prove that a request comes from the user's application
 
 Changes = dict[str, Any]
-PROOFS: dict[str, Changes] = {"signed anew": {}, "expired long ago": {"exp": 1, "iat": 0}}
-# By name: what is changed in the header and in the claims of a good one.
-NO_PROOFS: dict[str, tuple[Changes, Changes]] = {
-    "of an unknown key": ({"kid": "x"}, {}),
-    "without a key": ({"kid": ABSENT}, {}),
-    "of another algorithm": ({"alg": "RS512"}, {}),
-    "with an extension": ({"crit": ["exp"]}, {}),
+VALID_HINTS: dict[str, Changes] = {"signed again": {}, "expired long ago": {"exp": 1, "iat": 0}}
+# By name: changes to the header and to the claims of a valid hint.
+INVALID_HINTS: dict[str, tuple[Changes, Changes]] = {
+    "unknown key": ({"kid": "x"}, {}),
+    "no kid": ({"kid": ABSENT}, {}),
+    "another algorithm": ({"alg": "RS512"}, {}),
+    "critical extension": ({"crit": ["exp"]}, {}),
     "typ of an access token": ({"typ": "at+jwt"}, {}),
     "typ of a logout token": ({"typ": "logout+jwt"}, {}),
     "typ of a status list": ({"typ": "statuslist+jwt"}, {}),
-    "without a typ": ({"typ": ABSENT}, {}),
-    "of another issuer": ({}, {"iss": "https://evil.example.com"}),
-    "without an issuer": ({}, {"iss": ABSENT}),
-    "without a login": ({}, {"sid": ABSENT}),
-    "without a subject": ({}, {"sub": ABSENT}),
-    "without an audience": ({}, {"aud": ABSENT}),
-    "for a list": ({}, {"aud": ["web", "other"]}),
+    "no typ": ({"typ": ABSENT}, {}),
+    "another issuer": ({}, {"iss": "https://evil.example.com"}),
+    "no issuer": ({}, {"iss": ABSENT}),
+    "no session ID": ({}, {"sid": ABSENT}),
+    "no subject": ({}, {"sub": ABSENT}),
+    "no audience": ({}, {"aud": ABSENT}),
+    "audience is a list": ({}, {"aud": ["web", "other"]}),
     "too long": ({}, {"padding": "x" * 20_000}),
 }
-NO_ID_TOKENS = {
+NOT_ID_TOKENS = {
     "garbage": "x",
     "three parts": "a.b.c",
     "access token": "{access_token}",
     "refresh token": "{refresh_token}",
-    "cut off": "{id_token:.300}",
-    "with another signature": "{id_token:.300}.AAAA",
+    "truncated": "{id_token:.300}",
+    "another signature": "{id_token:.300}.AAAA",
 }
 
 
-def test_id_token_signs_out_at_once(auth: FlaskClient, tokens: Tokens) -> None:
+def test_id_token_signs_out_without_confirmation(auth: FlaskClient, tokens: Tokens) -> None:
     check_signed_out(auth, tokens, tokens["id_token"])
 
 
-@pytest.mark.parametrize("changes", PROOFS.values(), ids=PROOFS)
-def test_old_id_token_signs_out_too(
+@pytest.mark.parametrize("changes", VALID_HINTS.values(), ids=VALID_HINTS)
+def test_id_token_signs_out_even_if_expired(
     changes: Changes, auth: FlaskClient, tokens: Tokens, forger: Forger
 ) -> None:
     check_signed_out(auth, tokens, sign_hint(forger, tokens, **changes))
 
 
 def check_signed_out(browser: FlaskClient, tokens: Tokens, hint: str) -> None:
-    response = ask(browser, id_token_hint=hint)
+    response = get_logout(browser, id_token_hint=hint)
 
     assert (response.status_code, response.location) == (303, "/signed-out")
     assert "auth_session=;" in response.headers["Set-Cookie"]
@@ -126,19 +126,21 @@ def check_signed_out(browser: FlaskClient, tokens: Tokens, hint: str) -> None:
     assert not works(browser, tokens)
 
 
-@pytest.mark.parametrize(("header", "changes"), NO_PROOFS.values(), ids=NO_PROOFS)
-def test_token_that_is_no_id_token_of_ours_proves_nothing(
+@pytest.mark.parametrize(("header", "changes"), INVALID_HINTS.values(), ids=INVALID_HINTS)
+def test_token_that_is_not_our_id_token_is_not_accepted_as_hint(
     header: Changes, changes: Changes, auth: FlaskClient, tokens: Tokens, forger: Forger
 ) -> None:
-    check_proves_nothing(auth, tokens, sign_hint(forger, tokens, header, **changes))
+    check_not_accepted_as_hint(auth, tokens, sign_hint(forger, tokens, header, **changes))
 
 
-@pytest.mark.parametrize("text", NO_ID_TOKENS.values(), ids=NO_ID_TOKENS)
-def test_what_is_no_id_token_proves_nothing(text: str, auth: FlaskClient, tokens: Tokens) -> None:
-    check_proves_nothing(auth, tokens, text.format(**tokens))
+@pytest.mark.parametrize("text", NOT_ID_TOKENS.values(), ids=NOT_ID_TOKENS)
+def test_string_that_is_not_an_id_token_is_not_accepted_as_hint(
+    text: str, auth: FlaskClient, tokens: Tokens
+) -> None:
+    check_not_accepted_as_hint(auth, tokens, text.format(**tokens))
 
 
-def test_id_token_with_another_signature_proves_nothing(
+def test_id_token_with_an_invalid_signature_is_not_accepted_as_hint(
     auth: FlaskClient, tokens: Tokens, forger: Forger, attacker: Forger, key_pair: KeyPair
 ) -> None:
     public = key_pair.public_file.read_bytes()
@@ -150,66 +152,66 @@ def test_id_token_with_another_signature_proves_nothing(
         sign_hint(forger, tokens, {"alg": "none"}, lambda _: b""),
         sign_hint(forger, tokens, {"alg": "none"}, lambda _: b"x"),
     ):
-        check_proves_nothing(auth, tokens, hint)
+        check_not_accepted_as_hint(auth, tokens, hint)
 
 
-def check_proves_nothing(browser: FlaskClient, tokens: Tokens, hint: str) -> None:
+def check_not_accepted_as_hint(browser: FlaskClient, tokens: Tokens, hint: str) -> None:
     asked = {"id_token_hint": hint, "post_logout_redirect_uri": GOODBYE, "client_id": "web"}
-    page, elsewhere = ask(browser, **asked), ask(new_browser(browser), **asked)
+    page, elsewhere = get_logout(browser, **asked), get_logout(new_browser(browser), **asked)
 
     assert (page.status_code, page.mimetype) == (200, "text/html")
     assert "Do you want to sign out?" in page.text
-    assert elsewhere.location == "/signed-out", "nobody is sent back by what proves nothing"
+    assert elsewhere.location == "/signed-out", "an invalid hint gets no redirect to the client"
     assert is_signed_in(browser)
     assert works(browser, tokens)
 
 
-def test_id_token_of_another_client_than_the_one_named_is_refused(
-    auth: FlaskClient, tokens: Tokens, web: Application
-) -> None:
+def test_id_token_hint_must_match_the_client_id(auth: FlaskClient, tokens: Tokens, web: Application) -> None:
     add_application(auth, "other", "--post-logout-redirect-uri", GOODBYE)
 
-    page = ask(auth, id_token_hint=tokens["id_token"], client_id="other", post_logout_redirect_uri=GOODBYE)
+    page = get_logout(
+        auth, id_token_hint=tokens["id_token"], client_id="other", post_logout_redirect_uri=GOODBYE
+    )
 
     assert page.status_code == 400
     assert works(auth, tokens)
 
 
-def test_id_token_of_another_user_proves_nothing_about_this_one(
+def test_id_token_of_another_user_requires_confirmation(
     auth: FlaskClient, tokens: Tokens, web: Application
 ) -> None:
     other = new_browser(auth)
     sign_in(other, "teacher1")
     own = get_tokens(other, web, scope=ALL)
 
-    page = ask(other, id_token_hint=tokens["id_token"])
+    page = get_logout(other, id_token_hint=tokens["id_token"])
 
-    assert asks_first(page)
+    assert asks_for_confirmation(page)
     assert "teacher1" in page.text
     assert is_signed_in(other)
     assert works(auth, own)
     assert works(auth, tokens)
 
 
-def test_id_token_of_another_client_ends_no_login_of_a_third(
+def test_id_token_issued_to_another_client_does_not_end_the_session(
     auth: FlaskClient, tokens: Tokens, web: Application, forger: Forger
 ) -> None:
-    """Were there one whose `sid` is another client's login."""
+    """The `sid` of an ID token must be a session of the client in its `aud`."""
     hint = sign_hint(forger, tokens, aud="other")
 
-    ask(new_browser(auth), id_token_hint=hint)
+    get_logout(new_browser(auth), id_token_hint=hint)
 
     assert works(auth, tokens)
 
 
-def test_id_token_ends_its_login_without_a_cookie_too(
+def test_id_token_ends_its_session_without_a_cookie(
     auth: FlaskClient, tokens: Tokens, web: Application
 ) -> None:
-    """As from an application whose user has closed the browser since. Other logins are not its business."""
+    """The user may have closed the browser in the meantime. Sessions of other applications are kept."""
     other = add_application(auth, "other")
     others = get_tokens(auth, other, scope=ALL)
 
-    response = ask(
+    response = get_logout(
         new_browser(auth), id_token_hint=tokens["id_token"], post_logout_redirect_uri=GOODBYE, state="x"
     )
 
@@ -220,33 +222,33 @@ def test_id_token_ends_its_login_without_a_cookie_too(
     assert is_signed_in(auth)
 
 
-def test_signing_out_twice_is_no_error(auth: FlaskClient, tokens: Tokens, web: Application) -> None:
+def test_signing_out_twice_is_not_an_error(auth: FlaskClient, tokens: Tokens, web: Application) -> None:
     for _ in range(2):
-        response = ask(auth, id_token_hint=tokens["id_token"], post_logout_redirect_uri=GOODBYE)
+        response = get_logout(auth, id_token_hint=tokens["id_token"], post_logout_redirect_uri=GOODBYE)
 
         assert response.location == GOODBYE
 
 
-def test_id_token_of_a_user_who_is_gone_is_no_error(
+def test_id_token_of_a_deleted_user_still_redirects_to_the_client(
     auth: FlaskClient, tokens: Tokens, web: Application
 ) -> None:
     assert run_command(auth, "users", "delete", "student1").exit_code == 0
 
-    response = ask(auth, id_token_hint=tokens["id_token"], post_logout_redirect_uri=GOODBYE)
+    response = get_logout(auth, id_token_hint=tokens["id_token"], post_logout_redirect_uri=GOODBYE)
 
     assert response.location == GOODBYE
 
 
-# Asking first
+# Confirmation
 
 
-def test_nobody_is_signed_out_without_being_asked(
+def test_logout_without_a_hint_asks_for_confirmation(
     auth: FlaskClient, tokens: Tokens, web: Application
 ) -> None:
     for asked in ({}, {"client_id": "web", "post_logout_redirect_uri": GOODBYE, "state": "a state"}):
-        page = ask(auth, **asked)
+        page = get_logout(auth, **asked)
 
-        assert asks_first(page)
+        assert asks_for_confirmation(page)
         members = fields_of(page)
         assert members.pop("form_token")
         assert members == asked
@@ -254,13 +256,13 @@ def test_nobody_is_signed_out_without_being_asked(
     assert works(auth, tokens)
 
 
-@pytest.mark.parametrize("with_return", [True, False], ids=["with a return", "without"])
-def test_answer_to_the_question_signs_out(
+@pytest.mark.parametrize("with_return", [True, False], ids=["with a redirect URI", "without a redirect URI"])
+def test_confirmation_signs_out(
     with_return: bool, auth: FlaskClient, tokens: Tokens, web: Application
 ) -> None:
     asked = {"client_id": "web", "post_logout_redirect_uri": GOODBYE, "state": "a&b=c"} if with_return else {}
 
-    response = auth.post("/logout", data=fields_of(ask(auth, **asked)))
+    response = auth.post("/logout", data=fields_of(get_logout(auth, **asked)))
 
     assert response.location == (f"{GOODBYE}?state=a%26b%3Dc" if with_return else "/signed-out")
     assert not is_signed_in(auth)
@@ -271,10 +273,10 @@ FORGED = {"none": {}, "empty": {"form_token": ""}, "made up": {"form_token": "0"
 
 
 @pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
-def test_form_of_another_site_goes_on_as_a_question(
+def test_form_from_another_site_is_redirected_to_the_confirmation_page(
     forged: dict[str, str], auth: FlaskClient, tokens: Tokens, web: Application
 ) -> None:
-    """The cookie does not come with it; and if it does, it is still no proof."""
+    """Browsers do not send the cookie with it, and even the cookie would not be proof."""
     asked = {"client_id": "web", "post_logout_redirect_uri": GOODBYE, "state": "ä&b"}
     for browser in (auth, new_browser(auth)):
         response = browser.post("/logout", data=asked | forged)
@@ -284,10 +286,10 @@ def test_form_of_another_site_goes_on_as_a_question(
         assert (parts.netloc, parts.path) == ("", "/logout")
         assert dict(parse_qsl(parts.query)) == asked
         assert "auth_session" not in response.headers.get("Set-Cookie", "")
-    assert asks_first(auth.get(response.location))
+    assert asks_for_confirmation(auth.get(response.location))
 
 
-def test_form_of_an_application_with_proof_signs_out(
+def test_form_from_an_application_with_an_id_token_signs_out(
     auth: FlaskClient, tokens: Tokens, web: Application
 ) -> None:
     form = {"id_token_hint": tokens["id_token"], "post_logout_redirect_uri": GOODBYE}
@@ -297,7 +299,7 @@ def test_form_of_an_application_with_proof_signs_out(
     assert not is_signed_in(auth)
 
 
-def test_form_token_of_another_browser_is_no_answer(
+def test_form_token_of_another_browser_does_not_sign_out(
     auth: FlaskClient, tokens: Tokens, web: Application
 ) -> None:
     other = new_browser(auth)
@@ -308,39 +310,39 @@ def test_form_token_of_another_browser_is_no_answer(
     assert is_signed_in(auth)
 
 
-# Where the browser goes then
+# Where the browser is redirected
 
 RETURNS: dict[str, tuple[dict[str, str], bool]] = {
     "registered": ({"client_id": "web", "post_logout_redirect_uri": GOODBYE}, True),
-    "without a client": ({"post_logout_redirect_uri": GOODBYE}, False),
-    "of an unknown client": ({"client_id": "nobody", "post_logout_redirect_uri": GOODBYE}, False),
-    "of a client with a NUL": ({"client_id": "web\0", "post_logout_redirect_uri": GOODBYE}, False),
-    "of another client": ({"client_id": "other", "post_logout_redirect_uri": GOODBYE}, False),
-    "of the sign-in": ({"client_id": "web", "post_logout_redirect_uri": CALLBACK}, False),
+    "no client": ({"post_logout_redirect_uri": GOODBYE}, False),
+    "unknown client": ({"client_id": "nobody", "post_logout_redirect_uri": GOODBYE}, False),
+    "client ID with a NUL": ({"client_id": "web\0", "post_logout_redirect_uri": GOODBYE}, False),
+    "another client": ({"client_id": "other", "post_logout_redirect_uri": GOODBYE}, False),
+    "redirect URI of the sign-in": ({"client_id": "web", "post_logout_redirect_uri": CALLBACK}, False),
     "with a suffix": ({"client_id": "web", "post_logout_redirect_uri": GOODBYE + "/more"}, False),
     "with a query": ({"client_id": "web", "post_logout_redirect_uri": GOODBYE + "?a"}, False),
     "with a fragment": ({"client_id": "web", "post_logout_redirect_uri": GOODBYE + "#a"}, False),
-    "in capitals": ({"client_id": "web", "post_logout_redirect_uri": GOODBYE.upper()}, False),
-    "elsewhere": ({"client_id": "web", "post_logout_redirect_uri": "https://evil.example.com"}, False),
+    "upper case": ({"client_id": "web", "post_logout_redirect_uri": GOODBYE.upper()}, False),
+    "another host": ({"client_id": "web", "post_logout_redirect_uri": "https://evil.example.com"}, False),
     "without a scheme": ({"client_id": "web", "post_logout_redirect_uri": "//web.example.com"}, False),
-    "of this server": ({"client_id": "web", "post_logout_redirect_uri": "/account"}, False),
-    "script": ({"client_id": "web", "post_logout_redirect_uri": "javascript:alert(1)"}, False),
+    "path on this server": ({"client_id": "web", "post_logout_redirect_uri": "/account"}, False),
+    "javascript": ({"client_id": "web", "post_logout_redirect_uri": "javascript:alert(1)"}, False),
 }
 
 
 @pytest.mark.parametrize(("asked", "is_good"), RETURNS.values(), ids=RETURNS)
-def test_browser_goes_only_where_the_client_has_registered(
+def test_browser_is_redirected_only_to_a_uri_that_the_client_registered(
     asked: dict[str, str], is_good: bool, auth: FlaskClient, web: Application
 ) -> None:
     add_application(auth, "other")
-    anonymous = ask(auth, **asked)
+    anonymous = get_logout(auth, **asked)
     sign_in(auth)
-    page = ask(auth, **asked)
+    page = get_logout(auth, **asked)
     answered = auth.post("/logout", data={"form_token": fields_of(auth.get("/logout"))["form_token"]} | asked)
 
     if is_good:
         assert anonymous.location == answered.location == GOODBYE
-        assert asks_first(page)
+        assert asks_for_confirmation(page)
         return
     for response in (anonymous, page, answered):
         assert (response.status_code, response.mimetype) == (400, "text/html")
@@ -348,12 +350,10 @@ def test_browser_goes_only_where_the_client_has_registered(
     assert is_signed_in(auth)
 
 
-def test_client_that_was_removed_gets_nobody_back(
-    auth: FlaskClient, tokens: Tokens, web: Application
-) -> None:
+def test_removed_client_gets_no_redirect(auth: FlaskClient, tokens: Tokens, web: Application) -> None:
     assert run_command(auth, "clients", "remove", "web").exit_code == 0
 
-    page = ask(auth, id_token_hint=tokens["id_token"], post_logout_redirect_uri=GOODBYE)
+    page = get_logout(auth, id_token_hint=tokens["id_token"], post_logout_redirect_uri=GOODBYE)
 
     assert page.status_code == 400
 
@@ -362,8 +362,10 @@ STATES = ["x", "a b", "a&b=c", "ä", "\r\nSet-Cookie: a=b", '"><script>', "x" * 
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_state_comes_back_as_it_was(state: str, auth: FlaskClient, tokens: Tokens, web: Application) -> None:
-    response = ask(auth, id_token_hint=tokens["id_token"], post_logout_redirect_uri=GOODBYE, state=state)
+def test_state_is_returned_unchanged(state: str, auth: FlaskClient, tokens: Tokens, web: Application) -> None:
+    response = get_logout(
+        auth, id_token_hint=tokens["id_token"], post_logout_redirect_uri=GOODBYE, state=state
+    )
 
     assert parse_qsl(urlsplit(response.location).query) == [("state", state)]
     assert response.location.startswith(f"{GOODBYE}?")
@@ -383,10 +385,10 @@ def test_malformed_request_is_refused(query: str, auth: FlaskClient, web: Applic
     assert is_signed_in(auth)
 
 
-# What ends
+# Which sessions end
 
 
-def test_everything_that_came_of_the_browser_ends_and_nothing_else(
+def test_logout_ends_all_sessions_started_in_the_browser_and_no_others(
     auth: FlaskClient, tokens: Tokens, web: Application, key_pair: KeyPair
 ) -> None:
     spa = add_application(auth, "spa", "--public")
@@ -420,7 +422,7 @@ def test_everything_that_came_of_the_browser_ends_and_nothing_else(
     assert is_signed_in(teacher)
 
 
-def test_login_that_was_refreshed_ends_too(auth: FlaskClient, tokens: Tokens, web: Application) -> None:
+def test_logout_ends_refreshed_sessions_too(auth: FlaskClient, tokens: Tokens, web: Application) -> None:
     form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
     renewed = auth.post("/token", data=form, auth=web.credentials).get_json()
 
@@ -430,7 +432,7 @@ def test_login_that_was_refreshed_ends_too(auth: FlaskClient, tokens: Tokens, we
     assert not refreshes(auth, web, renewed)
 
 
-def test_login_from_before_a_second_sign_in_of_the_same_user_ends_too(
+def test_logout_ends_sessions_from_before_the_user_signed_in_again(
     auth: FlaskClient, tokens: Tokens, web: Application
 ) -> None:
     sign_in(auth, path=web.url(prompt="login"))
@@ -440,10 +442,10 @@ def test_login_from_before_a_second_sign_in_of_the_same_user_ends_too(
     assert not works(auth, tokens)
 
 
-def test_application_has_to_ask_for_the_password_afterwards(
+def test_signing_in_after_logout_requires_the_password(
     auth: FlaskClient, tokens: Tokens, web: Application
 ) -> None:
-    ask(auth, id_token_hint=tokens["id_token"])
+    get_logout(auth, id_token_hint=tokens["id_token"])
 
     page = auth.get(web.url())
 
@@ -452,8 +454,8 @@ def test_application_has_to_ask_for_the_password_afterwards(
     assert 'value="student1"' not in page.text
 
 
-def test_id_token_says_which_issuer_and_when(tokens: Tokens) -> None:
-    """A control: the hints above differ from a good one by what their names say."""
+def test_id_token_has_the_issuer_and_has_not_expired(tokens: Tokens) -> None:
+    """A control: the ID token is valid, so that each invalid hint differs from it only as its ID says."""
     claims = read_claims(tokens["id_token"])
 
     assert claims["iss"] == ISSUER

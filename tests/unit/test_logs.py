@@ -17,7 +17,7 @@ from tests.servers import ROOT
 
 
 @pytest.fixture
-def written() -> Iterator[io.StringIO]:
+def log_stream() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
@@ -27,9 +27,9 @@ def written() -> Iterator[io.StringIO]:
 
 
 @pytest.fixture
-def stranger() -> Flask:
-    """An application without anything of ours."""
-    app = Flask("stranger")
+def foreign_app() -> Flask:
+    """An application that uses none of our extensions."""
+    app = Flask("foreign_app")
 
     @app.get("/")
     def log() -> str:
@@ -40,42 +40,42 @@ def stranger() -> Flask:
     return app
 
 
-def test_application_without_request_ids_logs_json_too(stranger: Flask, written: io.StringIO) -> None:
-    assert stranger.test_client().get("/").status_code == 200
+def test_application_without_request_ids_logs_json_too(foreign_app: Flask, log_stream: io.StringIO) -> None:
+    assert foreign_app.test_client().get("/").status_code == 200
 
-    (line,) = [json.loads(line) for line in written.getvalue().splitlines() if "message" in line]
+    (line,) = [json.loads(line) for line in log_stream.getvalue().splitlines() if "message" in line]
     assert (line["message"], line["request_id"]) == ("something happened", None)
 
 
 def test_application_without_request_ids_records_audit_events(
-    stranger: Flask, caplog: pytest.LogCaptureFixture
+    foreign_app: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "audit"):
-        stranger.test_client().get("/")
+        foreign_app.test_client().get("/")
 
     (line,) = [json.loads(record.getMessage()) for record in caplog.records if record.name == "audit"]
     assert line["request_id"] is None
     assert line["address"] == "127.0.0.1"
 
 
-def test_line_has_the_id_of_its_request(stranger: Flask, written: io.StringIO) -> None:
-    request_id.init_app(stranger)
+def test_log_line_has_the_request_id(foreign_app: Flask, log_stream: io.StringIO) -> None:
+    request_id.init_app(foreign_app)
 
-    stranger.test_client().get("/", headers={"X-Request-ID": "abc"})
+    foreign_app.test_client().get("/", headers={"X-Request-ID": "abc"})
 
-    assert '"request_id": "abc"' in written.getvalue()
+    assert '"request_id": "abc"' in log_stream.getvalue()
 
 
-def test_line_outside_of_requests_has_no_request_id(written: io.StringIO) -> None:
+def test_log_line_outside_a_request_has_no_request_id(log_stream: io.StringIO) -> None:
     logging.getLogger("elsewhere").error("it failed: %s", "why")
 
-    line = json.loads(written.getvalue())
+    line = json.loads(log_stream.getvalue())
     assert (line["logger"], line["level"], line["message"]) == ("elsewhere", "error", "it failed: why")
     assert line["request_id"] is None
 
 
-def test_forked_processes_make_other_request_ids() -> None:
-    """Workers are forked from one process, whose generator they inherit."""
+def test_forked_processes_generate_distinct_request_ids() -> None:
+    """Workers are forked from one process and inherit its random generator."""
     script = (
         "import os\nfrom flask import Flask\nfrom shared import request_id\n"
         "app = Flask('service')\nrequest_id.init_app(app)\n"

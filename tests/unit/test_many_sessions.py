@@ -1,4 +1,4 @@
-"""Disabling an account with very many sessions is as fast as any other, and ends them at once."""
+"""Ending the sessions of an account is fast and immediate, however many there are."""
 
 import time
 import uuid
@@ -36,10 +36,10 @@ GOOD_PASSWORD = "correct horse battery"
 
 @pytest.fixture
 def crowded(count: int, new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
-    """An authorization server where one user has so many sessions."""
+    """An authorization server where one user has `count` sessions."""
     with open_auth(new_database(), key_pair, sessions_per_user=10**6) as client:
-        log_in(client, "teacher1")  # begins the list
-        change_row(client, sa.update(StatusList).values(closes_at=1))  # others log in to another one
+        log_in(client, "teacher1")  # starts the list
+        change_row(client, sa.update(StatusList).values(closes_at=1))  # later logins use another list
         with client.application.app_context():
             engine = client.application.extensions["sqlalchemy"].engine
         with engine.begin() as connection:
@@ -49,7 +49,7 @@ def crowded(count: int, new_database: Callable[[], str], key_pair: KeyPair) -> I
 
 
 def unset_bits(client: FlaskClient, key_pair: KeyPair, count: int) -> int:
-    """Return how many of the indexes in the first list have no bit."""
+    """Return how many of the first list's indexes are not marked as revoked."""
     keys = read_key_file(key_pair.public_file)
     uri = f"{ISSUER}/.well-known/status-list/1"
     text = client.get("/.well-known/status-list/1").text
@@ -84,12 +84,12 @@ def command(*arguments: str) -> Callable[[FlaskClient, str], int]:
     return lambda client, _: run_command(client, *arguments, stdin=GOOD_PASSWORD).exit_code
 
 
-# What ends the sessions of a user, its status, and how many sessions there are: one write ends any number, so
-# that the time for very many is spent once for a request, and once for what ends those of everybody.
+# How a user's sessions are ended, the status, and the number of sessions. One write ends any number of them,
+# so the slow case is tested only twice: for a request, and for the command that ends everyone's sessions.
 ENDS: dict[str, tuple[Callable[[FlaskClient, str], int], int, int]] = {
     "PATCH is_disabled": (disable, 200, VERY_MANY),
     "DELETE": (delete, 204, MANY),
-    "own password": (change_password, 204, MANY),
+    "own password changed": (change_password, 204, MANY),
     "users set-password": (command("users", "set-password", "student1"), 0, MANY),
     "users disable": (command("users", "disable", "student1"), 0, MANY),
     "sessions revoke --user": (command("sessions", "revoke", "--user", "student1"), 0, MANY),
@@ -99,7 +99,7 @@ ENDS: dict[str, tuple[Callable[[FlaskClient, str], int], int, int]] = {
 
 @both_databases
 @pytest.mark.parametrize(("end", "status", "count"), ENDS.values(), ids=ENDS)
-def test_very_many_sessions_end_at_once_and_their_bits_follow(
+def test_many_sessions_end_immediately_and_their_status_bits_follow(
     end: Callable[[FlaskClient, str], int],
     status: int,
     count: int,
@@ -112,7 +112,7 @@ def test_very_many_sessions_end_at_once_and_their_bits_follow(
 
     assert end(crowded, own["access_token"]) == status
 
-    if end in {disable, delete, change_password}:  # a command sets all bits before it ends
+    if end in {disable, delete, change_password}:  # a command sets all bits before it exits
         assert time.monotonic() - started < 10
     for answer, is_kept in ((victim, False), (own, kept)):
         form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
@@ -125,8 +125,8 @@ def test_very_many_sessions_end_at_once_and_their_bits_follow(
 
 
 @both_databases
-def test_session_that_had_ended_is_not_kept_by_a_password_change(auth: FlaskClient) -> None:
-    """The administrator ended it while its password was being verified."""
+def test_password_change_does_not_revive_a_session_that_has_ended(auth: FlaskClient) -> None:
+    """An administrator ended it while the password was being verified."""
     from auth_app.accounts.session_ends import end_user_sessions
     from auth_app.accounts.sessions import find_live_session
     from flask_resource_server import InvalidToken
@@ -159,10 +159,10 @@ def test_oldest_session_ends_when_there_are_too_many(
 
 
 @both_databases
-def test_session_that_was_kept_counts_as_young_as_the_others(
+def test_ended_sessions_do_not_count_towards_the_session_limit(
     new_database: Callable[[], str], key_pair: KeyPair
 ) -> None:
-    """Sessions that have ended but have no bit yet take nobody's place."""
+    """Not even before their status bits are set."""
     with open_auth(new_database(), key_pair, sessions_per_user=3) as auth:
         own = log_in(auth)
         age(auth, own, 1000)
@@ -188,7 +188,7 @@ def age(client: FlaskClient, answer: dict[str, Any], seconds: int) -> None:
 
 
 @both_databases
-def test_login_that_starts_a_list_does_not_escape_the_end_of_all(
+def test_revoking_all_sessions_includes_those_in_a_new_status_list(
     new_database: Callable[[], str], key_pair: KeyPair
 ) -> None:
     with open_auth(new_database(), key_pair) as auth:
@@ -204,7 +204,7 @@ def test_login_that_starts_a_list_does_not_escape_the_end_of_all(
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-def test_command_waits_for_a_slow_database_and_a_request_does_not(
+def test_command_waits_for_a_slow_database_but_a_request_times_out(
     new_database: Callable[[], str], key_pair: KeyPair
 ) -> None:
     url = new_database()

@@ -27,7 +27,7 @@ GOOD_PASSWORD = "correct horse battery"
 REQUESTS: dict[str, tuple[str, str, Any]] = {
     "add": ("POST", "/users", {"username": "backdoor", "password": GOOD_PASSWORD, "roles": ["admin"]}),
     "edit": ("PATCH", "/users/{}", {"roles": ["admin"]}),
-    "reset the password of": ("PUT", "/users/{}/password", {"new_password": GOOD_PASSWORD}),
+    "reset the password": ("PUT", "/users/{}/password", {"new_password": GOOD_PASSWORD}),
     "delete": ("DELETE", "/users/{}", None),
 }
 EVICTIONS = {"disabled": ("disable", "admin1"), "demoted": ("set-roles", "admin1", "student")}
@@ -35,7 +35,7 @@ EVICTIONS = {"disabled": ("disable", "admin1"), "demoted": ("set-roles", "admin1
 
 @contextmanager
 def before_first_write(client: FlaskClient, act: Callable[[], object]) -> Iterator[list[str]]:
-    """Call a function just before the next request writes to the table of users."""
+    """Call a function just before the next request writes to the users table."""
     with client.application.app_context():
         engine = client.application.extensions["sqlalchemy"].engine
     acted: list[str] = []
@@ -52,7 +52,7 @@ def before_first_write(client: FlaskClient, act: Callable[[], object]) -> Iterat
 
 @pytest.mark.parametrize("eviction", EVICTIONS.values(), ids=EVICTIONS)
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-def test_administrator_who_is_evicted_meanwhile_changes_nobody(
+def test_administrator_disabled_or_demoted_during_a_request_changes_nothing(
     request_: tuple[str, str, Any], eviction: tuple[str, ...], auth: FlaskClient
 ) -> None:
     method, path, body = request_
@@ -72,7 +72,7 @@ def test_administrator_who_is_evicted_meanwhile_changes_nobody(
         assert session.scalar(sa.select(User).where(User.username == "backdoor")) is None
 
 
-def test_client_that_is_removed_meanwhile_begins_no_session(auth: FlaskClient) -> None:
+def test_client_removed_during_a_request_gets_no_session(auth: FlaskClient) -> None:
     credentials = add_client(auth, "reports", "--scope", "courses:read")
     form = {"username": "student1", "password": "password123"}
 
@@ -86,8 +86,8 @@ def test_client_that_is_removed_meanwhile_begins_no_session(auth: FlaskClient) -
         assert session.scalars(sa.select(Session)).all() == []
 
 
-def test_user_cannot_keep_an_administrator_from_acting(auth: FlaskClient) -> None:
-    """A thief with the password changes it again and again, so that what an administrator read is old."""
+def test_password_change_does_not_block_an_administrators_update(auth: FlaskClient) -> None:
+    """Otherwise a thief could keep changing the password so that an administrator's ETag is always stale."""
     admin, thief = bearer(get_token(auth, "admin1")), bearer(get_token(auth))
     path = f"/users/{find_user(auth, 'student1').id}"
     tag = auth.get(path, headers=admin).headers["ETag"]
@@ -100,7 +100,7 @@ def test_user_cannot_keep_an_administrator_from_acting(auth: FlaskClient) -> Non
 
 
 @pytest.mark.parametrize("beginning", ["no list", "all are revoked"])
-def test_logins_at_once_begin_one_list(beginning: str, auth: FlaskClient) -> None:
+def test_concurrent_logins_start_only_one_status_list(beginning: str, auth: FlaskClient) -> None:
     together = 4
     clients = [add_client(auth, f"client{number}") for number in range(together)]
     barrier = Barrier(together)

@@ -1,4 +1,4 @@
-"""The authorization server's metadata (RFC 8414): every member is true."""
+"""The authorization server's metadata (RFC 8414) describes what the server really does."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def metadata(auth: FlaskClient) -> dict[str, Any]:
     return response.json
 
 
-def test_members_are_those_that_are_tested_here(metadata: dict[str, Any]) -> None:
+def test_metadata_has_exactly_the_expected_members(metadata: dict[str, Any]) -> None:
     assert set(metadata) == {
         "issuer",
         "authorization_endpoint",
@@ -55,7 +55,7 @@ def test_members_are_those_that_are_tested_here(metadata: dict[str, Any]) -> Non
     }
 
 
-def test_issuer_is_that_of_the_tokens(metadata: dict[str, Any]) -> None:
+def test_issuer_is_the_configured_one(metadata: dict[str, Any]) -> None:
     assert metadata["issuer"] == ISSUER
 
 
@@ -72,7 +72,7 @@ def test_issuer_is_that_of_the_tokens(metadata: dict[str, Any]) -> None:
         ("service_documentation", "GET", 200),
     ],
 )
-def test_endpoint_is_there(
+def test_endpoint_exists(
     member: str, method: str, status: int, metadata: dict[str, Any], auth: FlaskClient
 ) -> None:
     assert metadata[member].startswith(ISSUER)
@@ -80,7 +80,9 @@ def test_endpoint_is_there(
     assert auth.open(metadata[member].removeprefix(ISSUER), method=method).status_code == status
 
 
-def test_grant_types_are_all_that_are_answered(metadata: dict[str, Any], auth: FlaskClient) -> None:
+def test_grant_types_supported_are_exactly_those_that_are_accepted(
+    metadata: dict[str, Any], auth: FlaskClient
+) -> None:
     tried = ["password", "refresh_token", "client_credentials", "authorization_code", "implicit", "x"]
     credentials = add_client(auth)
     for grant_type in tried:
@@ -91,11 +93,13 @@ def test_grant_types_are_all_that_are_answered(metadata: dict[str, Any], auth: F
         assert is_supported == (grant_type in metadata["grant_types_supported"]), grant_type
 
 
-def test_both_addresses_have_the_same_document(metadata: dict[str, Any], auth: FlaskClient) -> None:
+def test_oauth_and_openid_metadata_are_the_same_document(metadata: dict[str, Any], auth: FlaskClient) -> None:
     assert auth.get("/.well-known/openid-configuration").json == metadata
 
 
-def test_scopes_are_all_that_a_token_can_have(metadata: dict[str, Any], auth: FlaskClient) -> None:
+def test_scopes_supported_are_exactly_those_that_can_be_granted(
+    metadata: dict[str, Any], auth: FlaskClient
+) -> None:
     granted = {scope for role in ROLES for scope in log_in(auth, f"{role}1")["scope"].split()}
 
     identity = {"openid", "profile", "email", "roles", "offline_access"}
@@ -114,7 +118,7 @@ def test_scopes_are_all_that_a_token_can_have(metadata: dict[str, Any], auth: Fl
         ("introspection_endpoint_auth_methods_supported", "/introspect", {"token": "x"}),
     ],
 )
-def test_ways_to_authenticate_are_all_that_work(
+def test_auth_methods_supported_are_exactly_those_that_work(
     member: str,
     path: str,
     form: dict[str, str],
@@ -137,7 +141,9 @@ def test_ways_to_authenticate_are_all_that_work(
     assert metadata[member] == working
 
 
-def test_status_lists_are_where_it_says(metadata: dict[str, Any], auth: FlaskClient) -> None:
+def test_status_list_aggregation_endpoint_returns_the_lists(
+    metadata: dict[str, Any], auth: FlaskClient
+) -> None:
     path = metadata["status_list_aggregation_endpoint"].removeprefix(ISSUER)
 
     assert auth.get(path).json == {"status_lists": [f"{ISSUER}{path}/1"]}

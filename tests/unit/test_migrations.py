@@ -1,4 +1,4 @@
-"""Migrations produce the tables of the models, upwards and downwards, on both databases."""
+"""Migrations produce the models' tables, and can be undone, on both databases."""
 
 import flask_migrate
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from tests.conftest import both_databases, log_in, read_claims
 pytestmark = both_databases
 
 
-def test_migrated_tables_are_those_of_the_models(service: FlaskClient) -> None:
+def test_migrated_tables_match_the_models(service: FlaskClient) -> None:
     with service.application.app_context():
         database = service.application.extensions["sqlalchemy"]
         with database.engine.connect() as connection:
@@ -21,7 +21,7 @@ def test_migrated_tables_are_those_of_the_models(service: FlaskClient) -> None:
             assert compare_metadata(context, database.metadata) == []
 
 
-def test_migrations_run_backwards_and_forwards(service: FlaskClient) -> None:
+def test_migrations_downgrade_to_nothing_and_upgrade_again(service: FlaskClient) -> None:
     with service.application.app_context():
         engine = service.application.extensions["sqlalchemy"].engine
         tables = set(sa.inspect(engine).get_table_names())
@@ -31,21 +31,23 @@ def test_migrations_run_backwards_and_forwards(service: FlaskClient) -> None:
         assert set(sa.inspect(engine).get_table_names()) == tables
 
 
-def test_logins_from_before_the_status_lists_get_places_and_go_on(auth: FlaskClient) -> None:
+def test_sessions_from_before_status_lists_get_indexes_and_stay_valid(auth: FlaskClient) -> None:
     answers = [log_in(auth) for _ in range(3)]
     with auth.application.app_context():
         flask_migrate.downgrade(revision="0002")
         flask_migrate.upgrade()
 
-    places = set()
+    references = set()
     for answer in answers:
         form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
         renewed = auth.post("/token", data=form)
         assert renewed.status_code == 200
-        places.add(read_reference(read_claims(renewed.get_json()["access_token"])))
-    assert len(places) == 3
-    (old_list,) = {uri for uri, _ in places}
-    assert read_reference(read_claims(log_in(auth)["access_token"]))[0] != old_list, "that one is closed"
+        references.add(read_reference(read_claims(renewed.get_json()["access_token"])))
+    assert len(references) == 3
+    (old_list,) = {uri for uri, _ in references}
+    assert read_reference(read_claims(log_in(auth)["access_token"]))[0] != old_list, (
+        "the migrated list is closed to new sessions"
+    )
 
 
 def test_demo_data_is_added_once(service: FlaskClient) -> None:
@@ -61,7 +63,7 @@ def test_demo_data_is_added_once(service: FlaskClient) -> None:
     assert counts[0] == counts[1] > 0
 
 
-def test_new_database_holds_nobody(auth: FlaskClient) -> None:
+def test_new_database_has_no_users_clients_or_sessions(auth: FlaskClient) -> None:
     with auth.application.app_context():
         engine = auth.application.extensions["sqlalchemy"].engine
         flask_migrate.downgrade(revision="base")

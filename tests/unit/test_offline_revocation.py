@@ -1,4 +1,4 @@
-"""A service finds out from the issuer's lists which tokens were revoked, or does without, as configured."""
+"""A service looks up revoked tokens in the issuer's status lists, or ignores them, as configured."""
 
 import json
 import time
@@ -35,7 +35,7 @@ def issuer() -> Iterator[Issuer]:
 
 
 def publish(issuer: Issuer, forger: Forger, *revoked: int, **changes: Any) -> None:
-    """Serve one list of 64 tokens, of which some were revoked."""
+    """Serve one list of 64 tokens, some of them revoked."""
     bits = bytearray(8)
     for index in revoked:
         bits[index >> 3] |= 1 << (index & 7)
@@ -55,7 +55,7 @@ def publish(issuer: Issuer, forger: Forger, *revoked: int, **changes: Any) -> No
 def open_checking(
     issuer: Issuer, key_pair: KeyPair | None, folder: Path, **settings: Any
 ) -> Iterator[FlaskClient]:
-    """Open a course service that checks tokens by the lists of an issuer."""
+    """Open a course service that checks tokens against an issuer's status lists."""
     with open_course(
         f"sqlite:///{folder}/course.db",
         key_pair,
@@ -77,7 +77,7 @@ def read(client: FlaskClient, token: str) -> int:
     return client.get("/courses", headers=bearer(token)).status_code
 
 
-def test_revoked_token_is_refused_and_its_neighbours_are_not(
+def test_revoked_token_is_refused_and_tokens_with_other_indexes_are_not(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, 5)
@@ -85,10 +85,10 @@ def test_revoked_token_is_refused_and_its_neighbours_are_not(
     with open_checking(issuer, key_pair, tmp_path) as course:
         assert [read(course, token_at(forger, index)) for index in (4, 5, 6, 13)] == [200, 401, 200, 200]
 
-    assert issuer.requests == ["/lists", "/lists/1"], "one fetch for all"
+    assert issuer.requests == ["/lists", "/lists/1"], "one fetch serves all tokens"
 
 
-def test_lists_wait_for_no_keys_that_are_fetched_meanwhile(
+def test_status_lists_are_verified_without_waiting_for_a_key_fetch(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger)
@@ -102,13 +102,15 @@ def test_lists_wait_for_no_keys_that_are_fetched_meanwhile(
         assert read(course, token_at(forger)) == 200
 
 
-def test_known_token_is_refused_once_it_is_revoked(
+def test_cached_token_is_refused_once_it_is_revoked(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, ttl=1)
     with open_checking(issuer, key_pair, tmp_path) as course:
         token = token_at(forger)
-        assert [read(course, token) for _ in range(3)] == [200] * 3, "it is in the cache of verified tokens"
+        assert [read(course, token) for _ in range(3)] == [200] * 3, (
+            "it is now in the cache of verified tokens"
+        )
 
         publish(issuer, forger, 5, ttl=1)
 
@@ -116,7 +118,7 @@ def test_known_token_is_refused_once_it_is_revoked(
         assert read(course, token_at(forger, 4)) == 200
 
 
-# A token whose status cannot be looked up, and what a service answers by the setting STATUS_CLAIM.
+# Tokens whose status cannot be looked up, and the response for each value of STATUS_CLAIM.
 STATUSES: dict[str, tuple[object, dict[str, int]]] = {
     "none": (ABSENT, {"optional": 200, "required": 401, "ignored": 200}),
     "null": (None, {"optional": 401, "required": 401, "ignored": 200}),
@@ -127,7 +129,7 @@ STATUSES: dict[str, tuple[object, dict[str, int]]] = {
 
 @pytest.mark.parametrize("setting", ["optional", "required", "ignored"])
 @pytest.mark.parametrize(("status", "expected"), STATUSES.values(), ids=STATUSES)
-def test_token_without_a_place(
+def test_token_without_a_status_reference_is_handled_as_configured(
     status: object,
     expected: dict[str, int],
     setting: str,
@@ -143,7 +145,7 @@ def test_token_without_a_place(
 
 
 @pytest.mark.parametrize("index", [64, 2**31, -1, "5", 5.0, True, None])
-def test_place_that_is_not_in_the_list_is_refused(
+def test_index_not_in_the_status_list_is_refused(
     index: object, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger)
@@ -169,7 +171,7 @@ def test_place_that_is_not_in_the_list_is_refused(
     ],
     ids=str,
 )
-def test_list_of_another_name_is_refused_and_never_fetched(
+def test_list_with_an_unexpected_uri_is_refused_and_never_fetched(
     uri: object, setting: str, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger)
@@ -193,7 +195,7 @@ def test_new_list_is_fetched_when_a_token_names_it(
 
 
 @pytest.mark.parametrize(("setting", "expected"), [("refuse", 503), ("accept", 200)])
-def test_service_that_never_had_a_list_obeys_the_setting(
+def test_service_that_never_fetched_a_list_follows_the_stale_lists_setting(
     setting: str, expected: int, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     issuer.status = 500
@@ -206,14 +208,16 @@ def test_service_that_never_had_a_list_obeys_the_setting(
         if expected == 503:
             assert response.get_json() == UNKNOWN
             assert response.headers["Retry-After"] == ready.headers["Retry-After"] == "1"
-            assert "WWW-Authenticate" not in response.headers, "the token may be good: keep it"
+            assert "WWW-Authenticate" not in response.headers, (
+                "the token may be valid, so the client should keep it"
+            )
         else:
             assert ready.json == {"status": "degraded", "degraded": ["status_lists"]}
-        assert read(course, forger.sign()) == 200, "a token without a place needs no list"
+        assert read(course, forger.sign()) == 200, "a token without a status needs no list"
 
 
 @pytest.mark.parametrize(("setting", "good"), [("refuse", 503), ("accept", 200)])
-def test_list_that_has_expired_with_the_issuer_down_obeys_the_setting(
+def test_expired_list_with_the_issuer_down_follows_the_stale_lists_setting(
     setting: str, good: int, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, 5, exp=int(time.time()) + 3, ttl=1)
@@ -225,13 +229,13 @@ def test_list_that_has_expired_with_the_issuer_down_obeys_the_setting(
         wait_for(lambda: read(course, token_at(forger, 4)) == good)
 
         assert course.get("/readyz").status_code == good
-        assert read(course, token_at(forger, 5)) == 401, "what was known to be revoked stays so"
+        assert read(course, token_at(forger, 5)) == 401, "known revocations stay in force"
         publish(issuer, forger, 5)
         wait_for(lambda: read(course, token_at(forger, 4)) == 200)
         wait_for(lambda: course.get("/readyz").get_json().get("status") == "ok")
 
 
-def test_cold_start_with_the_issuer_down(
+def test_restarted_service_uses_its_copy_while_the_issuer_is_down(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, 5)
@@ -245,7 +249,7 @@ def test_cold_start_with_the_issuer_down(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"1", b'{"a": 1}', b'{"a": null}', b"\xff"])
-def test_damaged_copy_is_made_anew(
+def test_damaged_copy_is_fetched_again(
     content: bytes, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     copy_path(tmp_path, "status-lists", setting=issuer.url).write_bytes(content)
@@ -255,7 +259,7 @@ def test_damaged_copy_is_made_anew(
         assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
 
 
-def test_copy_that_somebody_changed_is_not_believed(
+def test_copy_signed_by_an_unknown_key_is_not_used(
     issuer: Issuer, forger: Forger, attacker: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     empty = sign_list(attacker, sub=f"{LISTS}/1", status_list={"bits": 1, "lst": pack(bytes(8))})
@@ -266,7 +270,7 @@ def test_copy_that_somebody_changed_is_not_believed(
         assert read(course, token_at(forger)) == 503
 
 
-def test_copy_is_believed_once_its_key_is_known(
+def test_copy_is_used_once_its_key_is_known(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, 5)
@@ -286,14 +290,14 @@ def test_copy_is_believed_once_its_key_is_known(
 
 
 BAD_INDEXES = {
-    "500": b"",
+    "empty": b"",
     "HTML": b"<!doctype html>",
     "list": b"[]",
     "no lists": b"{}",
     "other issuer": json.dumps({"status_lists": ["https://example.com/.well-known/status-list/1"]}).encode(),
     "number": json.dumps({"status_lists": [1]}).encode(),
     "too many": json.dumps({"status_lists": [f"{LISTS}/{n}" for n in range(1, 102)]}).encode(),
-    "one that is not there": json.dumps({"status_lists": [f"{LISTS}/7"]}).encode(),
+    "unknown list": json.dumps({"status_lists": [f"{LISTS}/7"]}).encode(),
 }
 
 
@@ -317,7 +321,7 @@ def test_bad_index_leaves_the_last_good_lists_in_force(
 def test_bad_list_leaves_the_last_good_one_in_force(
     kind: str, issuer: Issuer, forger: Forger, attacker: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    """The kinds are those of the whole table in test_status_list.py that differ in how they get here."""
+    """Only the kinds in test_status_list.py that take different paths through fetching and parsing."""
     publish(issuer, forger, 5, ttl=1)
     changes = dict(BAD_LISTS.get(kind, {"exp": int(time.time()) - 1}))
     signer = attacker if changes.pop("signer", None) else forger
@@ -331,7 +335,7 @@ def test_bad_list_leaves_the_last_good_one_in_force(
         assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
 
 
-def test_list_of_a_key_that_was_revoked_is_not_believed(
+def test_list_signed_by_a_removed_key_is_not_used(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
     other = Forger(other_key_pair.private_key, other_key_pair.kid)
@@ -349,7 +353,7 @@ def test_list_of_a_key_that_was_revoked_is_not_believed(
         wait_for(lambda: read(course, token_at(forger)) == 200)
 
 
-def test_unchanged_lists_are_not_sent_again(
+def test_unchanged_lists_are_not_downloaded_again(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, ttl=1)
@@ -366,7 +370,7 @@ def test_unchanged_lists_are_not_sent_again(
         assert read(course, token_at(forger)) == 200
 
 
-def test_explain_token_tells_that_it_was_revoked(
+def test_explain_token_says_that_the_token_was_revoked(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, 5)
@@ -379,7 +383,7 @@ def test_explain_token_tells_that_it_was_revoked(
     assert "pass  it was not revoked" in good.output
 
 
-def test_explain_token_tells_that_nobody_knows(
+def test_explain_token_says_when_the_status_is_unknown(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     issuer.status = 500
@@ -391,15 +395,15 @@ def test_explain_token_tells_that_nobody_knows(
 
 
 OLDER: dict[str, dict[str, Any]] = {
-    "by a second": {"iat": -1},
-    "by a millisecond": {"iat": -0.001},
-    "equally old, but different": {"iat": 0},
+    "a second older": {"iat": -1},
+    "a millisecond older": {"iat": -0.001},
+    "same age, different content": {"iat": 0},
 }
 
 
 @pytest.mark.parametrize("changes", OLDER.values(), ids=OLDER)
 @pytest.mark.parametrize("is_restarted", [False, True], ids=["running", "restarted"])
-def test_older_list_does_not_take_a_revocation_back(
+def test_older_list_does_not_undo_a_revocation(
     is_restarted: bool,
     changes: dict[str, float],
     issuer: Issuer,
@@ -420,14 +424,14 @@ def test_older_list_does_not_take_a_revocation_back(
         wait_for(lambda: len(issuer.requests) >= polls + 6)
 
         assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
-        assert course.get("/readyz").get_json()["status"] == "ok", "a cache may well do this"
+        assert course.get("/readyz").get_json()["status"] == "ok", "a cache may serve an older list"
         publish(issuer, forger, 6, iat=now + 0.001, ttl=1)
         wait_for(lambda: read(course, token_at(forger, 6)) == 401)
-        assert read(course, token_at(forger, 5)) == 200, "the issuer says so, and it is newer"
-    assert 1 <= caplog.text.count("not newer than the known one") <= 2, "once for each application"
+        assert read(course, token_at(forger, 5)) == 200, "the newer list no longer revokes it"
+    assert 1 <= caplog.text.count("not newer than the known one") <= 2, "logged once per application"
 
 
-def test_list_that_was_left_out_for_a_while_does_not_come_back_older(
+def test_list_that_returns_to_the_index_is_not_replaced_by_an_older_one(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, 5, ttl=1)
@@ -443,10 +447,10 @@ def test_list_that_was_left_out_for_a_while_does_not_come_back_older(
         assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
 
 
-def test_list_of_a_revoked_key_holds_no_other_back(
+def test_future_dated_list_of_a_removed_key_does_not_block_valid_lists(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, other_key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    """Whoever stole the key may have dated a list as late as they like."""
+    """An attacker who stole the key may have dated the list in the future."""
     keys = tmp_path / "keys.pem"
     keys.write_bytes(key_pair.public_file.read_bytes() + other_key_pair.public_file.read_bytes())
     publish(issuer, Forger(other_key_pair.private_key, other_key_pair.kid), 4, iat=time.time() + 5, ttl=1)
@@ -460,7 +464,7 @@ def test_list_of_a_revoked_key_holds_no_other_back(
 
 
 @pytest.mark.parametrize("copy", ["missing/copies", "file"])
-def test_revocation_is_honoured_without_a_folder_for_copies(
+def test_revocations_are_honoured_without_a_writable_folder_for_copies(
     copy: str,
     issuer: Issuer,
     forger: Forger,
@@ -479,6 +483,6 @@ def test_revocation_is_honoured_without_a_folder_for_copies(
 
         assert read(course, token_at(forger, 4)) == 200
         assert course.get("/readyz").get_json()["status"] == "ok"
-    # Other lines are of threads that earlier tests have left behind.
+    # Other lines come from threads that earlier tests left behind.
     lines = [line for _, _, line in caplog.record_tuples if str(tmp_path) in line]
     assert sum("make the folder in COPIES writable" in line for line in lines) == 1

@@ -1,4 +1,4 @@
-"""docs/how-to/operate.md lists every audit event and every metric, with the figures of the code."""
+"""docs/how-to/operate.md lists every audit event and metric, and its figures match the code."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs/how-to/operate.md").read_text()
 
 
 def find_audit_events() -> set[str]:
-    """Return the names that auth_app gives to the events that it records."""
+    """Return the names of the audit events that auth_app records."""
     events = set()
     for path in (ROOT / "auth_app").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -26,7 +26,7 @@ def find_audit_events() -> set[str]:
     return events
 
 
-def test_every_audit_event_is_in_the_table_of_the_log() -> None:
+def test_log_table_lists_exactly_the_audit_events() -> None:
     logs = PAGE.partition("## Logs")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?) \|", logs, re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
@@ -34,7 +34,7 @@ def test_every_audit_event_is_in_the_table_of_the_log() -> None:
     assert listed == find_audit_events()
 
 
-def test_every_metric_is_in_the_table_of_metrics() -> None:
+def test_metrics_section_lists_every_metric() -> None:
     metrics = PAGE.partition("## Metrics")[2].partition("\n## ")[0]
     named = re.compile(r"\"([a-z_]+_(?:total|seconds|in_flight))\"")
     files = [ROOT / name for name in ("shared/metrics.py", "auth_app/metrics.py", "auth_app/__init__.py")]
@@ -64,5 +64,5 @@ FIGURES = [
 
 
 @pytest.mark.parametrize(("pattern", "value"), FIGURES, ids=[pattern for pattern, _ in FIGURES])
-def test_figure_is_that_of_the_code(pattern: str, value: float) -> None:
+def test_figure_matches_the_code(pattern: str, value: float) -> None:
     assert set(find_figures(PAGE, pattern)) == {value}

@@ -1,4 +1,4 @@
-"""No page reads a whole table, however much is stored."""
+"""No page scans a whole table, however many rows it has."""
 
 import time
 import uuid
@@ -55,8 +55,8 @@ TABLES = (
 
 
 @both_databases
-def test_no_page_reads_a_whole_table(auth: FlaskClient, tmp_path: Path, other_key_pair: KeyPair) -> None:
-    """Nor do the exchange of a code and a client that signs: the sign-in server is open to everybody."""
+def test_no_page_scans_a_whole_table(auth: FlaskClient, tmp_path: Path, other_key_pair: KeyPair) -> None:
+    """Nor do code exchanges and client assertions: anyone can send requests to the sign-in server."""
     log_in(auth, "teacher1")
     web = add_application(auth)
     signer = Forger(other_key_pair.private_key, "key")
@@ -96,7 +96,7 @@ def test_no_page_reads_a_whole_table(auth: FlaskClient, tmp_path: Path, other_ke
 
 
 def fill(client: FlaskClient) -> None:
-    """Store what many people and attackers would have left, the same for each."""
+    """Store the rows that many users and attackers would leave, the same number in each table."""
     people = [uuid.uuid4() for _ in range(COUNT)]
     now, student = int(time.time()), find_user(client, "student1")
     hashes = {name: getattr(student, name) for name in ("password_hash", "password_parameters")}

@@ -7,7 +7,7 @@ from tests.servers import ROOT
 
 
 def read_sources() -> str:
-    """Return the templates of auth_app and its code, where errors name texts too."""
+    """Return auth_app's templates and its code, whose errors name texts too."""
     files = (ROOT / "auth_app").rglob("*")
     sources = (path for path in files if path.suffix in {".html", ".py"} and path.name != "texts.py")
     return "".join(path.read_text() for path in sources)

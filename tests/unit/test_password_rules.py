@@ -1,4 +1,4 @@
-"""The same rules for new passwords apply wherever one is set."""
+"""The same rules apply to new passwords wherever they are set."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -17,7 +17,7 @@ GOOD = {
     "the user name and more": "ada.lovelace!",
 }
 BAD = {
-    "nothing": ("", "8 characters or more"),
+    "empty": ("", "8 characters or more"),
     "seven characters": ("kq7!vz9", "8 characters or more"),
     "seven characters after NFKC": ("kq7!vze\u0301", "8 characters or more"),
     "129 characters": ("ab" * 64 + "a", "128 characters or fewer"),
@@ -26,14 +26,14 @@ BAD = {
     "the user name in capitals": ("ADA.Lovelace", "the user name"),
     "common": ("password123", "most common"),
     "common in capitals": ("PassWord123", "most common"),
-    "common in wide characters": ("\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44\uff11", "most common"),
+    "common in full width": ("\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44\uff11", "most common"),
     "common digits": ("12345678", "most common"),
-    "common keys": ("qwertyuiop", "most common"),
+    "common keyboard pattern": ("qwertyuiop", "most common"),
 }
 
 
 @pytest.mark.parametrize("password", GOOD.values(), ids=GOOD)
-def test_good_password_is_taken(password: str, auth: FlaskClient) -> None:
+def test_good_password_is_accepted(password: str, auth: FlaskClient) -> None:
     headers = bearer(get_token(auth, "admin1"))
 
     check_new_password("ada.lovelace", password)
@@ -52,7 +52,7 @@ def test_bad_password_is_refused(password: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("password", ["12345678", "student1", "kq7!vz9"])
-def test_rules_hold_wherever_a_password_is_chosen(password: str, auth: FlaskClient) -> None:
+def test_rules_apply_wherever_a_password_is_set(password: str, auth: FlaskClient) -> None:
     admin, student = bearer(get_token(auth, "admin1")), bearer(get_token(auth))
     change = {"current_password": "password123", "new_password": password}
 
@@ -74,7 +74,7 @@ def test_rules_hold_wherever_a_password_is_chosen(password: str, auth: FlaskClie
         assert "password" in command.stderr or "user name" in command.stderr
 
 
-def test_list_of_common_passwords_holds_what_the_rules_do_not_forbid_already() -> None:
+def test_common_passwords_are_distinct_and_at_least_eight_characters_long() -> None:
     lines = (ROOT / "auth_app/accounts/common_passwords.txt").read_text().splitlines()
 
     assert len(lines) == len(set(lines)) == 3000

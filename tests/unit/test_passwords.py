@@ -35,7 +35,7 @@ from tests.conftest import (
 
 PASSWORD = "correct horse"
 
-# Hashes that users bring along from elsewhere, or from days of other settings.
+# Hashes imported from elsewhere, or made under earlier settings.
 OLD_HASHES = {
     "werkzeug": generate_password_hash(PASSWORD),
     "werkzeug scrypt": generate_password_hash(PASSWORD, "scrypt:1024:8:1"),
@@ -44,7 +44,7 @@ OLD_HASHES = {
     "argon2i": PasswordHasher(2, 19456, 1, type=Type.I).hash(PASSWORD),
 }
 
-NO_HASHES = [
+NOT_HASHES = [
     "",
     "x",
     "password",
@@ -67,7 +67,7 @@ in_application = pytest.mark.usefixtures("_in_application")
 
 @contextmanager
 def no_place_left(client: FlaskClient) -> Iterator[None]:
-    """Acquire the semaphore as often as possible, as concurrent logins do."""
+    """Acquire the semaphore as often as possible, as concurrent logins would."""
     hashing: Hashing = client.application.extensions["hashing"]
     held = 0
     while hashing.semaphore.acquire(blocking=False):
@@ -83,7 +83,7 @@ def give_hash(client: FlaskClient, password_hash: str, username: str = "student1
 
 
 @in_application
-def test_hash_is_argon2id_at_the_minimum_of_owasp_or_above() -> None:
+def test_hash_is_argon2id_with_at_least_the_owasp_minimum() -> None:
     found = extract_parameters(hash_password("x"))
 
     assert found.type.name == "ID"
@@ -92,7 +92,7 @@ def test_hash_is_argon2id_at_the_minimum_of_owasp_or_above() -> None:
     assert found.parallelism == 1
 
 
-def test_hash_has_the_parameters_of_the_settings(key_pair: KeyPair, new_database: Callable[[], str]) -> None:
+def test_hash_uses_the_configured_parameters(key_pair: KeyPair, new_database: Callable[[], str]) -> None:
     with open_auth(new_database(), key_pair, argon2_memory=47104, argon2_passes=1) as client:
         log_in(client)
         found = extract_parameters(find_user(client, "student1").password_hash)
@@ -101,7 +101,7 @@ def test_hash_has_the_parameters_of_the_settings(key_pair: KeyPair, new_database
 
 
 @in_application
-def test_password_is_verified_against_its_own_hash_only() -> None:
+def test_only_the_right_password_matches_a_hash() -> None:
     hashed = hash_password("right")
 
     assert verify_password(hashed, "right")
@@ -109,8 +109,8 @@ def test_password_is_verified_against_its_own_hash_only() -> None:
 
 
 @in_application
-@pytest.mark.parametrize("text", NO_HASHES)
-def test_what_is_no_hash_opens_to_no_password(text: str) -> None:
+@pytest.mark.parametrize("text", NOT_HASHES)
+def test_malformed_hash_matches_no_password(text: str) -> None:
     assert not is_password_hash(text)
     for password in ("", "password"):
         with pytest.raises(Unavailable) if text else nullcontext():
@@ -118,7 +118,7 @@ def test_what_is_no_hash_opens_to_no_password(text: str) -> None:
 
 
 @in_application
-def test_user_who_cannot_log_in_has_no_password() -> None:
+def test_missing_hash_matches_no_password() -> None:
     assert not verify_password(None, "")
     assert not verify_password(None, "x")
 
@@ -127,7 +127,7 @@ def test_user_who_cannot_log_in_has_no_password() -> None:
 
 
 def count_hashes() -> Counter[str]:
-    """Return how many hashes were computed so far, by parameters."""
+    """Return how many hashes have been computed so far, by parameters."""
     return Counter(
         {
             sample.labels["parameters"]: int(sample.value)
@@ -159,7 +159,7 @@ WHO = {
 
 @both_databases
 @pytest.mark.parametrize(("username", "password"), WHO.values(), ids=WHO)
-def test_failed_login_costs_the_same_whatever_hashes_users_have(
+def test_failed_login_computes_a_hash_of_every_kind_in_use(
     username: str, password: str, auth: FlaskClient
 ) -> None:
     add_users(auth, OLD_HASHES | {"disabled": OLD_HASHES["werkzeug scrypt"]})
@@ -174,14 +174,14 @@ def test_failed_login_costs_the_same_whatever_hashes_users_have(
 
 
 @pytest.mark.parametrize("username", ["student1", "nobody"])
-def test_failed_login_costs_one_hash_where_all_hashes_are_alike(username: str, auth: FlaskClient) -> None:
+def test_failed_login_computes_one_hash_if_only_one_kind_is_in_use(username: str, auth: FlaskClient) -> None:
     status, hashes = hashes_of_login(auth, username, "wrong")
 
     assert (status, hashes.total()) == (400, 1)
 
 
 @pytest.mark.parametrize("username", ["student1", "nobody"])
-def test_new_settings_count_at_once(
+def test_failed_login_computes_a_hash_with_new_settings_at_once(
     username: str, key_pair: KeyPair, new_database: Callable[[], str]
 ) -> None:
     with open_auth(new_database(), key_pair, argon2_memory=47104, argon2_passes=1) as client:
@@ -191,7 +191,7 @@ def test_new_settings_count_at_once(
     assert found == (400, Counter(["$argon2id$v=19$m=47104,t=1,p=1", "$argon2id$v=19$m=19456,t=2,p=1"]))
 
 
-def test_right_password_costs_one_hash_whatever_hashes_others_have(auth: FlaskClient) -> None:
+def test_successful_login_computes_one_hash_whatever_kinds_others_have(auth: FlaskClient) -> None:
     add_users(auth, OLD_HASHES)
 
     status, hashes = hashes_of_login(auth, "student1", "password123")
@@ -200,7 +200,7 @@ def test_right_password_costs_one_hash_whatever_hashes_others_have(auth: FlaskCl
 
 
 def add_users(client: FlaskClient, hashes: dict[str, str]) -> None:
-    """Add users who have these hashes, by their names."""
+    """Add users with these hashes, by user name."""
     with client.application.app_context():
         session = client.application.extensions["sqlalchemy"].session
         for username, password_hash in hashes.items():
@@ -212,7 +212,7 @@ def add_users(client: FlaskClient, hashes: dict[str, str]) -> None:
 
 
 @both_databases
-def test_most_expensive_kinds_are_computed_where_there_are_too_many(auth: FlaskClient) -> None:
+def test_most_expensive_kinds_of_hash_are_kept_when_there_are_too_many(auth: FlaskClient) -> None:
     kinds = [f"$argon2id$v=19$m={memory},t=1,p=1" for memory in range(1000, 1040)]
     kinds += ["pbkdf2:sha256:1000000", "scrypt:32768:8:1", "not the parameters of a hash", ""]
     add_users(auth, {str(n): f"{kind}$salt$0" for n, kind in enumerate(kinds)})
@@ -232,7 +232,7 @@ def test_most_expensive_kinds_are_computed_where_there_are_too_many(auth: FlaskC
 
 @in_application
 @pytest.mark.parametrize("password_hash", OLD_HASHES.values(), ids=OLD_HASHES)
-def test_decoy_has_the_parameters_of_a_hash_and_no_password(password_hash: str) -> None:
+def test_decoy_has_the_same_parameters_and_rejects_an_empty_password(password_hash: str) -> None:
     decoy = make_decoy(parameters_of(password_hash))
 
     assert parameters_of(decoy) == parameters_of(password_hash)
@@ -243,19 +243,19 @@ def test_decoy_has_the_parameters_of_a_hash_and_no_password(password_hash: str) 
 # Only a wrong password is a failed login
 
 BROKEN_HASHES = {
-    "no hash": "correct horse",
+    "not a hash": "correct horse",
     "truncated": "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA",
     "argon2 without costs": "$argon2id$v=19$m=0,t=0,p=0$AAAAAAAAAAAAAAAAAAAAAA$" + "A" * 43,
     "argon2 of 4 TiB": "$argon2id$v=19$m=4294967295,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$" + "A" * 43,
     "scrypt beyond its own limit": "scrypt:1048576:8:4000$salt$" + "0" * 128,
-    "scrypt beyond all numbers": f"scrypt:{2**80}:8:1$salt$" + "0" * 128,
+    "scrypt with a huge cost": f"scrypt:{2**80}:8:1$salt$" + "0" * 128,
     "unknown digest": "pbkdf2:rot13:1000$salt$" + "0" * 64,
 }
 
 
 @both_databases
 @pytest.mark.parametrize("password_hash", BROKEN_HASHES.values(), ids=BROKEN_HASHES)
-def test_hash_that_cannot_be_verified_is_no_failed_login(
+def test_unverifiable_hash_is_not_counted_as_a_failed_login(
     password_hash: str, auth: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = get_token(auth)
@@ -279,8 +279,8 @@ def test_hash_that_cannot_be_verified_is_no_failed_login(
 
 
 @pytest.mark.parametrize("username", ["teacher1", "nobody"])
-def test_decoy_that_cannot_be_computed_spares_no_guess(username: str, auth: FlaskClient) -> None:
-    """Otherwise guesses that get 503 would not be counted, and one that gets 200 would be right."""
+def test_guesses_are_counted_even_if_a_decoy_cannot_be_computed(username: str, auth: FlaskClient) -> None:
+    """Otherwise wrong guesses would get 503 without being counted, and only the right one would get 200."""
     give_hash(auth, BROKEN_HASHES["argon2 of 4 TiB"])
     form = {"username": username, "password": "wrong"}
 
@@ -302,10 +302,10 @@ def test_old_hash_is_accepted_and_replaced_at_login(old_hash: str, auth: FlaskCl
     assert wrong.status_code == 400
     assert kept == old_hash
     assert extract_parameters(replaced) == extract_parameters(hash_password("x"))
-    assert find_user(auth, "student1").password_hash == replaced, "a hash of today is left as it is"
+    assert find_user(auth, "student1").password_hash == replaced, "a current hash is not replaced"
 
 
-def test_refused_login_leaves_the_old_hash_of_a_disabled_user(auth: FlaskClient) -> None:
+def test_refused_login_of_a_disabled_user_does_not_replace_the_old_hash(auth: FlaskClient) -> None:
     give_hash(auth, OLD_HASHES["werkzeug"])
     change_row(auth, sa.update(User).values(is_disabled=True))
 
@@ -315,11 +315,11 @@ def test_refused_login_leaves_the_old_hash_of_a_disabled_user(auth: FlaskClient)
     assert find_user(auth, "student1").password_hash == OLD_HASHES["werkzeug"]
 
 
-def test_login_beyond_the_cap_is_sent_away_soon(auth: FlaskClient) -> None:
+def test_requests_beyond_the_hashing_limit_get_503_with_retry_after(auth: FlaskClient) -> None:
     token = get_token(auth)
     requests: dict[str, tuple[str, str, dict[str, Any]]] = {
         "login": ("POST", "/token", {"data": {"username": "student1", "password": "password123"}}),
-        "login of nobody": ("POST", "/token", {"data": {"username": "nobody", "password": "password123"}}),
+        "unknown user": ("POST", "/token", {"data": {"username": "nobody", "password": "password123"}}),
         "change": (
             "PUT",
             "/users/me/password",

@@ -13,7 +13,7 @@ MOUNTED: dict[str, dict[str, Any]] = {
     "trusted proxy": {"headers": {"X-Forwarded-Prefix": "/prefix"}},
 }
 
-# What a client may send past a proxy that is trusted and does not set the header.
+# What a client may send through a trusted proxy that does not set the header.
 MALFORMED = [
     "//evil.example",
     "/a//b",
@@ -50,7 +50,9 @@ def test_docs_page_works_under_a_prefix(
 
 
 @pytest.mark.parametrize("options", MOUNTED.values(), ids=MOUNTED)
-def test_next_page_is_under_the_prefix(options: dict[str, Any], mounted: dict[str, FlaskClient]) -> None:
+def test_link_to_the_next_page_has_the_prefix(
+    options: dict[str, Any], mounted: dict[str, FlaskClient]
+) -> None:
     auth, course = mounted["auth"], mounted["course"]
     token = bearer(get_token(auth, "admin1"))
     options = options | {"headers": {**options.get("headers", {}), **token}}
@@ -65,7 +67,9 @@ def test_next_page_is_under_the_prefix(options: dict[str, Any], mounted: dict[st
 
 
 @pytest.mark.parametrize("options", MOUNTED.values(), ids=MOUNTED)
-def test_new_course_is_under_the_prefix(options: dict[str, Any], mounted: dict[str, FlaskClient]) -> None:
+def test_location_of_a_new_course_has_the_prefix(
+    options: dict[str, Any], mounted: dict[str, FlaskClient]
+) -> None:
     token = bearer(get_token(mounted["auth"], "teacher1"))
     options = options | {"headers": {**options.get("headers", {}), **token}}
 
@@ -75,7 +79,7 @@ def test_new_course_is_under_the_prefix(options: dict[str, Any], mounted: dict[s
     assert answer.headers["Location"] == f"/prefix/courses/{answer.get_json()['id']}"
 
 
-def test_prefix_of_a_stranger_is_ignored(auth: FlaskClient, course: FlaskClient) -> None:
+def test_prefix_without_a_trusted_proxy_is_ignored(auth: FlaskClient, course: FlaskClient) -> None:
     for client in (auth, course):
         assert client.get("/", headers={"X-Forwarded-Prefix": "/prefix"}).headers["Location"] == "/docs"
         document = client.get("/openapi.json", headers={"X-Forwarded-Prefix": "/prefix"}).json
@@ -89,7 +93,7 @@ def test_malformed_prefix_is_ignored(prefix: str, mounted: dict[str, FlaskClient
         assert client.get("/", headers={"X-Forwarded-Prefix": prefix}).headers["Location"] == "/docs"
 
 
-def test_metadata_of_an_issuer_with_a_path_has_two_addresses(
+def test_metadata_of_an_issuer_with_a_path_is_served_at_two_urls(
     new_database: Callable[[], str], key_pair: KeyPair
 ) -> None:
     with open_auth(new_database(), key_pair, issuer="https://example.com/auth") as checking:

@@ -1,4 +1,4 @@
-"""A problem that occurs at every request is logged once a minute."""
+"""A problem that occurs on every request is logged once a minute."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ def test_problem_is_due_again_after_the_interval() -> None:
     assert [log.is_due("no keys") for _ in range(4)] == [True, False, True, False]
 
 
-def test_each_problem_has_an_interval_of_its_own() -> None:
+def test_each_problem_has_its_own_interval() -> None:
     log = ProblemLog(clock=lambda: 0)
 
     assert [log.is_due(problem) for problem in ("a", "b", "a", "b")] == [True, True, False, False]

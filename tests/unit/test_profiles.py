@@ -1,6 +1,6 @@
 """Tokens of Keycloak, Auth0, Okta and Entra as documented: what each profile accepts, and what it refuses.
 
-The examples have the members of the published ones (`profiles.py` names the pages), with times of today.
+The examples have the members of the published ones (`profiles.py` names the pages), with current times.
 """
 
 import json
@@ -26,7 +26,7 @@ ENTRA_CLIENT = "75dbe77f-10a3-4e59-85fd-8c127544f17c"
 
 @dataclass(frozen=True)
 class Example:
-    """A published access token, and what RFC 9068 has against it."""
+    """A published access token, and the checks that it fails under RFC 9068."""
 
     header: Claims
     claims: Claims
@@ -126,10 +126,10 @@ ENTRA_EXAMPLE = Example(
     lifetime=3900,
     reasons=["typ", "lifetime", "claims"],
     properties=(ENTRA_API, "fqiBqXLPj0eQa82S-IYFAA", {"access_as_user"}),
-    # Of the users' roles in the API an ID token may tell as well.
+    # An ID token may also contain the user's roles in the API.
     id_token={"azp": ABSENT, "azpacr": ABSENT, "scp": ABSENT, "roles": ["Reader"]},
 )
-# Changes that make Entra's example the token of an application that acts for itself.
+# Changes that make Entra's example the token of an application acting for itself.
 ENTRA_APP_ONLY = {"scp": ABSENT, "azp": ENTRA_CLIENT, "roles": ["Tasks.Read.All"], "name": ABSENT}
 
 EXAMPLES = {
@@ -212,7 +212,7 @@ ALSO_ACCEPTED: dict[tuple[str, str], tuple[Claims, Claims]] = {
     ("auth0", "a machine's token without scopes"): ({}, {"scope": ABSENT, "gty": "client-credentials"}),
     ("auth0", "a jti"): ({}, {"jti": "73WakrfVbNJBaAmhQtEeDv"}),
     ("okta", "a service's token"): ({}, {"sub": OKTA_CLIENT, "uid": ABSENT}),
-    ("entra", "an application that acts for itself"): ({}, ENTRA_APP_ONLY),
+    ("entra", "an application acting for itself"): ({}, ENTRA_APP_ONLY),
     ("entra", "a user with roles"): ({}, {"roles": ["Reader"]}),
     ("entra", "the longest lifetime"): ({}, lifetime(95 * 60)),
     ("keycloak", "the longest lifetime"): ({}, lifetime(3600)),
@@ -226,9 +226,7 @@ ALSO_ACCEPTED: dict[tuple[str, str], tuple[Claims, Claims]] = {
     [(name, change) for (name, _), change in ALSO_ACCEPTED.items()],
     ids=[": ".join(key) for key in ALSO_ACCEPTED],
 )
-def test_variant_that_the_issuer_documents_is_accepted(
-    name: str, change: tuple[Claims, Claims], forger: Forger
-) -> None:
+def test_documented_variant_is_accepted(name: str, change: tuple[Claims, Claims], forger: Forger) -> None:
     header, claims = change
     token = make_token(forger, EXAMPLES[name], header, **claims)
 
@@ -257,7 +255,7 @@ REFUSED: dict[str, dict[str, tuple[str, Claims, Claims]]] = {
             "claims", "typ", ABSENT, None, "ID", "Refresh", "Offline", "Logout", "DPoP", "bearer", ["Bearer"]
         ),
         **claim_rows("scope_claim", "scope", None, 1, ["email"]),
-        "lives too long": ("lifetime", {}, lifetime(3601)),
+        "lifetime too long": ("lifetime", {}, lifetime(3601)),
         "client_id instead of azp": ("claims", {}, {"azp": ABSENT, "client_id": "something"}),
         "alg RS384": ("alg", {"alg": "RS384"}, {}),
     },
@@ -269,7 +267,7 @@ REFUSED: dict[str, dict[str, tuple[str, Claims, Claims]]] = {
         **claim_rows("claims", "at_hash", "77QmUPtjPfzWtF2AnpK9RQ"),
         **claim_rows("claims", "c_hash", "LDktKdoQak3Pk0cnXxCltA"),
         **claim_rows("scope_claim", "scope", None, ["openid"]),
-        "lives too long": ("lifetime", {}, lifetime(86401)),
+        "lifetime too long": ("lifetime", {}, lifetime(86401)),
         **claim_rows("iss", "iss", "https://my-domain.auth0.com"),  # without its slash
     },
     "okta": {
@@ -281,7 +279,7 @@ REFUSED: dict[str, dict[str, tuple[str, Claims, Claims]]] = {
         **claim_rows(
             "scope_claim", "scp", ABSENT, None, [], "openid email", [1], ["openid", None], {"openid": 1}
         ),
-        "lives too long": ("lifetime", {}, lifetime(3601)),
+        "lifetime too long": ("lifetime", {}, lifetime(3601)),
         "scope instead of scp": ("scope_claim", {}, {"scp": ABSENT, "scope": "openid"}),
         "client_id instead of cid": ("claims", {}, {"cid": ABSENT, "client_id": OKTA_CLIENT}),
     },
@@ -293,7 +291,7 @@ REFUSED: dict[str, dict[str, tuple[str, Claims, Claims]]] = {
         **claim_rows("claims", "ver", ABSENT, "1.0", 2.0),
         **claim_rows("claims", "nonce", "n"),
         **claim_rows("scope_claim", "scp", ABSENT, None, "", ["access_as_user"]),
-        "lives too long": ("lifetime", {}, lifetime(5701)),
+        "lifetime too long": ("lifetime", {}, lifetime(5701)),
         "jti instead of uti": ("claims", {}, {"uti": ABSENT, "jti": "x"}),
         "an application without roles": ("scope_claim", {}, ENTRA_APP_ONLY | {"roles": ABSENT}),
         "an application with an empty list of roles": ("scope_claim", {}, ENTRA_APP_ONLY | {"roles": []}),
@@ -307,7 +305,7 @@ REFUSED: dict[str, dict[str, tuple[str, Claims, Claims]]] = {
     [(name, row) for name, rows in REFUSED.items() for row in rows.values()],
     ids=[f"{name}: {row}" for name, rows in REFUSED.items() for row in rows],
 )
-def test_other_token_of_the_issuer_is_refused(
+def test_other_token_from_the_issuer_is_refused(
     name: str, row: tuple[str, Claims, Claims], forger: Forger
 ) -> None:
     reason, header, claims = row
@@ -316,7 +314,7 @@ def test_other_token_of_the_issuer_is_refused(
     assert failed_checks(token, forger, EXAMPLES[name], PROFILES[name]) == [reason]
 
 
-def test_every_profile_can_be_named_in_lower_case() -> None:
+def test_profiles_have_lower_case_names() -> None:
     assert set(PROFILES) == {"rfc9068", *EXAMPLES}
     assert [PROFILES[name] for name in EXAMPLES] == [KEYCLOAK, AUTH0, OKTA, ENTRA]
 
@@ -327,9 +325,7 @@ def test_default_profile_is_rfc_9068() -> None:
 
 
 @pytest.mark.parametrize("profile", [RFC9068, KEYCLOAK], ids=["RFC 9068", "Keycloak"])
-def test_type_of_a_refresh_token_is_refused_where_the_profile_says_so(
-    profile: Profile, forger: Forger
-) -> None:
+def test_refresh_token_type_is_refused_only_under_rfc_9068(profile: Profile, forger: Forger) -> None:
     faults = failed_checks(
         make_token(forger, KEYCLOAK_EXAMPLE, type="refresh"), forger, KEYCLOAK_EXAMPLE, profile
     )
@@ -337,7 +333,7 @@ def test_type_of_a_refresh_token_is_refused_where_the_profile_says_so(
     assert ("scope_claim" in faults) == (profile is RFC9068)
 
 
-def test_one_setting_of_a_profile_can_be_changed(forger: Forger) -> None:
+def test_single_profile_setting_can_be_overridden(forger: Forger) -> None:
     token = make_token(forger, OKTA_EXAMPLE, exp=now(86_400))
 
     assert failed_checks(token, forger, OKTA_EXAMPLE, OKTA) == ["lifetime"]
@@ -379,7 +375,7 @@ DESCRIPTIONS: Mapping[str, list[str]] = {
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_checks_are_described_as_the_profile_has_them(name: str) -> None:
+def test_check_descriptions_follow_the_profile(name: str) -> None:
     expected = Expected({}, profile=PROFILES[name])
     reasons = ("typ", "lifetime", "claims", "scope_claim")
 

@@ -1,4 +1,4 @@
-"""No request reads all sessions, even if the database has no statistics."""
+"""No request scans the sessions table, even if the database has no statistics."""
 
 import secrets
 import time
@@ -18,7 +18,7 @@ COUNT = 20_000
 
 
 @both_databases
-def test_no_request_reads_the_whole_table_of_sessions(auth: FlaskClient) -> None:
+def test_no_request_scans_the_sessions_table(auth: FlaskClient) -> None:
     log_in(auth, "teacher1")
     with auth.application.app_context():
         engine = auth.application.extensions["sqlalchemy"].engine
@@ -58,7 +58,7 @@ TABLES = ("sessions", "browser_sessions", "authorization_codes")
 
 
 @both_databases
-def test_no_request_of_a_sign_in_reads_a_whole_table(auth: FlaskClient) -> None:
+def test_no_sign_in_request_scans_a_whole_table(auth: FlaskClient) -> None:
     web, teacher, other = add_application(auth), new_browser(auth), new_browser(auth)
     sign_in(teacher, "teacher1")
     get_tokens(teacher, web)
@@ -87,7 +87,7 @@ def test_no_request_of_a_sign_in_reads_a_whole_table(auth: FlaskClient) -> None:
 
 
 def copy_row(connection: sa.Connection, table: sa.FromClause) -> None:
-    """Fill a table with copies of its row that have other keys."""
+    """Fill a table with copies of its row under new keys."""
     assert isinstance(table, sa.Table)
     row = dict(connection.execute(sa.select(table)).mappings().first() or {})
     keys = {"id": lambda: uuid.uuid4(), "token_hash": new_digest, "code_hash": new_digest}
@@ -101,8 +101,8 @@ def new_digest() -> str:
 
 @pytest.mark.parametrize("statement", ["SELECT count(*) FROM sessions WHERE scope = 'x'"])
 @both_databases
-def test_scan_is_found(statement: str, auth: FlaskClient) -> None:
-    """A control of the test above."""
+def test_scan_is_detected(statement: str, auth: FlaskClient) -> None:
+    """A control for the tests above."""
     with auth.application.app_context():
         engine = auth.application.extensions["sqlalchemy"].engine
 

@@ -1,4 +1,4 @@
-"""Redirect URIs must be safe for codes, and clients are registered only with options that fit together."""
+"""Redirect URIs must be safe for codes, and clients are registered only with consistent options."""
 
 import json
 from pathlib import Path
@@ -31,20 +31,20 @@ GOOD = [
 ]
 BAD = {
     "empty": "",
-    "script": "javascript:alert(1)",
-    "script in capitals": "JavaScript:alert(1)",
+    "javascript": "javascript:alert(1)",
+    "javascript in capitals": "JavaScript:alert(1)",
     "data": "data:text/html,x",
     "file": "file:///etc/passwd",
     "blob": "blob:https://app.example.com/x",
-    "mail": "mailto:a@example.com",
+    "mailto": "mailto:a@example.com",
     "about": "about:blank",
-    "view of a source": "view-source:https://app.example.com/",
+    "view-source": "view-source:https://app.example.com/",
     "plain scheme": "myapp://callback",
     "http": "http://app.example.com/cb",
-    "http of a private network": "http://192.168.0.1/cb",
-    "http of what begins like loopback": "http://127.0.0.1.example.com/cb",
-    "http of what ends like loopback": "http://evil-localhost/cb",
-    "http of another loopback": "http://127.0.0.2/cb",
+    "http to a private network": "http://192.168.0.1/cb",
+    "http to a host that begins like loopback": "http://127.0.0.1.example.com/cb",
+    "http to a host that ends like loopback": "http://evil-localhost/cb",
+    "http to another loopback address": "http://127.0.0.2/cb",
     "loopback as a number": "http://2130706433/cb",
     "ftp": "ftp://app.example.com/",
     "websocket": "wss://app.example.com/",
@@ -52,15 +52,15 @@ BAD = {
     "empty fragment": "https://app.example.com/cb#",
     "user": "https://user@app.example.com/cb",
     "user and password": "https://user:pw@app.example.com/cb",
-    "user of a private scheme": "com.example.app://user@host/cb",
+    "user in a private-use scheme": "com.example.app://user@host/cb",
     "wildcard for a subdomain": "https://*.example.com/cb",
     "wildcard for a path": "https://app.example.com/*",
     "wildcard for a port": "http://localhost:*/cb",
     "wildcard alone": "*",
     "space": "https://app.example.com/a b",
-    "space before": " https://app.example.com/",
+    "leading space": " https://app.example.com/",
     "line break": "https://app.example.com/\r\nX: y",
-    "line break after": "https://app.example.com/\n",
+    "trailing line break": "https://app.example.com/\n",
     "NUL": "https://app.example.com/\0",
     "unicode in the path": "https://app.example.com/ä",
     "unicode in the host": "https://bücher.example/cb",
@@ -77,24 +77,24 @@ BAD = {
     "long label": f"https://{'x' * 64}.example.com/cb",
     "relative": "/callback",
     "without a scheme": "//app.example.com/cb",
-    "host alone": "app.example.com/cb",
+    "host only": "app.example.com/cb",
     "no host": "https:///cb",
     "no slashes": "https:app.example.com/cb",
-    "port that is no number": "https://app.example.com:x/cb",
+    "port that is not a number": "https://app.example.com:x/cb",
     "port that is too large": "https://app.example.com:65536/cb",
     "unclosed bracket": "https://[::1/cb",
-    "no IPv6 address": "https://[x]/cb",
+    "invalid IPv6 address": "https://[x]/cb",
     "too long": "https://app.example.com/" + "x" * 2025,
 }
 
 
 @pytest.mark.parametrize("uri", GOOD)
-def test_safe_uri_is_taken(uri: str) -> None:
+def test_safe_redirect_uri_is_accepted(uri: str) -> None:
     check_redirect_uri(uri)
 
 
 @pytest.mark.parametrize("uri", BAD.values(), ids=BAD)
-def test_unsafe_uri_is_refused(uri: str) -> None:
+def test_unsafe_redirect_uri_is_refused(uri: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         check_redirect_uri(uri)
 
@@ -102,14 +102,14 @@ def test_unsafe_uri_is_refused(uri: str) -> None:
     assert "\n" not in refused.value.description
 
 
-# The server asks others over http too, a star in a path is as good as any other letter, and what a name
-# stands for is looked at when it is asked.
-TO_ASK = ("http", "wildcard for a path", "loopback as a number")
-BAD_TO_ASK = {name: uri for name, uri in BAD.items() if not name.startswith(TO_ASK)}
+# The server also sends requests over http, an asterisk in a path is an ordinary character, and the address of
+# a host is checked when a request is sent to it.
+ALLOWED_FOR_REQUESTS = ("http", "wildcard for a path", "loopback as a number")
+BAD_WEB_URIS = {name: uri for name, uri in BAD.items() if not name.startswith(ALLOWED_FOR_REQUESTS)}
 
 
-@pytest.mark.parametrize("uri", BAD_TO_ASK.values(), ids=BAD_TO_ASK)
-def test_unsafe_uri_is_not_asked_either(uri: str) -> None:
+@pytest.mark.parametrize("uri", BAD_WEB_URIS.values(), ids=BAD_WEB_URIS)
+def test_unsafe_web_uri_is_refused(uri: str) -> None:
     with pytest.raises(InvalidRequest):
         check_web_uri(uri)
 
@@ -123,7 +123,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize(("uri", "targets"), TARGETS.items(), ids=TARGETS)
-def test_policy_names_where_a_form_may_lead(uri: str, targets: list[str]) -> None:
+def test_form_action_sources_allow_the_redirect_uri(uri: str, targets: list[str]) -> None:
     assert form_action_sources(uri) == targets
 
 
@@ -132,21 +132,21 @@ def test_policy_names_where_a_form_may_lead(uri: str, targets: list[str]) -> Non
 CB = ("--redirect-uri", "https://app.example.com/cb")
 REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "bad redirect URI": (("--redirect-uri", "http://app.example.com/"), "would send codes unencrypted"),
-    "one of two": ((*CB, "--redirect-uri", "x"), "is not an absolute URI"),
-    "bad URI after sign-out": ((*CB, "--post-logout-redirect-uri", "http://a.example.com/"), "unencrypted"),
-    "bad URI for logouts": ((*CB, "--backchannel-logout-uri", "file:///x"), "is not an absolute URL"),
-    "bad URL of keys": (("--jwks-uri", "file:///x"), "is not an absolute URL"),
+    "second redirect URI": ((*CB, "--redirect-uri", "x"), "is not an absolute URI"),
+    "bad post-logout URI": ((*CB, "--post-logout-redirect-uri", "http://a.example.com/"), "unencrypted"),
+    "bad back-channel logout URI": ((*CB, "--backchannel-logout-uri", "file:///x"), "is not an absolute URL"),
+    "bad JWKS URL": (("--jwks-uri", "file:///x"), "is not an absolute URL"),
     "public without redirect URIs": (("--public",), "A public client cannot use client_credentials"),
-    "public with its own tokens": ((*CB, "--public", "--grant", "client_credentials"), "A public client"),
+    "public with client credentials": ((*CB, "--public", "--grant", "client_credentials"), "A public client"),
     "public with keys": ((*CB, "--public", "--jwks-uri", "https://a.example.com/"), "omit --public"),
-    "two kinds of keys": (("--jwks", "{jwks}", "--jwks-uri", "https://a.example.com/"), "not both"),
+    "JWKS and JWKS URL": (("--jwks", "{jwks}", "--jwks-uri", "https://a.example.com/"), "not both"),
     "empty keys": (("--jwks", "{empty}"), "contains no keys"),
     "private keys": (("--jwks", "{private}"), "private"),
-    "no keys": (("--jwks", "{garbage}"), "is not a JWK Set"),
+    "not a JWK Set": (("--jwks", "{garbage}"), "is not a JWK Set"),
     "unknown scope": (("--scope", "courses:burn"), "is not one of"),
     "unknown resource": (("--resource", "https://other.example.com"), "is not one of"),
     "code grant by name": (("--grant", "authorization_code"), "is not one of"),
-    "unknown refresh": ((*CB, "--refresh-token", "sometimes"), "is not one of"),
+    "unknown refresh token policy": ((*CB, "--refresh-token", "sometimes"), "is not one of"),
     "name with a control character": ((*CB, "--name", "a\x1bb"), "1 to 128 printable"),
     "long name": ((*CB, "--name", "x" * 129), "1 to 128 printable"),
 }
@@ -171,7 +171,7 @@ def show(client: FlaskClient, client_id: str = "app") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("options", "sentence"), REFUSED.values(), ids=REFUSED)
-def test_client_that_cannot_be_is_not_added(
+def test_client_with_invalid_options_is_not_added(
     options: tuple[str, ...], sentence: str, auth: FlaskClient, files: dict[str, str]
 ) -> None:
     arguments = [option.format_map(files) if option.startswith("{") else option for option in options]
@@ -205,7 +205,7 @@ ADDED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("options", "expected"), ADDED.values(), ids=ADDED)
-def test_client_is_added_as_its_options_say(
+def test_client_is_added_with_the_given_options(
     options: tuple[str, ...], expected: dict[str, Any], auth: FlaskClient, files: dict[str, str]
 ) -> None:
     arguments = [option.format_map(files) if option.startswith("{") else option for option in options]
@@ -227,13 +227,13 @@ CHANGED: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "always": (("--refresh-token", "always"), {"grant_types": [CODE, REFRESH], "always_refresh": True}),
     "name": (("--name", "New"), {"name": "New", "redirect_uris": [CB[1]]}),
     "no scopes": (("--no-scope",), {"scopes": []}),
-    "no way back": (("--no-post-logout-redirect-uri",), {"post_logout_redirect_uris": []}),
-    "no logouts": (("--no-backchannel-logout-uri",), {"backchannel_logout_uri": None}),
+    "no post-logout redirect URI": (("--no-post-logout-redirect-uri",), {"post_logout_redirect_uris": []}),
+    "no back-channel logout URI": (("--no-backchannel-logout-uri",), {"backchannel_logout_uri": None}),
 }
 
 
 @pytest.mark.parametrize(("options", "expected"), CHANGED.values(), ids=CHANGED)
-def test_client_is_changed_as_its_options_say_and_otherwise_stays(
+def test_set_command_changes_only_what_its_options_name(
     options: tuple[str, ...], expected: dict[str, Any], auth: FlaskClient
 ) -> None:
     web = "https://app.example.com"
@@ -248,9 +248,9 @@ def test_client_is_changed_as_its_options_say_and_otherwise_stays(
 
 
 NOT_CHANGED: dict[str, tuple[str, ...]] = {
-    "nothing": (),
-    "both ways": ("--scope", "courses:read", "--no-scope"),
-    "both ways of a URI": (
+    "no options": (),
+    "scope and no scope": ("--scope", "courses:read", "--no-scope"),
+    "logout URI and no logout URI": (
         "--backchannel-logout-uri",
         "https://a.example.com/",
         "--no-backchannel-logout-uri",
@@ -262,7 +262,7 @@ NOT_CHANGED: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("options", NOT_CHANGED.values(), ids=NOT_CHANGED)
-def test_change_that_cannot_be_changes_nothing(options: tuple[str, ...], auth: FlaskClient) -> None:
+def test_invalid_change_changes_nothing(options: tuple[str, ...], auth: FlaskClient) -> None:
     run_command(auth, "clients", "add", "app", *CB)
     before = show(auth)
 
@@ -270,7 +270,7 @@ def test_change_that_cannot_be_changes_nothing(options: tuple[str, ...], auth: F
     assert show(auth) == before
 
 
-def test_never_stays_never_when_a_redirect_uri_changes(auth: FlaskClient) -> None:
+def test_refresh_token_policy_is_kept_when_a_redirect_uri_changes(auth: FlaskClient) -> None:
     run_command(auth, "clients", "add", "app", *CB, "--refresh-token", "never")
 
     run_command(auth, "clients", "set", "app", "--redirect-uri", "https://b.example.com/")

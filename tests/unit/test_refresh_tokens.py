@@ -46,7 +46,7 @@ def is_live(client: FlaskClient) -> bool:
     return session.revoked_at is None
 
 
-# A client that did not get the answer asks again.
+# A client that did not receive the response retries.
 
 
 def test_retry_returns_the_same_successor(auth: FlaskClient) -> None:
@@ -73,7 +73,7 @@ def test_every_rotation_may_be_retried(auth: FlaskClient) -> None:
         token = answers[0]
 
 
-def test_two_tabs_agree(auth: FlaskClient) -> None:
+def test_two_tabs_get_the_same_refresh_token(auth: FlaskClient) -> None:
     token = log_in(auth)["refresh_token"]
 
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_retry_leaves_one_live_refresh_token(auth: FlaskClient) -> None:
     assert auth.post("/introspect", data={"token": first}, auth=inspector).json == {"active": False}
 
 
-def test_retry_narrows_like_the_first_request(auth: FlaskClient) -> None:
+def test_retry_may_narrow_the_scope_and_the_audience(auth: FlaskClient) -> None:
     first = log_in(auth, "teacher1", scope="courses:read courses:write")
     narrow = {"scope": "courses:read", "resource": COURSES}
     wide = refreshed(auth, first["refresh_token"])
@@ -117,7 +117,9 @@ REFUSED_REQUESTS = {
 
 
 @pytest.mark.parametrize(("changes", "error"), REFUSED_REQUESTS.values(), ids=REFUSED_REQUESTS)
-def test_refused_request_gives_the_token_back(changes: dict[str, str], error: str, auth: FlaskClient) -> None:
+def test_refused_request_does_not_spend_the_refresh_token(
+    changes: dict[str, str], error: str, auth: FlaskClient
+) -> None:
     token = log_in(auth)["refresh_token"]
 
     assert is_refused(refresh(auth, token, **changes), error)
@@ -133,12 +135,12 @@ ENDED_SESSIONS = {
     "revoked": sa.update(Session).values(revoked_at=1),
     "expired": sa.update(Session).values(expires_at=Session.created_at - 60),
     "user disabled": sa.update(User).values(is_disabled=True),
-    "of an older generation": sa.update(User).values(session_generation=1),
+    "older generation": sa.update(User).values(session_generation=1),
 }
 
 
 @pytest.mark.parametrize("end", ENDED_SESSIONS.values(), ids=ENDED_SESSIONS)
-def test_retry_in_a_session_that_has_ended_is_refused(end: sa.Update, auth: FlaskClient) -> None:
+def test_retry_in_an_ended_session_is_refused(end: sa.Update, auth: FlaskClient) -> None:
     token = log_in(auth)["refresh_token"]
     refreshed(auth, token)
     change_row(auth, end)
@@ -146,7 +148,7 @@ def test_retry_in_a_session_that_has_ended_is_refused(end: sa.Update, auth: Flas
     assert is_refused(refresh(auth, token))
 
 
-def test_retry_of_another_client_is_refused_and_revokes_nothing(auth: FlaskClient) -> None:
+def test_retry_by_another_client_is_refused_and_revokes_nothing(auth: FlaskClient) -> None:
     token = log_in(auth)["refresh_token"]
     successor = refreshed(auth, token)["refresh_token"]
 
@@ -159,15 +161,17 @@ def test_retry_of_another_client_is_refused_and_revokes_nothing(auth: FlaskClien
 MOMENTS = {
     "at once": (0, True),
     "soon": (5, True),
-    "when the grace is over": (11, False),
+    "after the grace period": (11, False),
     "much later": (86400, False),
     "clock a little behind": (-5, True),
-    "clock that was an hour ahead at the rotation": (-3600, False),
+    "clock an hour ahead at the rotation": (-3600, False),
 }
 
 
 @pytest.mark.parametrize(("seconds", "is_accepted"), MOMENTS.values(), ids=MOMENTS)
-def test_grace_ends(seconds: int, is_accepted: bool, auth: FlaskClient) -> None:
+def test_retry_is_accepted_only_within_the_grace_period(
+    seconds: int, is_accepted: bool, auth: FlaskClient
+) -> None:
     token = log_in(auth)["refresh_token"]
     refreshed(auth, token)
     let_pass(auth, seconds)
@@ -177,7 +181,7 @@ def test_grace_ends(seconds: int, is_accepted: bool, auth: FlaskClient) -> None:
     assert is_live(auth) == is_accepted
 
 
-# Whatever else names the session is reuse.
+# Any other token that names the session counts as reuse.
 
 
 @pytest.mark.parametrize("age", [0, 1, 2])
@@ -194,9 +198,7 @@ def test_reused_refresh_token_revokes_its_session(age: int, auth: FlaskClient) -
 
 
 @pytest.mark.parametrize("age", [0, 1])
-def test_spent_token_is_reused_within_the_grace_once_its_successor_was_used(
-    age: int, auth: FlaskClient
-) -> None:
+def test_retry_counts_as_reuse_once_the_successor_was_used(age: int, auth: FlaskClient) -> None:
     answers = [log_in(auth)]
     for _ in range(3):
         answers.append(refreshed(auth, answers[-1]["refresh_token"]))
@@ -209,7 +211,9 @@ def test_spent_token_is_reused_within_the_grace_once_its_successor_was_used(
 
 @pytest.mark.parametrize("age", [0, 1, 2])
 @pytest.mark.parametrize("seconds", [0, -5], ids=["clocks agree", "clock behind"])
-def test_without_a_grace_any_second_use_is_reuse(age: int, seconds: int, strict_auth: FlaskClient) -> None:
+def test_any_second_use_is_reuse_without_a_grace_period(
+    age: int, seconds: int, strict_auth: FlaskClient
+) -> None:
     answers = [log_in(strict_auth)]
     for _ in range(3):
         answers.append(refreshed(strict_auth, answers[-1]["refresh_token"]))
@@ -221,7 +225,7 @@ def test_without_a_grace_any_second_use_is_reuse(age: int, seconds: int, strict_
     assert not any(sees_itself(strict_auth, answer["access_token"]) for answer in answers)
 
 
-def test_of_two_holders_the_second_ends_the_session_after_the_grace(auth: FlaskClient) -> None:
+def test_second_holder_of_a_token_ends_the_session_after_the_grace_period(auth: FlaskClient) -> None:
     stolen = log_in(auth)["refresh_token"]
     owner, thief = refreshed(auth, stolen), refreshed(auth, stolen)
     let_grace_pass(auth)
@@ -234,7 +238,7 @@ def test_of_two_holders_the_second_ends_the_session_after_the_grace(auth: FlaskC
     assert not any(sees_itself(auth, answer["access_token"]) for answer in (owner, thief))
 
 
-def test_reuse_ends_no_other_session(auth: FlaskClient) -> None:
+def test_reuse_does_not_end_other_sessions(auth: FlaskClient) -> None:
     first, other = log_in(auth), log_in(auth)
     refreshed(auth, first["refresh_token"])
     let_grace_pass(auth)
@@ -245,8 +249,8 @@ def test_reuse_ends_no_other_session(auth: FlaskClient) -> None:
     assert refreshed(auth, other["refresh_token"])
 
 
-def test_guess_in_a_family_counts_as_reuse(auth: FlaskClient) -> None:
-    """Whoever knows the first half of a refresh token has seen one."""
+def test_guess_of_the_second_half_counts_as_reuse(auth: FlaskClient) -> None:
+    """Only someone who has seen one of the session's tokens knows the first half."""
     token = log_in(auth)["refresh_token"]
 
     assert is_refused(refresh(auth, token[:43] + secrets.token_urlsafe(32)))
@@ -254,35 +258,35 @@ def test_guess_in_a_family_counts_as_reuse(auth: FlaskClient) -> None:
     assert is_refused(refresh(auth, token))
 
 
-# What is no refresh token.
+# Malformed refresh tokens.
 
 _ALPHABET = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
 
 
 def respell(character: str) -> str:
-    """Return another last character that stands for the same bits, for two of its six are unused."""
+    """Return another last character that decodes to the same bytes: two of its six bits are unused."""
     return _ALPHABET[_ALPHABET.index(character) ^ 1]
 
 
 MALFORMED: dict[str, Callable[[str], str]] = {
-    "its first half": lambda token: token[:43],
-    "truncated by one": lambda token: token[:-1],
-    "truncated by two": lambda token: token[:-2],
-    "one longer": lambda token: token + "A",
+    "first half only": lambda token: token[:43],
+    "one character shorter": lambda token: token[:-1],
+    "two characters shorter": lambda token: token[:-2],
+    "one character longer": lambda token: token + "A",
     "twice": lambda token: token + token,
     "padded": lambda token: token + "=",
     "space at the end": lambda token: token + " ",
-    "space instead of the last": lambda token: token[:-1] + " ",
+    "space instead of the last character": lambda token: token[:-1] + " ",
     "space in front": lambda token: " " + token,
-    "line end": lambda token: token + "\n",
-    "line end instead of the last": lambda token: token[:-1] + "\n",
+    "line break at the end": lambda token: token + "\n",
+    "line break instead of the last character": lambda token: token[:-1] + "\n",
     "space inside": lambda token: token[:50] + " " + token[50:],
     "padding inside": lambda token: token[:85] + "=",
     "dot inside": lambda token: token[:50] + "." + token[51:],
     "other alphabet": lambda token: token[:50] + "+" + token[51:],
-    "no letter of ASCII": lambda token: token[:50] + "é" + token[51:],
+    "non-ASCII character": lambda token: token[:50] + "é" + token[51:],
     "quoted": lambda token: f'"{token}"',
-    "respelled": lambda token: token[:-1] + respell(token[-1]),
+    "non-canonical base64": lambda token: token[:-1] + respell(token[-1]),
 }
 
 
@@ -354,15 +358,15 @@ def test_successor_cannot_be_computed_from_what_is_stored(auth: FlaskClient) -> 
     assert successor[43:] not in [urlsafe_b64encode(guess).decode().rstrip("=") for guess in guesses]
 
 
-def rotate_as_before(auth: FlaskClient, token: str) -> str:
-    """Rotate like a server of the first edition, which stored a random successor and no more."""
+def rotate_like_first_edition(auth: FlaskClient, token: str) -> str:
+    """Rotate like a server of the first edition, which stored only the hash of a random successor."""
     successor = token[:43] + secrets.token_urlsafe(32)
     change_row(auth, sa.update(Session).values(refresh_token_hash=hash_secret(successor)))
     return successor
 
 
-def test_refresh_token_of_the_first_edition_goes_on(auth: FlaskClient) -> None:
-    token = rotate_as_before(auth, log_in(auth)["refresh_token"])
+def test_refresh_token_from_the_first_edition_still_works(auth: FlaskClient) -> None:
+    token = rotate_like_first_edition(auth, log_in(auth)["refresh_token"])
 
     successor = refreshed(auth, token)["refresh_token"]
 
@@ -370,9 +374,9 @@ def test_refresh_token_of_the_first_edition_goes_on(auth: FlaskClient) -> None:
     assert refreshed(auth, successor)
 
 
-def test_spent_refresh_token_of_the_first_edition_is_reuse(auth: FlaskClient) -> None:
+def test_spent_refresh_token_from_the_first_edition_counts_as_reuse(auth: FlaskClient) -> None:
     first = log_in(auth)["refresh_token"]
-    newest = rotate_as_before(auth, first)
+    newest = rotate_like_first_edition(auth, first)
 
     assert is_refused(refresh(auth, first))
 

@@ -1,4 +1,4 @@
-"""Every check on tokens is a row here, and each group has a control that is accepted."""
+"""Every check on access tokens has tokens that it refuses, and good tokens as a control."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,7 +106,7 @@ def test_bad_token_revokes_nothing(
 ) -> None:
     response = services[0].post("/revoke", data={"token": make(genuine, attacker)})
 
-    # Whatever is no token of ours is as good as revoked (RFC 7009 section 2.2); no token at all is an error.
+    # A token that is not ours counts as revoked (RFC 7009 section 2.2); a missing token is an error.
     assert response.status_code == 200 or not make(genuine, attacker)
     assert services[0].get("/users/me", headers=bearer(genuine.sign())).status_code == 200
 
@@ -128,7 +128,7 @@ NAMES = {"form": "three parts in base64url"} | {
 }
 
 
-def test_every_check_has_a_reason_of_its_own_and_bad_tokens() -> None:
+def test_every_check_has_its_own_reason_and_its_own_bad_tokens() -> None:
     assert list(NAMES) == list(REFUSED_BY)
     assert len(NAMES) == 1 + len(CHECKS)
 
@@ -138,7 +138,7 @@ def test_every_check_has_a_reason_of_its_own_and_bad_tokens() -> None:
     [(reason, make) for reason, rows in REFUSED_BY.items() for make in rows.values()],
     ids=REFUSED,
 )
-def test_first_failed_check_of_a_bad_token_is_explained(
+def test_explain_token_names_the_first_failed_check_of_a_bad_token(
     reason: str,
     make: Make,
     services: tuple[FlaskClient, FlaskClient],
@@ -151,7 +151,9 @@ def test_first_failed_check_of_a_bad_token_is_explained(
     lines = result.output.splitlines()
     first = [line[:4] for line in lines].index("FAIL")
     assert lines[first].startswith(f"FAIL  {NAMES[reason]}")
-    assert [line for line in lines if line.startswith("      ")] == [lines[first + 1]], "advice on it alone"
+    assert [line for line in lines if line.startswith("      ")] == [lines[first + 1]], (
+        "advice only on the first failed check"
+    )
 
 
 @pytest.mark.parametrize("make", ACCEPTED.values(), ids=ACCEPTED)
@@ -173,7 +175,7 @@ def test_good_token_is_active_and_passes_every_check(
     assert result.output.count("pass") == len(CHECKS) + 2
 
 
-def test_length_cap_is_what_refuses_a_long_token(genuine: Forger) -> None:
+def test_rows_about_length_lie_on_both_sides_of_the_limit(genuine: Forger) -> None:
     assert len(ACCEPTED["as long as may be"](genuine, genuine)) <= MAXIMUM_LENGTH
     assert len(REFUSED["too long"](genuine, genuine)) > MAXIMUM_LENGTH
 
@@ -190,7 +192,7 @@ def test_token_for_one_service_is_refused_by_the_other(
 
 
 @pytest.mark.parametrize("subject", ["not-a-uuid", "4c8b2f2e-3a4a-4a52-8a5d-0d6f3a1f9c11"])
-def test_token_of_no_user_is_refused_by_the_issuer(
+def test_token_of_an_unknown_user_is_refused_by_the_issuer(
     subject: str, services: tuple[FlaskClient, FlaskClient], genuine: Forger
 ) -> None:
     response = services[0].get("/users/me", headers=bearer(genuine.sign(sub=subject)))
@@ -198,11 +200,11 @@ def test_token_of_no_user_is_refused_by_the_issuer(
     assert response.status_code == 401
 
 
-# What stands around a good token in the Authorization header, the status, and how the challenge begins.
+# The Authorization header with a good token in it, the status, and how the challenge begins.
 HEADERS = {
     "Bearer": ("Bearer {}", 200, None),
-    "small letters": ("bearer {}", 200, None),
-    "capitals": ("BEARER {}", 200, None),
+    "lower case": ("bearer {}", 200, None),
+    "upper case": ("BEARER {}", 200, None),
     "two spaces": ("Bearer  {}", 200, None),
     "spaces around": ("  Bearer {}  ", 200, None),
     "no header": (None, 401, "Bearer"),
@@ -224,7 +226,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize(("value", "status", "challenge"), HEADERS.values(), ids=HEADERS)
-def test_authorization_header(
+def test_token_is_accepted_only_in_a_well_formed_authorization_header(
     value: str | None,
     status: int,
     challenge: str | None,
@@ -291,9 +293,9 @@ def test_every_published_key_verifies_its_own_tokens(
         {"idx": 1, "uri": "http://127.0.0.1:9999/.well-known/status-list/1"},
         {"idx": 1, "uri": "1"},
     ],
-    ids=["index", "list", "issuer", "no address"],
+    ids=["index", "list", "issuer", "not a URL"],
 )
-def test_reference_that_no_list_can_have_is_refused_by_the_issuer(
+def test_impossible_status_reference_is_refused_by_the_issuer(
     reference: dict[str, Any], services: tuple[FlaskClient, FlaskClient], genuine: Forger
 ) -> None:
     token = genuine.sign(sid=ABSENT, status={"status_list": reference})

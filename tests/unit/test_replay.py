@@ -32,7 +32,7 @@ def refuses(auth: FlaskClient, username: str) -> bool:
 
 
 @both_databases
-def test_decisions_are_repeated_in_the_order_of_their_times(auth: FlaskClient) -> None:
+def test_events_are_replayed_in_chronological_order(auth: FlaskClient) -> None:
     ids = {name: str(find_user(auth, name).id) for name in PASSWORDS}
     client = add_client(auth, "reports", "--scope", "courses:read")
     session = log_in(auth, "admin1")
@@ -57,7 +57,7 @@ def test_decisions_are_repeated_in_the_order_of_their_times(auth: FlaskClient) -
 
 
 @both_databases
-def test_old_password_that_is_back_lets_nobody_in(auth: FlaskClient) -> None:
+def test_user_is_disabled_if_a_password_change_cannot_be_replayed(auth: FlaskClient) -> None:
     user = str(find_user(auth, "student1").id)
 
     said = replay(auth, event("password_changed", user=user), event("user_enabled", LATER[1], user=user))
@@ -73,7 +73,7 @@ def test_old_password_that_is_back_lets_nobody_in(auth: FlaskClient) -> None:
     assert log_in(auth, "student1", password="correct horse battery")
 
 
-def test_disabled_user_is_not_to_be_enabled_for_a_new_password(auth: FlaskClient) -> None:
+def test_enabling_is_not_suggested_for_a_user_who_was_disabled(auth: FlaskClient) -> None:
     user = str(find_user(auth, "student1").id)
 
     said = replay(auth, event("password_changed", user=user), event("user_disabled", LATER[1], user=user))
@@ -82,7 +82,7 @@ def test_disabled_user_is_not_to_be_enabled_for_a_new_password(auth: FlaskClient
     assert "and was disabled before" in said[0]
 
 
-def test_change_that_this_version_does_not_know_disables_the_user(auth: FlaskClient) -> None:
+def test_unknown_event_disables_its_user(auth: FlaskClient) -> None:
     said = replay(auth, event("something_else", user=str(find_user(auth, "student1").id)))
 
     assert "because something_else cannot be replayed" in said[0]
@@ -90,8 +90,8 @@ def test_change_that_this_version_does_not_know_disables_the_user(auth: FlaskCli
 
 
 @both_databases
-def test_address_that_is_back_is_not_taken_for_the_users(auth: FlaskClient) -> None:
-    """The user may have given it up, and somebody else may have it by now."""
+def test_restored_email_address_is_no_longer_verified(auth: FlaskClient) -> None:
+    """The user may have given it up since, and someone else may own it by now."""
     known = ("--name", "Ann", "--email", "ann@example.com", "--email-verified")
     for username in ("student1", "teacher1"):
         run_command(auth, "users", "set", username, *known)
@@ -118,7 +118,7 @@ def test_address_that_is_back_is_not_taken_for_the_users(auth: FlaskClient) -> N
     assert replay(auth, *lines) == said
 
 
-def test_what_is_left_to_do_is_printed(auth: FlaskClient) -> None:
+def test_remaining_manual_steps_are_printed(auth: FlaskClient) -> None:
     add_client(auth, "reports")
     unknown = str(uuid.uuid4())
 
@@ -150,9 +150,9 @@ def test_what_is_left_to_do_is_printed(auth: FlaskClient) -> None:
         '{"time": "2026-11-25T03:00:00Z", "level": "warning", "message": "event"}\n',
         "[1]\n{}\n{1}\nnonsense\n\n\ufffd\n",
     ],
-    ids=["before the backup", "harmless", "no time", "no JSON", "another line", "nonsense"],
+    ids=["before the backup", "harmless", "invalid time", "invalid JSON", "another log line", "nonsense"],
 )
-def test_line_that_decided_nothing_since_the_backup_is_passed_over(line: str, auth: FlaskClient) -> None:
+def test_irrelevant_line_is_skipped(line: str, auth: FlaskClient) -> None:
     said = replay(auth, line.replace("USER", str(find_user(auth, "student1").id)))
 
     assert said == ["replayed 0 events"]
@@ -179,7 +179,7 @@ def test_replay_may_be_repeated(auth: FlaskClient) -> None:
     assert replay(auth, *lines) == replay(auth, *lines) == ["replayed 2 events"]
 
 
-def test_deletion_may_be_repeated_whatever_came_before_it(auth: FlaskClient) -> None:
+def test_replay_with_a_deletion_may_be_repeated(auth: FlaskClient) -> None:
     user = str(find_user(auth, "student1").id)
     lines = [
         event("roles_changed", user=user, roles=["teacher"]),
@@ -193,15 +193,15 @@ def test_deletion_may_be_repeated_whatever_came_before_it(auth: FlaskClient) -> 
 
 
 @pytest.mark.parametrize("since", ["yesterday", "2026-11-25", "2026-11-25T03:00:00"])
-def test_time_must_be_complete(since: str, auth: FlaskClient) -> None:
+def test_backup_time_must_be_complete(since: str, auth: FlaskClient) -> None:
     refused = run_command(auth, "log", "replay", since)
 
     assert refused.exit_code == 2
     assert "give a time such as 2026-11-25T03:00:00Z" in refused.stderr
 
 
-def test_every_event_of_the_audit_log_is_repeated_or_harmless_or_disables() -> None:
-    """A new event must be added to one of the three, except for a changed profile, which is only reported."""
+def test_every_audit_event_is_repeatable_or_harmless_or_handled_by_hand() -> None:
+    """A new event must be added to one of the three groups."""
     calls: Any = re.compile(r"record(?:_on_commit)?\(\s*((?:\"\w+\"(?: if .*? else )?)+)")
     sources = [path.read_text() for path in (ROOT / "auth_app").rglob("*.py")]
     names = {

@@ -1,4 +1,4 @@
-"""An accepted token counts only for its own request, not for others made from the same environ."""
+"""An accepted token is valid only for its own request, not for others made from the same environ."""
 
 from collections.abc import Iterator
 
@@ -30,8 +30,8 @@ def bearer(tokens: TokenIssuer, subject: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {tokens.issue(subject=subject)}"}
 
 
-def test_request_that_is_made_again_of_an_environ_is_verified_again(app: Flask, tokens: TokenIssuer) -> None:
-    """Flask-SocketIO does that for each event of a connection."""
+def test_request_rebuilt_from_an_environ_is_verified_again(app: Flask, tokens: TokenIssuer) -> None:
+    """Flask-SocketIO rebuilds the request for each event of a connection."""
     kept: list[Environ] = []
 
     @app.get("/")
@@ -48,7 +48,7 @@ def test_request_that_is_made_again_of_an_environ_is_verified_again(app: Flask, 
         assert authenticate().subject == "ann"
 
 
-def test_inner_request_of_a_copied_environ_has_its_own_token(app: Flask, tokens: TokenIssuer) -> None:
+def test_inner_request_from_a_copied_environ_uses_its_own_token(app: Flask, tokens: TokenIssuer) -> None:
 
     @app.get("/inner")
     @require_scope()

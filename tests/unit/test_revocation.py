@@ -1,4 +1,4 @@
-"""`POST /revoke` (RFC 7009) ends a session, and `POST /introspect` (RFC 7662) shows what is left."""
+"""`POST /revoke` (RFC 7009) ends a session, `POST /introspect` (RFC 7662) says whether a token is active."""
 
 import time
 from typing import Any
@@ -37,7 +37,7 @@ def is_over(client: FlaskClient, answer: dict[str, Any], credentials: tuple[str,
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 @pytest.mark.parametrize("hint", [None, "access_token", "refresh_token", "pigeon"])
-def test_either_token_ends_the_session(kind: str, hint: str | None, auth: FlaskClient) -> None:
+def test_revoking_either_token_ends_the_session(kind: str, hint: str | None, auth: FlaskClient) -> None:
     answer, other = log_in(auth), log_in(auth)
 
     response = auth.post(
@@ -49,7 +49,7 @@ def test_either_token_ends_the_session(kind: str, hint: str | None, auth: FlaskC
     assert not is_over(auth, other)
 
 
-def test_spent_refresh_token_ends_its_session(auth: FlaskClient) -> None:
+def test_revoking_a_spent_refresh_token_ends_its_session(auth: FlaskClient) -> None:
     first = log_in(auth)
     form = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
     second = auth.post("/token", data=form).json
@@ -61,13 +61,13 @@ def test_spent_refresh_token_ends_its_session(auth: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "x" * 86, "a.b.c", "..", "x" * 4096])
-def test_unknown_token_is_as_good_as_revoked(token: str, auth: FlaskClient) -> None:
+def test_revoking_an_unknown_token_succeeds(token: str, auth: FlaskClient) -> None:
     response = auth.post("/revoke", data={"token": token})
 
     assert (response.status_code, response.json) == (200, {})
 
 
-def test_revoking_twice_is_no_error(auth: FlaskClient) -> None:
+def test_revoking_twice_is_not_an_error(auth: FlaskClient) -> None:
     token = log_in(auth)["refresh_token"]
 
     assert [auth.post("/revoke", data={"token": token}).status_code for _ in range(2)] == [200, 200]
@@ -90,7 +90,7 @@ def test_token_of_another_client_is_not_revoked(
     assert introspect(auth, other["refresh_token"], inspector) == {"active": False}
 
 
-def test_own_token_of_a_client_can_be_revoked(auth: FlaskClient, inspector: tuple[str, str]) -> None:
+def test_client_credentials_token_can_be_revoked(auth: FlaskClient, inspector: tuple[str, str]) -> None:
     def get_token() -> str:
         answer = auth.post("/token", data={"grant_type": "client_credentials"}, auth=inspector).json
         assert answer
@@ -112,7 +112,7 @@ def test_own_token_of_a_client_can_be_revoked(auth: FlaskClient, inspector: tupl
 @pytest.mark.parametrize(
     "token", ["x", "a b", "x" * 5000, "x" * 60_000, "\u00e9", "\x00", "a.b.c", "e30.e30.e30", "." * 5000]
 )
-def test_what_is_no_token_counts_as_revoked(
+def test_malformed_token_counts_as_revoked_and_inactive(
     token: str, auth: FlaskClient, inspector: tuple[str, str]
 ) -> None:
     """RFC 7009 section 2.2, RFC 7662 section 2.2."""
@@ -140,7 +140,7 @@ def test_bad_request_is_refused(
         assert response.status_code == status, path
 
 
-def test_good_access_token_is_told_of(auth: FlaskClient, inspector: tuple[str, str]) -> None:
+def test_introspection_describes_a_valid_access_token(auth: FlaskClient, inspector: tuple[str, str]) -> None:
     token = log_in(auth)["access_token"]
     claims = read_claims(token)
 
@@ -150,7 +150,9 @@ def test_good_access_token_is_told_of(auth: FlaskClient, inspector: tuple[str, s
     assert told == {"active": True, "token_type": "Bearer"} | {name: claims[name] for name in names}
 
 
-def test_refresh_token_is_told_of_to_its_own_client(auth: FlaskClient, inspector: tuple[str, str]) -> None:
+def test_introspection_describes_a_refresh_token_only_to_its_own_client(
+    auth: FlaskClient, inspector: tuple[str, str]
+) -> None:
     own, other = auth.post("/token", data=STUDENT, auth=inspector).json, log_in(auth)
     assert own
 
@@ -168,7 +170,7 @@ def test_refresh_token_is_told_of_to_its_own_client(auth: FlaskClient, inspector
     assert introspect(auth, other["refresh_token"], inspector) == {"active": False}
 
 
-def test_spent_refresh_token_is_not_active_and_asking_is_no_reuse(
+def test_spent_refresh_token_is_inactive_and_introspecting_it_is_not_reuse(
     auth: FlaskClient, inspector: tuple[str, str]
 ) -> None:
     first = auth.post("/token", data=STUDENT, auth=inspector).json
@@ -181,14 +183,16 @@ def test_spent_refresh_token_is_not_active_and_asking_is_no_reuse(
     assert introspect(auth, second["refresh_token"], inspector)["active"] is True
 
 
-def test_client_learns_of_no_token_for_other_servers(auth: FlaskClient, inspector: tuple[str, str]) -> None:
+def test_client_cannot_introspect_tokens_for_other_servers(
+    auth: FlaskClient, inspector: tuple[str, str]
+) -> None:
     token = log_in(auth, resource=ISSUER)["access_token"]
 
     assert introspect(auth, token, inspector) == {"active": False}
     assert introspect(auth, token, add_client(auth, "other", "--resource", ISSUER))["active"] is True
 
 
-def test_client_learns_of_its_own_token(auth: FlaskClient) -> None:
+def test_client_can_introspect_its_own_token(auth: FlaskClient) -> None:
     credentials = add_client(auth, "website", "--resource", COURSES)
     answer = auth.post("/token", data={"grant_type": "client_credentials"}, auth=credentials).json
     assert answer
@@ -202,7 +206,7 @@ def test_client_learns_of_its_own_token(auth: FlaskClient) -> None:
     }
 
 
-def test_ended_session_is_not_active(auth: FlaskClient, inspector: tuple[str, str]) -> None:
+def test_token_of_an_ended_session_is_inactive(auth: FlaskClient, inspector: tuple[str, str]) -> None:
     answer = log_in(auth)
     auth.post("/revoke", data={"token": answer["refresh_token"]})
 

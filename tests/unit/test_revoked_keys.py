@@ -1,4 +1,4 @@
-"""The record of revoked keys: nothing in it is lost, and an unreadable record never counts as empty."""
+"""The record of revoked keys loses no entry, and an unreadable record never counts as empty."""
 
 import os
 import re
@@ -38,7 +38,7 @@ def auth(new_database: Callable[[], str], key_pair: KeyPair, good: Path) -> Iter
         yield client
 
 
-def test_record_is_a_line_for_each_key_that_all_may_read(record: Path) -> None:
+def test_record_has_one_line_per_key_and_is_world_readable(record: Path) -> None:
     umask = os.umask(0o077)
     try:
         for kid in KIDS[:2]:
@@ -58,12 +58,12 @@ def test_key_is_recorded_once_and_keeps_its_time(good: Path) -> None:
 
 
 @pytest.mark.parametrize("length", range(len(LINE)))
-def test_line_that_was_cut_off_spoils_no_other(length: int, good: Path) -> None:
-    """As a loss of power leaves it: before the line end there may be any part of a line."""
+def test_truncated_line_does_not_affect_others(length: int, good: Path) -> None:
+    """A power failure may leave any part of the last line, without its line break."""
     torn = LINE.replace("a", "b")[:length]
     good.write_text(LINE + torn)
     known = KIDS[:2] if length == len(LINE) - 1 else KIDS[:1]
-    assert list(read_record(good)) == known, "a whole line counts, though it may lack its end"
+    assert list(read_record(good)) == known, "a complete line counts even without its line break"
 
     record_revocation(good, KIDS[2])
 
@@ -72,7 +72,7 @@ def test_line_that_was_cut_off_spoils_no_other(length: int, good: Path) -> None:
     assert re.fullmatch(r"(\S{43} \S{20}\n)+", good.read_text())
 
 
-def test_first_line_that_was_cut_off_is_no_line(good: Path) -> None:
+def test_truncated_first_line_is_ignored(good: Path) -> None:
     good.write_bytes(b"\0" * 30)
 
     record_revocation(good, KIDS[0])
@@ -80,7 +80,7 @@ def test_first_line_that_was_cut_off_is_no_line(good: Path) -> None:
     assert list(read_record(good)) == KIDS[:1]
 
 
-def test_keys_that_are_revoked_at_once_are_all_recorded(record: Path) -> None:
+def test_concurrent_revocations_are_all_recorded(record: Path) -> None:
     threads = [threading.Thread(target=record_revocation, args=(record, kid)) for kid in KIDS * 2]
     for thread in threads:
         thread.start()
@@ -101,7 +101,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a line without a time": (lambda path: path.write_text(LINE + f"{KIDS[1]}\n"), "is damaged in line 2"),
     "no such day": (lambda path: path.write_text(LINE.replace("-25T", "-32T")), "is damaged in line 1"),
     "an empty line": (lambda path: path.write_text(LINE + "\n"), "is damaged in line 2"),
-    "bytes": (lambda path: path.write_bytes(b"\xff\0\n" + LINE.encode()), "is damaged in line 1"),
+    "binary data": (lambda path: path.write_bytes(b"\xff\0\n" + LINE.encode()), "is damaged in line 1"),
     "a folder": (make_folder, "cannot be read (Is a directory)"),
 }
 
@@ -133,9 +133,9 @@ def test_issuer_does_not_start_with_a_damaged_record(
         (lambda path: path.write_text(""), f"no longer names {KIDS[0]}"),
         (lambda path: path.write_text(LINE.replace("a", "b")), f"no longer names {KIDS[0]}"),
     ],
-    ids=[*DAMAGES, "removed", "emptied", "another one"],
+    ids=[*DAMAGES, "removed", "emptied", "another key"],
 )
-def test_running_issuer_forgets_no_revoked_key(
+def test_running_issuer_keeps_its_revoked_keys_if_the_record_is_damaged(
     damage: Callable[[Path], object],
     problem: str,
     good: Path,
@@ -169,7 +169,7 @@ def test_damaged_record_is_not_written_to(good: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_record_that_may_not_be_read_or_written_is_not_taken_for_empty(good: Path) -> None:
+def test_inaccessible_record_is_not_treated_as_empty(good: Path) -> None:
     good.parent.chmod(0o755)
     good.chmod(0o600)
     os.seteuid(12345)

@@ -1,4 +1,4 @@
-"""The tests that security.md and conformance.md name exist, and the figures of security.md are the code's."""
+"""The tests that security.md and conformance.md name exist, and the figures in security.md match the code."""
 
 import re
 
@@ -24,12 +24,12 @@ def test_requirements_name_their_tests() -> None:
 
 
 @pytest.mark.parametrize(("file", "name"), sorted({pair for named in NAMED.values() for pair in named}))
-def test_named_test_is_there(file: str, name: str) -> None:
+def test_named_test_exists(file: str, name: str) -> None:
     found = [path.read_text() for path in (ROOT / "tests").glob(f"*/{file}")]  # some names are in two layers
     assert sum(f"def {name}(" in text for text in found) == 1
 
 
-def test_named_code_is_there() -> None:
+def test_named_code_exists() -> None:
     named = set(re.findall(r"`(\w+/[\w/]+\.py)`", PAGES[1].read_text()))
 
     assert len(named) > 15
@@ -72,7 +72,7 @@ FIGURES = [
 
 
 @pytest.mark.parametrize(("pattern", "value"), FIGURES, ids=[pattern for pattern, _ in FIGURES])
-def test_figure_is_that_of_the_code(pattern: str, value: float) -> None:
+def test_figure_matches_the_code(pattern: str, value: float) -> None:
     assert set(find_figures(PAGES[0].read_text(), pattern)) == {value}
 
 

@@ -15,7 +15,7 @@ from tests.refresh_tokens import is_refused, refresh, refreshed, sees_itself, se
 pytestmark = both_databases
 
 
-def test_refresh_answers_with_new_tokens_of_the_same_session(auth: FlaskClient) -> None:
+def test_refresh_returns_new_tokens_for_the_same_session(auth: FlaskClient) -> None:
     first = log_in(auth)
 
     second = refreshed(auth, first["refresh_token"])
@@ -28,7 +28,7 @@ def test_refresh_answers_with_new_tokens_of_the_same_session(auth: FlaskClient) 
         assert old[name] == new[name]
 
 
-def test_access_token_issued_before_a_refresh_stays_good(auth: FlaskClient) -> None:
+def test_access_token_issued_before_a_refresh_stays_valid(auth: FlaskClient) -> None:
     first = log_in(auth)
 
     second = refreshed(auth, first["refresh_token"])
@@ -37,7 +37,7 @@ def test_access_token_issued_before_a_refresh_stays_good(auth: FlaskClient) -> N
     assert sees_itself(auth, second["access_token"])
 
 
-def test_refresh_tokens_follow_each_other(auth: FlaskClient) -> None:
+def test_every_refresh_returns_a_new_refresh_token(auth: FlaskClient) -> None:
     token = log_in(auth)["refresh_token"]
     seen = {token}
 
@@ -59,7 +59,7 @@ def test_expired_session_is_refused_and_removed_by_the_next_login(auth: FlaskCli
     assert len(sessions(auth)) == 1
 
 
-def test_session_ends_at_its_time_however_often_it_is_refreshed(auth: FlaskClient) -> None:
+def test_refreshing_does_not_extend_the_session(auth: FlaskClient) -> None:
     answer = log_in(auth)
     (before,) = sessions(auth)
 
@@ -69,7 +69,7 @@ def test_session_ends_at_its_time_however_often_it_is_refreshed(auth: FlaskClien
     assert after.expires_at == before.expires_at == before.created_at + 30 * 86400
 
 
-def test_scope_narrows_one_access_token_and_not_the_refresh_token(auth: FlaskClient) -> None:
+def test_scope_narrows_one_access_token_but_not_the_refresh_token(auth: FlaskClient) -> None:
     answer = log_in(auth, "teacher1", scope="courses:read courses:write")
 
     narrow = refreshed(auth, answer["refresh_token"], scope="courses:read")
@@ -88,14 +88,14 @@ def test_scope_beyond_the_grant_is_refused_and_the_token_is_not_spent(scope: str
     assert refreshed(auth, answer["refresh_token"])["scope"] == "courses:read"
 
 
-def test_scope_that_the_user_lost_is_lost_at_the_next_refresh(auth: FlaskClient) -> None:
+def test_scope_removed_from_the_user_is_gone_after_the_next_refresh(auth: FlaskClient) -> None:
     answer = log_in(auth, "teacher1")
     change_row(auth, sa.update(User).where(User.username == "teacher1").values(roles=["student"]))
 
     assert refreshed(auth, answer["refresh_token"])["scope"] == "courses:read enrolments:write"
 
 
-def test_scope_that_the_user_won_needs_a_new_login(auth: FlaskClient) -> None:
+def test_scope_added_to_the_user_requires_a_new_login(auth: FlaskClient) -> None:
     answer = log_in(auth)
     change_row(auth, sa.update(User).where(User.username == "student1").values(roles=["admin"]))
 
@@ -103,7 +103,7 @@ def test_scope_that_the_user_won_needs_a_new_login(auth: FlaskClient) -> None:
     assert "users:manage" in log_in(auth)["scope"]
 
 
-def test_user_without_a_role_logs_in_and_may_do_nothing(auth: FlaskClient) -> None:
+def test_user_with_an_unknown_role_logs_in_without_scopes(auth: FlaskClient) -> None:
     change_row(auth, sa.update(User).where(User.username == "student1").values(roles=["unknown"]))
 
     answer = log_in(auth)
@@ -112,7 +112,7 @@ def test_user_without_a_role_logs_in_and_may_do_nothing(auth: FlaskClient) -> No
     assert sees_itself(auth, answer["access_token"])
 
 
-def test_refresh_token_is_good_for_its_own_client_only(auth: FlaskClient) -> None:
+def test_refresh_token_works_only_for_its_own_client(auth: FlaskClient) -> None:
     options = ("--scope", "courses:read")
     first, second = add_client(auth, "first", *options), add_client(auth, "second", *options)
     answer = auth.post("/token", data={"username": "student1", "password": "password123"}, auth=first).json
@@ -124,7 +124,7 @@ def test_refresh_token_is_good_for_its_own_client_only(auth: FlaskClient) -> Non
     assert refreshed(auth, answer["refresh_token"], auth=first)["scope"] == "courses:read"
 
 
-def test_first_party_refresh_token_is_refused_to_a_client(auth: FlaskClient) -> None:
+def test_first_party_refresh_token_is_refused_for_another_client(auth: FlaskClient) -> None:
     answer = log_in(auth)
 
     assert is_refused(refresh(auth, answer["refresh_token"], auth=add_client(auth)))
@@ -132,7 +132,7 @@ def test_first_party_refresh_token_is_refused_to_a_client(auth: FlaskClient) -> 
     assert refreshed(auth, answer["refresh_token"])
 
 
-def test_user_who_is_disabled_behind_our_back_is_refused(auth: FlaskClient) -> None:
+def test_user_disabled_directly_in_the_database_is_refused(auth: FlaskClient) -> None:
     answer = log_in(auth)
     change_row(auth, sa.update(User).values(is_disabled=True))
 
@@ -154,7 +154,7 @@ def test_login_is_refused_if_the_user_changes_while_the_password_is_verified(
     assert sessions(auth) == []
 
 
-def test_login_is_noted(auth: FlaskClient) -> None:
+def test_time_of_the_last_login_is_recorded(auth: FlaskClient) -> None:
     before = find_user(auth, "student1").last_login_at
     log_in(auth)
 

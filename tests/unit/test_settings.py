@@ -1,4 +1,4 @@
-"""Settings come from the environment, typed; all problems are reported at once, without values."""
+"""Settings are read from the environment and typed; problems are reported together, without values."""
 
 import re
 from pathlib import Path
@@ -24,30 +24,30 @@ GOOD = {
 
 BAD = {
     "ISSUER without a scheme": ({"ISSUER": "login.example.com"}, "ISSUER: give an absolute URL"),
-    "ISSUER of another scheme": ({"ISSUER": "ftp://login.example.com"}, "ISSUER: give an absolute URL"),
+    "ISSUER with a wrong scheme": ({"ISSUER": "ftp://login.example.com"}, "ISSUER: give an absolute URL"),
     "ISSUER with a slash": ({"ISSUER": "https://a.example.com/"}, "ISSUER: give the URL without"),
     "ISSUER with a query": ({"ISSUER": "https://a.example.com?x"}, "ISSUER: give the URL without"),
     "ISSUER with a password": ({"ISSUER": "https://u:secret@a.example.com"}, "ISSUER: give the URL without"),
-    "one of RESOURCES": ({"RESOURCES": "https://a.example.com b"}, "RESOURCES: give an absolute URL"),
+    "one URL of RESOURCES": ({"RESOURCES": "https://a.example.com b"}, "RESOURCES: give an absolute URL"),
     "lifetime too long": ({"ACCESS_TOKEN_LIFETIME": "3601"}, "ACCESS_TOKEN_LIFETIME: "),
-    "lifetime of nothing": ({"ACCESS_TOKEN_LIFETIME": "0"}, "ACCESS_TOKEN_LIFETIME: "),
-    "refresh lifetime of nothing": ({"REFRESH_TOKEN_LIFETIME": "0"}, "REFRESH_TOKEN_LIFETIME: "),
-    "no time at all for a retry": ({"REFRESH_TOKEN_GRACE": "-1"}, "REFRESH_TOKEN_GRACE: "),
-    "too much time for a retry": ({"REFRESH_TOKEN_GRACE": "301"}, "REFRESH_TOKEN_GRACE: "),
+    "lifetime of zero": ({"ACCESS_TOKEN_LIFETIME": "0"}, "ACCESS_TOKEN_LIFETIME: "),
+    "refresh lifetime of zero": ({"REFRESH_TOKEN_LIFETIME": "0"}, "REFRESH_TOKEN_LIFETIME: "),
+    "negative grace period": ({"REFRESH_TOKEN_GRACE": "-1"}, "REFRESH_TOKEN_GRACE: "),
+    "grace period too long": ({"REFRESH_TOKEN_GRACE": "301"}, "REFRESH_TOKEN_GRACE: "),
     "argon2 with too little memory": ({"ARGON2_MEMORY": "19455"}, "set it to 19456 or more"),
     "argon2 with one pass": ({"ARGON2_PASSES": "1"}, "set it to 47104 or more"),
     "argon2 with many passes": ({"ARGON2_PASSES": "9", "ARGON2_MEMORY": "7167"}, "set it to 7168 or more"),
     "argon2 without a pass": ({"ARGON2_PASSES": "0"}, "ARGON2_PASSES: "),
-    "no hash at all": ({"PASSWORD_HASHES_AT_ONCE": "0"}, "PASSWORD_HASHES_AT_ONCE: "),
-    "fewer than no proxies": ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES: "),
-    "neither yes nor no": ({"SELF_REGISTRATION": "secret"}, "SELF_REGISTRATION: "),
-    "lifetime of text": ({"ACCESS_TOKEN_LIFETIME": "secret"}, "ACCESS_TOKEN_LIFETIME: "),
+    "no password hashes": ({"PASSWORD_HASHES_AT_ONCE": "0"}, "PASSWORD_HASHES_AT_ONCE: "),
+    "negative number of proxies": ({"TRUSTED_PROXIES": "-1"}, "TRUSTED_PROXIES: "),
+    "not a boolean": ({"SELF_REGISTRATION": "secret"}, "SELF_REGISTRATION: "),
+    "lifetime that is not a number": ({"ACCESS_TOKEN_LIFETIME": "secret"}, "ACCESS_TOKEN_LIFETIME: "),
     "two private keys": ({"JWT_PRIVATE_KEY": "secret", "JWT_PRIVATE_KEY_FILE": "x"}, "are both set"),
     "two public keys": ({"JWT_PUBLIC_KEY": "secret", "JWT_PUBLIC_KEY_FILE": "x"}, "are both set"),
 }
 
 
-def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
 
@@ -60,7 +60,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.auth_database_url.get_secret_value() == GOOD["AUTH_DATABASE_URL"]
 
 
-def test_settings_come_from_a_file_where_the_environment_is_silent(
+def test_env_file_supplies_settings_missing_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".env").write_text("ISSUER=https://file.example.com\nACCESS_TOKEN_LIFETIME=60\n")
@@ -84,7 +84,7 @@ def test_example_file_states_the_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("environment", "problem"), BAD.values(), ids=BAD)
-def test_bad_setting_is_named_and_its_value_is_not(
+def test_error_names_the_bad_setting_but_not_its_value(
     environment: dict[str, str], problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
@@ -97,7 +97,7 @@ def test_bad_setting_is_named_and_its_value_is_not(
     assert "\n" not in str(error.value)
 
 
-def test_every_problem_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ISSUER", "RESOURCES", "ACCESS_TOKEN_LIFETIME"):
         monkeypatch.setenv(name, "x")
 
@@ -120,7 +120,7 @@ def test_bad_database_url_is_refused(
     assert url not in line
 
 
-def test_secrets_are_not_shown_with_the_settings() -> None:
+def test_secrets_are_not_in_the_repr_of_the_settings() -> None:
     settings = AuthSettings(
         jwt_private_key=SecretStr("top-secret"), auth_database_url=SecretStr("sqlite:///top-secret.db")
     )

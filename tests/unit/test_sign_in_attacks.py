@@ -52,8 +52,8 @@ def applications(auth: FlaskClient) -> list[Application]:
 
 
 @both_databases
-@pytest.mark.parametrize("has_hint", [True, False], ids=["with a hint", "without"])
-def test_signing_out_ends_what_came_of_a_browser_that_was_idle(
+@pytest.mark.parametrize("has_hint", [True, False], ids=["with a hint", "without a hint"])
+def test_signing_out_ends_the_sessions_of_an_idle_browser(
     has_hint: bool, auth: FlaskClient, applications: list[Application]
 ) -> None:
     sign_in(auth)
@@ -70,7 +70,7 @@ def test_signing_out_ends_what_came_of_a_browser_that_was_idle(
 
 
 @both_databases
-def test_hint_ends_what_came_of_a_browser_session_that_is_gone(
+def test_id_token_hint_ends_the_sessions_of_a_deleted_browser_session(
     auth: FlaskClient, applications: list[Application]
 ) -> None:
     sign_in(auth)
@@ -83,7 +83,7 @@ def test_hint_ends_what_came_of_a_browser_session_that_is_gone(
 
 
 @both_databases
-def test_hint_in_another_browser_ends_its_own_login_alone(
+def test_id_token_hint_in_another_browser_ends_only_its_own_session(
     auth: FlaskClient, applications: list[Application]
 ) -> None:
     sign_in(auth)
@@ -97,7 +97,7 @@ def test_hint_in_another_browser_ends_its_own_login_alone(
 
 
 @both_databases
-def test_signing_in_again_after_idling_goes_on_with_what_came_before(
+def test_signing_out_ends_sessions_from_before_an_idle_timeout(
     auth: FlaskClient, applications: list[Application]
 ) -> None:
     sign_in(auth)
@@ -110,7 +110,7 @@ def test_signing_in_again_after_idling_goes_on_with_what_came_before(
     assert not refreshes(auth, applications[0], tokens)
 
 
-def test_browser_that_makes_room_for_others_ends_with_its_logins(new_database: Any, key_pair: Any) -> None:
+def test_browser_session_evicted_by_newer_ones_ends_its_sessions(new_database: Any, key_pair: Any) -> None:
     with open_auth(new_database(), key_pair, sessions_per_user=2) as auth:
         application = add_application(auth, "app", "--refresh-token", "always")
         sign_in(auth)
@@ -124,7 +124,7 @@ def test_browser_that_makes_room_for_others_ends_with_its_logins(new_database: A
 
 
 @both_databases
-def test_signing_out_everywhere_else_keeps_the_logins_of_this_browser(
+def test_signing_out_everywhere_else_keeps_the_sessions_of_this_browser(
     auth: FlaskClient, applications: list[Application]
 ) -> None:
     other = new_browser(auth)
@@ -139,7 +139,7 @@ def test_signing_out_everywhere_else_keeps_the_logins_of_this_browser(
 
 
 @both_databases
-def test_client_is_not_given_a_code_for_another_user_than_it_expects(
+def test_silent_sign_in_is_refused_if_the_hint_names_another_user(
     auth: FlaskClient, applications: list[Application]
 ) -> None:
     sign_in(auth)
@@ -154,7 +154,7 @@ def test_client_is_not_given_a_code_for_another_user_than_it_expects(
 
 
 @both_databases
-def test_user_who_is_not_the_one_expected_is_not_signed_in_for_the_client(
+def test_client_gets_an_error_if_another_user_than_the_hinted_one_signs_in(
     auth: FlaskClient, applications: list[Application]
 ) -> None:
     sign_in(auth)
@@ -167,7 +167,7 @@ def test_user_who_is_not_the_one_expected_is_not_signed_in_for_the_client(
     assert answer_of(other.get(response.location))["error"] == "login_required"
 
 
-def test_hint_that_names_nobody_is_not_answered_silently(
+def test_silent_sign_in_with_an_invalid_hint_is_refused(
     auth: FlaskClient, applications: list[Application]
 ) -> None:
     sign_in(auth)
@@ -179,7 +179,7 @@ def test_hint_that_names_nobody_is_not_answered_silently(
 
 @both_databases
 @pytest.mark.parametrize("ends_by", ["signing in again", "somebody else"])
-def test_signing_out_ends_what_came_of_a_browser_session_that_has_expired(
+def test_signing_out_ends_the_sessions_of_an_expired_browser_session(
     ends_by: str, auth: FlaskClient, applications: list[Application]
 ) -> None:
     sign_in(auth)
@@ -193,7 +193,7 @@ def test_signing_out_ends_what_came_of_a_browser_session_that_has_expired(
 
 
 @both_databases
-def test_hint_that_cannot_be_verified_any_more_asks_for_confirmation(
+def test_unverifiable_hint_requires_confirmation_and_gets_no_redirect(
     auth: FlaskClient, attacker: Forger
 ) -> None:
     add_application(auth, "app", "--post-logout-redirect-uri", "https://web.example.com/bye")
@@ -208,7 +208,9 @@ def test_hint_that_cannot_be_verified_any_more_asks_for_confirmation(
 
 @both_databases
 @pytest.mark.parametrize("uri", ["\0", "https://web.example.com/\x7f", "a b"])
-def test_redirect_uri_of_odd_characters_is_refused_at_the_token_endpoint(uri: str, auth: FlaskClient) -> None:
+def test_redirect_uri_with_invalid_characters_is_refused_at_the_token_endpoint(
+    uri: str, auth: FlaskClient
+) -> None:
     application = add_application(auth, "app", "--public")
 
     response = application.redeem(auth, "x" * 43, redirect_uri=uri)
@@ -218,7 +220,7 @@ def test_redirect_uri_of_odd_characters_is_refused_at_the_token_endpoint(uri: st
 
 @both_databases
 @pytest.mark.parametrize("kid", [[], {}, 1, None, True])
-def test_assertion_whose_kid_is_no_text_is_refused(
+def test_assertion_whose_kid_is_not_a_string_is_refused(
     kid: object, auth: FlaskClient, attacker: Forger, tmp_path: Path
 ) -> None:
     add_signing_client(auth, attacker, tmp_path, "--grant", "client_credentials")
@@ -230,7 +232,7 @@ def test_assertion_whose_kid_is_no_text_is_refused(
 @pytest.mark.parametrize(
     "aud", [["http://127.0.0.1:8081", "https://other.example.com"], [], [[]], "https://other.example.com"]
 )
-def test_assertion_that_another_server_could_use_too_is_refused(
+def test_assertion_must_be_addressed_to_this_server_only(
     aud: object, auth: FlaskClient, attacker: Forger, tmp_path: Path
 ) -> None:
     add_signing_client(auth, attacker, tmp_path, "--grant", "client_credentials")
@@ -257,15 +259,13 @@ def test_private_key_is_not_registered(auth: FlaskClient, attacker: Forger, tmp_
         ("--jwks-uri", "http://app.example.com/jwks"),
     ],
 )
-def test_address_that_cannot_be_asked_or_not_safely_is_not_registered(
-    options: tuple[str, str], auth: FlaskClient
-) -> None:
+def test_unusable_or_unsafe_url_is_not_registered(options: tuple[str, str], auth: FlaskClient) -> None:
     result = run_command(auth, "clients", "add", "app", *options)
 
     assert result.exit_code == 1, result.output
 
 
-def test_user_who_is_renamed_by_nobody_stays_told_of(auth: FlaskClient) -> None:
+def test_administrator_sees_a_changed_name_in_the_response(auth: FlaskClient) -> None:
     headers = {"Authorization": f"Bearer {get_token(auth, 'admin1')}"}
 
     response = change_user(auth, "student1", headers, name="Stu", email="s@example.com")
@@ -274,7 +274,7 @@ def test_user_who_is_renamed_by_nobody_stays_told_of(auth: FlaskClient) -> None:
     assert response.json["name"] == "Stu"
 
 
-def test_form_that_is_too_long_for_a_link_is_refused(auth: FlaskClient) -> None:
+def test_authorization_form_too_long_for_a_url_is_refused(auth: FlaskClient) -> None:
     application = add_application(auth)
 
     response = auth.post("/authorize", data={"client_id": application.id, "state": "x" * 9000})
@@ -285,13 +285,13 @@ def test_form_that_is_too_long_for_a_link_is_refused(auth: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "address", ["fec0::1", "64:ff9b:1::7f00:1", "::127.0.0.1", "3fff::1", "5f00::1", "::ffff:10.0.0.1"]
 )
-def test_address_that_is_not_public_is_not_sent_to(address: str) -> None:
+def test_non_public_address_is_refused_unless_its_network_is_allowed(address: str) -> None:
     assert not _is_allowed(ip_address(address), ())
     assert _is_allowed(ip_address(address), [ip_network(f"{address}/128")])
 
 
 def drip(listener: socket.socket, certificate: Path, stop: threading.Event) -> None:
-    """Answer by TLS one byte at a time, without an end."""
+    """Respond over TLS one byte at a time, without an end."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
     connection, _ = listener.accept()
@@ -301,10 +301,10 @@ def drip(listener: socket.socket, certificate: Path, stop: threading.Event) -> N
             secured.sendall(b"x")
 
 
-def test_server_that_never_ends_its_answer_is_given_up_by_tls_too(
+def test_endless_tls_response_is_cut_off_at_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The deadline used to be that of a socket which TLS had taken over."""
+    """The deadline used to be set on the plain socket, which TLS had taken over."""
     make_certificate(tmp_path, x509.IPAddress(ip_address("127.0.0.1")))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -322,7 +322,7 @@ def test_server_that_never_ends_its_answer_is_given_up_by_tls_too(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
-def test_ending_everybodys_sessions_does_not_fail_while_people_sign_in(auth: FlaskClient) -> None:
+def test_revoking_all_sessions_succeeds_while_users_sign_in(auth: FlaskClient) -> None:
     applications = [add_application(auth, f"app{number}") for number in range(3)]
     stop = threading.Event()
 
@@ -348,7 +348,7 @@ def test_ending_everybodys_sessions_does_not_fail_while_people_sign_in(auth: Fla
     assert statuses <= {200, 400}
 
 
-def test_code_of_a_browser_is_for_its_user(auth: FlaskClient) -> None:
+def test_code_belongs_to_the_user_who_signed_in(auth: FlaskClient) -> None:
     application = add_application(auth)
     sign_in(auth, "teacher1")
 

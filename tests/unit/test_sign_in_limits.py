@@ -31,13 +31,13 @@ from tests.unit.test_login_limits import (
 
 pytestmark = both_databases
 
-NOWHERE = "203.0.113.99"  # where nobody has been yet
+NOWHERE = "203.0.113.99"  # no one has signed in from here yet
 
 
 def try_page(
     browser: FlaskClient, username: str = "student1", password: str | None = None, address: str = HERE
 ) -> TestResponse:
-    """Sign in at the page, with the right password unless there is another."""
+    """Sign in on the page, with the right password unless another is given."""
     form = fields_of(new_browser(browser).get("/login") if signed_in(browser) else browser.get("/login"))
     if signed_in(browser):
         form["form_token"] = fields_of(browser.get("/account/password"))["form_token"]
@@ -62,7 +62,7 @@ def known(auth: FlaskClient) -> FlaskClient:
     return browser
 
 
-def test_failures_count_wherever_they_happen(auth: FlaskClient) -> None:
+def test_failures_on_the_page_and_at_the_token_endpoint_count_together(auth: FlaskClient) -> None:
     assert statuses(auth, 3) == {400}
     assert guess(new_browser(auth), PAIR_ALLOWANCE - 3) == {400}
 
@@ -75,7 +75,7 @@ def test_failures_count_wherever_they_happen(auth: FlaskClient) -> None:
     assert try_page(auth, address=THERE).status_code == 303
 
 
-def test_page_answers_alike_for_a_user_that_does_not_exist(auth: FlaskClient) -> None:
+def test_page_gives_the_same_responses_for_an_unknown_user(auth: FlaskClient) -> None:
     answers = []
     for username in ("student1", "nobody99"):
         browser = new_browser(auth)
@@ -85,7 +85,7 @@ def test_page_answers_alike_for_a_user_that_does_not_exist(auth: FlaskClient) ->
     assert answers[0] == answers[1] == [400] * PAIR_ALLOWANCE + [429]
 
 
-def test_success_at_the_page_resets_the_account_at_its_address(auth: FlaskClient) -> None:
+def test_successful_sign_in_resets_the_failure_count(auth: FlaskClient) -> None:
     statuses(auth, PAIR_ALLOWANCE - 1)
 
     assert try_page(auth).status_code == 303
@@ -93,15 +93,15 @@ def test_success_at_the_page_resets_the_account_at_its_address(auth: FlaskClient
     assert failures(auth) == 0
 
 
-def test_form_of_another_site_does_not_count(auth: FlaskClient) -> None:
-    """Otherwise it could make a visitor wait."""
+def test_form_from_another_site_does_not_count_as_a_failure(auth: FlaskClient) -> None:
+    """Otherwise the site could lock out its visitors."""
     for _ in range(PAIR_ALLOWANCE + 1):
         auth.post("/login", data={"username": "student1", "password": "wrong", "form_token": "x"})
 
     assert failures(auth) == 0
 
 
-def test_strangers_from_everywhere_do_not_hold_up_a_known_browser(
+def test_guesses_from_many_addresses_do_not_block_a_known_browser(
     auth: FlaskClient, known: FlaskClient
 ) -> None:
     fail_from_everywhere(auth, ACCOUNT_ALLOWANCE)
@@ -110,7 +110,7 @@ def test_strangers_from_everywhere_do_not_hold_up_a_known_browser(
     assert try_page(known, address=NOWHERE).status_code == 303
 
 
-def test_strangers_at_the_same_address_do_not_hold_up_a_known_browser(
+def test_guesses_from_the_same_address_do_not_block_a_known_browser(
     auth: FlaskClient, known: FlaskClient
 ) -> None:
     assert guess(new_browser(auth), PAIR_ALLOWANCE) == {400}
@@ -119,7 +119,7 @@ def test_strangers_at_the_same_address_do_not_hold_up_a_known_browser(
     assert try_page(known).status_code == 303
 
 
-def test_failures_of_others_at_the_same_address_do_not_hold_up_a_known_browser(
+def test_failures_of_other_accounts_at_an_address_do_not_block_a_known_browser(
     auth: FlaskClient, known: FlaskClient
 ) -> None:
     fail_from(auth, NOWHERE, ADDRESS_ALLOWANCE)
@@ -128,14 +128,14 @@ def test_failures_of_others_at_the_same_address_do_not_hold_up_a_known_browser(
     assert try_page(known, address=NOWHERE).status_code == 303
 
 
-def test_sign_in_makes_the_address_known_too(auth: FlaskClient, known: FlaskClient) -> None:
+def test_signing_in_makes_the_address_known_too(auth: FlaskClient, known: FlaskClient) -> None:
     fail_from(auth, HERE, ADDRESS_ALLOWANCE + ADDRESS_ALLOWANCE_PER_USER)
 
     assert try_page(new_browser(auth), "teacher1").status_code == 429
     assert try_login(auth, password="password123").status_code == 200
 
 
-def test_cookie_that_was_made_up_helps_nobody(auth: FlaskClient, known: FlaskClient) -> None:
+def test_forged_browser_cookie_does_not_bypass_the_limit(auth: FlaskClient, known: FlaskClient) -> None:
     fail_from_everywhere(auth, ACCOUNT_ALLOWANCE)
     stranger = new_browser(auth)
     stranger.set_cookie("auth_browser", "A" * 43)
@@ -143,26 +143,30 @@ def test_cookie_that_was_made_up_helps_nobody(auth: FlaskClient, known: FlaskCli
     assert try_page(stranger, address=NOWHERE).status_code == 429
 
 
-def test_cookie_of_another_user_helps_nobody(auth: FlaskClient, known: FlaskClient) -> None:
-    """The attacker has an account too, and a browser in which it is known."""
+def test_browser_cookie_of_another_user_does_not_bypass_the_limit(
+    auth: FlaskClient, known: FlaskClient
+) -> None:
+    """The attacker also has an account, and a browser that is known for it."""
     attacker = new_browser(auth)
     assert try_page(attacker, "teacher1", address=NOWHERE).status_code == 303
     assert guess(new_browser(auth), PAIR_ALLOWANCE, NOWHERE) == {400}
-    assert try_page(attacker, address=NOWHERE).status_code == 429, "for it counts as its address"
+    assert try_page(attacker, address=NOWHERE).status_code == 429, (
+        "an unknown browser has the limit of its address"
+    )
     fail_from_everywhere(auth, ACCOUNT_ALLOWANCE - PAIR_ALLOWANCE)
 
     assert try_page(attacker, address=THERE).status_code == 429
 
 
-def test_guesses_in_a_known_browser_are_slowed_down_too(auth: FlaskClient, known: FlaskClient) -> None:
+def test_guesses_in_a_known_browser_are_throttled_too(auth: FlaskClient, known: FlaskClient) -> None:
     assert guess(known, PAIR_ALLOWANCE) == {400}
 
     assert try_page(known).status_code == 429
-    assert try_page(known, address=NOWHERE).status_code == 429, "it is the browser that counts"
-    assert try_page(new_browser(auth), address=NOWHERE).status_code == 303, "and nobody else waits"
+    assert try_page(known, address=NOWHERE).status_code == 429, "the limit is that of the browser"
+    assert try_page(new_browser(auth), address=NOWHERE).status_code == 303, "others are not throttled"
 
 
-def test_stolen_cookie_gives_no_more_guesses_from_many_addresses(
+def test_stolen_browser_cookie_gives_no_extra_guesses_from_many_addresses(
     auth: FlaskClient, known: FlaskClient
 ) -> None:
     codes = [
@@ -173,7 +177,7 @@ def test_stolen_cookie_gives_no_more_guesses_from_many_addresses(
     assert codes == [400] * PAIR_ALLOWANCE + [429] * 3
 
 
-def test_known_browser_is_free_again_when_its_delay_is_over(auth: FlaskClient, known: FlaskClient) -> None:
+def test_known_browser_can_sign_in_again_after_its_delay(auth: FlaskClient, known: FlaskClient) -> None:
     guess(known, PAIR_ALLOWANCE)
     let_time_pass(auth, 1)
 
@@ -188,7 +192,7 @@ def test_browser_is_unknown_again_after_thirty_days(auth: FlaskClient, known: Fl
     assert try_page(known, address=NOWHERE).status_code == 429
 
 
-def test_browsers_and_addresses_of_a_user_are_bounded(auth: FlaskClient) -> None:
+def test_known_browsers_and_addresses_of_a_user_are_limited_in_number(auth: FlaskClient) -> None:
     user, now = find_user(auth, "student1").id, int(time.time())
     rows = [
         {"user_id": user, "address": str(n), "last_login_at": now - n - 1} for n in range(ADDRESSES_PER_USER)
@@ -205,14 +209,14 @@ def test_browsers_and_addresses_of_a_user_are_bounded(auth: FlaskClient) -> None
     assert try_page(browser, address=NOWHERE).status_code == 303
 
 
-def test_signing_in_again_and_again_adds_no_rows(auth: FlaskClient) -> None:
+def test_repeated_sign_ins_add_no_rows(auth: FlaskClient) -> None:
     for _ in range(3):
         assert try_page(auth).status_code == 303
 
     assert len(known_addresses(auth)) == 2, "the address and the browser"
 
 
-def test_cookie_is_not_in_the_database(auth: FlaskClient, known: FlaskClient) -> None:
+def test_browser_cookie_is_not_stored_in_the_database(auth: FlaskClient, known: FlaskClient) -> None:
     cookie = known.get_cookie("auth_browser")
     assert cookie
     with auth.application.app_context():
@@ -222,7 +226,7 @@ def test_cookie_is_not_in_the_database(auth: FlaskClient, known: FlaskClient) ->
     assert all(len(key) == 64 and cookie.value not in key for key in stored)
 
 
-def test_what_was_known_of_a_deleted_user_is_forgotten(auth: FlaskClient, known: FlaskClient) -> None:
+def test_known_addresses_of_a_deleted_user_are_deleted(auth: FlaskClient, known: FlaskClient) -> None:
     run_command(auth, "users", "delete", "student1")
 
     with auth.application.app_context():
@@ -230,7 +234,7 @@ def test_what_was_known_of_a_deleted_user_is_forgotten(auth: FlaskClient, known:
         assert session.scalars(sa.select(KnownAddress.address)).all() == []
 
 
-def test_change_of_the_password_is_slowed_down_like_a_sign_in(auth: FlaskClient) -> None:
+def test_password_change_is_throttled_like_a_sign_in(auth: FlaskClient) -> None:
     assert try_page(auth).status_code == 303
     form = fields_of(auth.get("/account/password"))
     passwords = {"new_password": "a better password", "repeated_password": "a better password"}

@@ -1,4 +1,4 @@
-"""A sign-in and what ends it happen at the same time: the end wins."""
+"""When a sign-in and whatever ends it run at the same time, the end wins."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -97,8 +97,10 @@ def log_out(browser: FlaskClient) -> Request:
     return lambda: browser.post("/logout", data=form)
 
 
-def test_of_eight_uses_of_a_code_one_succeeds_and_is_ended(auth: FlaskClient, web: Application) -> None:
-    """All have the verifier, so that one of them is an attacker."""
+def test_one_of_eight_concurrent_uses_of_a_code_succeeds_and_is_then_revoked(
+    auth: FlaskClient, web: Application
+) -> None:
+    """All know the code verifier, so at least one of them may be an attacker."""
     sign_in(auth)
     for _ in range(3):
         code = get_code(auth, web, scope=ALL)
@@ -112,7 +114,7 @@ def test_of_eight_uses_of_a_code_one_succeeds_and_is_ended(auth: FlaskClient, we
         assert live_sessions(auth) == 0
 
 
-def test_uses_of_many_codes_do_not_disturb_each_other(auth: FlaskClient, web: Application) -> None:
+def test_concurrent_uses_of_different_codes_all_succeed(auth: FlaskClient, web: Application) -> None:
     sign_in(auth)
     codes = [get_code(auth, web) for _ in range(6)]
 
@@ -122,7 +124,7 @@ def test_uses_of_many_codes_do_not_disturb_each_other(auth: FlaskClient, web: Ap
     assert live_sessions(auth) == 6
 
 
-def test_of_a_sign_out_and_a_use_of_a_code_no_login_is_left(auth: FlaskClient, web: Application) -> None:
+def test_concurrent_sign_out_and_code_exchange_leave_no_session(auth: FlaskClient, web: Application) -> None:
     for _ in range(5):
         browser = new_browser(auth)
         sign_in(browser)
@@ -136,10 +138,10 @@ def test_of_a_sign_out_and_a_use_of_a_code_no_login_is_left(auth: FlaskClient, w
         assert live_sessions(auth) == 0
 
 
-def test_code_of_a_browser_that_is_signed_out_meanwhile_is_worth_nothing(
+def test_code_is_refused_if_the_browser_signs_out_during_the_exchange(
     auth: FlaskClient, web: Application
 ) -> None:
-    """Between the two statements of the request, where chance would hardly come."""
+    """The sign-out happens between two statements of the request, which chance would hardly hit."""
     sign_in(auth)
     code = get_code(auth, web)
 
@@ -154,13 +156,13 @@ def test_code_of_a_browser_that_is_signed_out_meanwhile_is_worth_nothing(
 ENDS = {
     "disabled": ("users", "disable", "student1"),
     "deleted": ("users", "delete", "student1"),
-    "all ended": ("sessions", "revoke", "--user", "student1"),
+    "sessions revoked": ("sessions", "revoke", "--user", "student1"),
     "client removed": ("clients", "remove", "web"),
 }
 
 
 @pytest.mark.parametrize("command", ENDS.values(), ids=ENDS)
-def test_code_of_a_user_who_is_ended_meanwhile_is_worth_nothing(
+def test_code_is_refused_if_access_is_withdrawn_during_the_exchange(
     command: tuple[str, ...], auth: FlaskClient, web: Application
 ) -> None:
     sign_in(auth)
@@ -175,7 +177,7 @@ def test_code_of_a_user_who_is_ended_meanwhile_is_worth_nothing(
 
 
 @pytest.mark.parametrize("command", list(ENDS.values())[:3], ids=list(ENDS)[:3])
-def test_sign_in_of_a_user_who_is_ended_meanwhile_gives_no_code(
+def test_no_usable_code_is_issued_if_access_is_withdrawn_meanwhile(
     command: tuple[str, ...], auth: FlaskClient, web: Application
 ) -> None:
     sign_in(auth)
@@ -191,7 +193,7 @@ def test_sign_in_of_a_user_who_is_ended_meanwhile_gives_no_code(
 
 
 @pytest.mark.parametrize("command", list(ENDS.values())[:2], ids=list(ENDS)[:2])
-def test_user_who_is_disabled_while_the_password_is_verified_is_not_signed_in(
+def test_user_disabled_or_deleted_while_signing_in_is_not_signed_in(
     command: tuple[str, ...], auth: FlaskClient
 ) -> None:
     form = {**fields_of(auth.get("/login")), "username": "student1", "password": "password123"}
@@ -205,10 +207,10 @@ def test_user_who_is_disabled_while_the_password_is_verified_is_not_signed_in(
     assert auth.get("/login").status_code == 200
 
 
-def test_of_a_change_of_the_password_and_a_code_no_old_login_is_left(
+def test_concurrent_password_change_and_authorization_leave_no_old_session(
     auth: FlaskClient, web: Application
 ) -> None:
-    """Whoever had stolen the other sign-in gets nothing out of it any more."""
+    """A thief with another browser session of the user can no longer use it."""
     sign_in(auth)
     thief = new_browser(auth)
     sign_in(thief)
@@ -223,7 +225,7 @@ def test_of_a_change_of_the_password_and_a_code_no_old_login_is_left(
     assert "code" in answer_of(auth.get(web.url()))
 
 
-def test_of_two_changes_of_a_password_one_succeeds(auth: FlaskClient, web: Application) -> None:
+def test_one_of_two_concurrent_password_changes_succeeds(auth: FlaskClient, web: Application) -> None:
     browsers = [new_browser(auth) for _ in range(2)]
     for browser in browsers:
         sign_in(browser)
@@ -235,7 +237,9 @@ def test_of_two_changes_of_a_password_one_succeeds(auth: FlaskClient, web: Appli
     assert answers[signed_in.index(True)].status_code == 303
 
 
-def test_of_an_end_at_the_account_and_a_refresh_the_end_stays(auth: FlaskClient, web: Application) -> None:
+def test_session_ended_on_the_account_page_stays_ended_despite_a_refresh(
+    auth: FlaskClient, web: Application
+) -> None:
     sign_in(auth)
     for _ in range(5):
         phone = new_browser(auth)
@@ -257,7 +261,7 @@ def test_of_an_end_at_the_account_and_a_refresh_the_end_stays(auth: FlaskClient,
         assert live_sessions(auth) == 0
 
 
-def test_of_two_sign_ins_at_once_in_one_browser_one_cookie_is_left(auth: FlaskClient) -> None:
+def test_concurrent_sign_ins_in_one_browser_leave_it_signed_in(auth: FlaskClient) -> None:
     forms = [{**fields_of(auth.get("/login")), "username": "student1", "password": "password123"}] * 4
 
     answers = send_together([partial(auth.post, "/login", data=form) for form in forms])

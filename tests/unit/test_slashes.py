@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from tests.conftest import KeyPair, open_auth, open_course
 
 FORWARDED = {
-    "nothing": {},
+    "no headers": {},
     "host": {"Host": "evil.example"},
     "host and scheme": {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http"},
     "prefix": {"X-Forwarded-Prefix": "/prefix", "X-Forwarded-Host": "evil.example"},
@@ -19,7 +19,7 @@ FORWARDED = {
 def proxied(
     request: pytest.FixtureRequest, new_database: Callable[[], str], key_pair: KeyPair
 ) -> Iterator[FlaskClient]:
-    """One of the two services behind a proxy that it trusts, then the other."""
+    """Each of the two services in turn, behind a proxy that it trusts."""
     open_service = {"auth": open_auth, "course": open_course}[request.param]
     with open_service(new_database(), key_pair, trusted_proxies=1) as client:
         yield FlaskClient(client.application)  # no document describes these requests
@@ -46,13 +46,13 @@ def list_requests(client: FlaskClient) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("headers", FORWARDED.values(), ids=FORWARDED)
-def test_slashes_never_redirect_to_an_address_of_the_request(
+def test_extra_slashes_never_redirect_to_an_address_from_the_request(
     headers: dict[str, str], proxied: FlaskClient
 ) -> None:
     found = []
     requests = list_requests(proxied)
     for method, path in requests:
-        # As the path alone, because the test client takes `//name` for the address of a host.
+        # Set only PATH_INFO, because the test client would take `//name` for a host.
         answer = proxied.open(method=method, headers=headers, environ_overrides={"PATH_INFO": path})
         location = answer.headers.get("Location", "")
         is_ours = location.startswith("/") and not location.startswith("//")
@@ -64,18 +64,18 @@ def test_slashes_never_redirect_to_an_address_of_the_request(
 
 
 @pytest.mark.parametrize("path", ["/healthz//", "/.well-known//oauth-protected-resource", "/docs/"])
-def test_path_with_other_slashes_is_not_found(path: str, proxied: FlaskClient) -> None:
+def test_path_with_extra_slashes_is_not_found(path: str, proxied: FlaskClient) -> None:
     assert proxied.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/apidocs/index.html"])
-def test_old_addresses_lead_to_the_docs_page(path: str, proxied: FlaskClient) -> None:
+def test_old_paths_redirect_to_the_docs_page(path: str, proxied: FlaskClient) -> None:
     answer = proxied.get(path)
 
     assert (answer.status_code, answer.headers["Location"]) == (303, "/docs")
 
 
-def test_password_in_a_form_is_sent_to_no_other_address(auth: FlaskClient) -> None:
+def test_password_form_with_an_extra_slash_is_not_redirected(auth: FlaskClient) -> None:
     answer = FlaskClient(auth.application).post("/account//password", headers={"Host": "evil.example"})
 
     assert (answer.status_code, answer.headers.get("Location")) == (404, None)

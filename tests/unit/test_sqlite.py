@@ -1,4 +1,4 @@
-"""SQLite is set up so that several processes can use one file."""
+"""SQLite is configured so that several processes can share one file."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from flask_sqlalchemy import SQLAlchemy
 from shared import database
 
 
-def test_every_connection_is_set_up(service: FlaskClient) -> None:
+def test_connection_uses_wal_foreign_keys_and_a_busy_timeout(service: FlaskClient) -> None:
     with service.application.app_context():
         connection = service.application.extensions["sqlalchemy"].session.connection()
         values = [
@@ -23,7 +23,7 @@ def test_every_connection_is_set_up(service: FlaskClient) -> None:
     assert values == ["wal", 1, 5000]
 
 
-def test_nobody_else_can_read_the_file(tmp_path: Path) -> None:
+def test_database_files_are_readable_only_by_their_owner(tmp_path: Path) -> None:
     app, umask = Flask("service"), os.umask(0o022)
     db = SQLAlchemy()
     database.init_app(app, db, Migrate(), url=f"sqlite:///{tmp_path}/new.db", setting="DATABASE_URL")

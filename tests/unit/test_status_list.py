@@ -23,7 +23,7 @@ from tests.forger import ABSENT, Forger, hs256, rs
 
 URI = "http://127.0.0.1:8081/.well-known/status-list/1"
 
-# The examples of section 4.1: one bit for each of sixteen, two bits for each of twelve.
+# The examples of section 4.1: sixteen statuses of one bit, twelve statuses of two bits.
 VECTORS = {
     1: ("eNrbuRgAAhcBXQ", [1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 0, 1, 0, 1]),
     2: ("eNo76fITAAPfAgc", [1, 2, 0, 3, 0, 1, 0, 1, 1, 2, 3, 3]),
@@ -35,7 +35,7 @@ def pack(statuses: bytes) -> str:
 
 
 def sign(forger: Forger, header: dict[str, Any] | None = None, signer: Any = None, **changes: Any) -> str:
-    """Return a list that is good but for `header`, `signer` and `changes`."""
+    """Return a list that is valid except for `header`, `signer` and `changes`."""
     now = int(time.time())
     claims = {
         "sub": URI,
@@ -55,7 +55,7 @@ def public_keys(key_pair: KeyPair) -> PublicKeys:
 
 
 @pytest.mark.parametrize(("bits", "lst", "statuses"), [(bits, *vector) for bits, vector in VECTORS.items()])
-def test_examples_of_the_draft_are_read(
+def test_examples_from_the_draft_are_read(
     bits: int, lst: str, statuses: list[int], forger: Forger, public_keys: PublicKeys
 ) -> None:
     token = sign(forger, status_list={"bits": bits, "lst": lst})
@@ -79,11 +79,13 @@ def test_wider_statuses_are_read(bits: int, forger: Forger, public_keys: PublicK
 @pytest.mark.parametrize(
     "header", [{"typ": "application/statuslist+jwt"}, {"typ": "StatusList+JWT"}], ids=str
 )
-def test_type_has_two_spellings(header: dict[str, Any], forger: Forger, public_keys: PublicKeys) -> None:
+def test_typ_may_be_a_full_media_type_and_in_any_case(
+    header: dict[str, Any], forger: Forger, public_keys: PublicKeys
+) -> None:
     assert parse_status_list(sign(forger, header), URI, public_keys)[0] == 1
 
 
-def test_list_that_has_expired_is_read_and_says_so(forger: Forger, public_keys: PublicKeys) -> None:
+def test_expired_list_is_read_and_marked_as_stale(forger: Forger, public_keys: PublicKeys) -> None:
     now = int(time.time())
 
     assert parse_status_list(sign(forger, exp=now - 1), URI, public_keys).is_stale
@@ -108,20 +110,20 @@ BAD_LISTS: dict[str, dict[str, Any]] = {
     "no sub": {"sub": ABSENT},
     "sub is a list": {"sub": [URI]},
     "no iat": {"iat": ABSENT},
-    "iat is a text": {"iat": "now"},
+    "iat is a string": {"iat": "now"},
     "from the future": {"iat": int(time.time()) + 3600},
     "no exp": {"exp": ABSENT},
-    "exp is a text": {"exp": "9999999999"},
+    "exp is a string": {"exp": "9999999999"},
     "exp is true": {"exp": True},
-    "exp without end": {"exp": float("inf")},
+    "exp is infinite": {"exp": float("inf")},
     "no ttl": {"ttl": ABSENT},
-    "ttl without end": {"ttl": float("inf")},
+    "ttl is infinite": {"ttl": float("inf")},
     "ttl is 0": {"ttl": 0},
     "ttl is negative": {"ttl": -1},
-    "ttl is a text": {"ttl": "30"},
+    "ttl is a string": {"ttl": "30"},
     "ttl is true": {"ttl": True},
     "no list": {"status_list": ABSENT},
-    "list is a text": {"status_list": VECTORS[1][0]},
+    "list is a string": {"status_list": VECTORS[1][0]},
     "no bits": {"status_list": {"lst": VECTORS[1][0]}},
     "three bits": {"status_list": {"bits": 3, "lst": VECTORS[1][0]}},
     "bits are true": {"status_list": {"bits": True, "lst": VECTORS[1][0]}},
@@ -129,8 +131,8 @@ BAD_LISTS: dict[str, dict[str, Any]] = {
     "no lst": {"status_list": {"bits": 1}},
     "lst is a number": {"status_list": {"bits": 1, "lst": 1}},
     "lst is not base64url": {"status_list": {"bits": 1, "lst": "\u00e9"}},
-    "lst is not packed": {"status_list": {"bits": 1, "lst": "AAAA"}},
-    "lst is cut off": {"status_list": {"bits": 1, "lst": pack(bytes(range(256)))[:-20]}},
+    "lst is not compressed": {"status_list": {"bits": 1, "lst": "AAAA"}},
+    "lst is truncated": {"status_list": {"bits": 1, "lst": pack(bytes(range(256)))[:-20]}},
     "bomb": {"status_list": {"bits": 1, "lst": pack(bytes(50_000_000))}},
 }
 
@@ -147,12 +149,12 @@ def test_bad_list_is_refused(changes: dict[str, Any], forger: Forger, public_key
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "e30.e30.", "\u00e9.b.c", "x" * 100_000])
-def test_what_is_no_jwt_is_refused(token: str, public_keys: PublicKeys) -> None:
+def test_malformed_jwt_is_refused(token: str, public_keys: PublicKeys) -> None:
     with pytest.raises(UnusableStatusList):
         parse_status_list(token, URI, public_keys)
 
 
-def test_largest_list_is_read() -> None:
+def test_list_of_maximum_size_is_read_and_a_larger_one_is_refused() -> None:
     assert len(unpack(pack(bytes(MAXIMUM_BYTES)))) == MAXIMUM_BYTES
     with pytest.raises(ValueError, match="larger than"):
         unpack(pack(bytes(MAXIMUM_BYTES + 1)))
@@ -176,6 +178,6 @@ def test_largest_list_is_read() -> None:
     ],
     ids=str,
 )
-def test_bad_reference_is_none(status: object) -> None:
+def test_malformed_reference_raises_value_error(status: object) -> None:
     with pytest.raises(ValueError, match="status"):
         read_reference({"status": status})

@@ -37,7 +37,7 @@ def is_accepted(course: FlaskClient, token: str) -> bool:
 
 
 @pytest.mark.parametrize("body", [b"", b"a.b.c"], ids=["empty", "not a list"])
-def test_bad_list_does_not_keep_another_from_being_renewed(
+def test_bad_list_does_not_prevent_the_renewal_of_another(
     body: bytes, issuer: Issuer, forger: Forger, course: FlaskClient
 ) -> None:
     publish(issuer, forger, 5, ttl=1)
@@ -51,7 +51,7 @@ def test_bad_list_does_not_keep_another_from_being_renewed(
     assert "status_lists" in str(status.json)
 
 
-def test_list_that_expires_before_its_time_to_look_again_is_renewed(
+def test_list_that_expires_before_its_ttl_is_renewed(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, ttl=3600, exp=time.time() + 2)
@@ -63,7 +63,7 @@ def test_list_that_expires_before_its_time_to_look_again_is_renewed(
 
 
 @pytest.mark.parametrize("bits", [1.0, True, "1"])
-def test_bits_that_are_no_whole_number_are_not_shifted_by(
+def test_list_whose_bits_are_not_an_integer_is_not_used(
     bits: object, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, status_list={"bits": bits, "lst": pack(bytes(8))})
@@ -72,7 +72,7 @@ def test_bits_that_are_no_whole_number_are_not_shifted_by(
         assert read(course, token_at(forger)) == 503
 
 
-def test_list_that_the_issuer_does_not_publish_is_not_one_that_cannot_be_fetched(
+def test_unpublished_list_is_not_treated_as_a_stale_one(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     publish(issuer, forger, ttl=1)
@@ -82,7 +82,7 @@ def test_list_that_the_issuer_does_not_publish_is_not_one_that_cannot_be_fetched
         assert read(course, token_at(forger, uri=f"{LISTS}/7")) == 503
 
 
-def test_lists_that_an_issuer_renames_do_not_fill_the_memory(
+def test_renamed_lists_do_not_accumulate_in_the_copy(
     issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
     from flask_resource_server.tokens.status_lists import MAXIMUM_LISTS

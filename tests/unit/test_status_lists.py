@@ -1,4 +1,4 @@
-"""auth_app gives each session an index in a Token Status List, and publishes which were revoked."""
+"""auth_app assigns each session an index in a Token Status List, and publishes which were revoked."""
 
 import gzip
 import time
@@ -76,7 +76,7 @@ def disable(client: FlaskClient, _answer: dict[str, Any]) -> None:
     assert change_user(client, "student1", admin, is_disabled=True).status_code == 200
 
 
-# What ends a login.
+# What ends a session.
 ENDS: dict[str, Callable[[FlaskClient, dict[str, Any]], object]] = {
     "access token revoked": lambda auth, answer: auth.post("/revoke", data={"token": answer["access_token"]}),
     "refresh token revoked": lambda auth, answer: auth.post(
@@ -96,7 +96,7 @@ ENDS: dict[str, Callable[[FlaskClient, dict[str, Any]], object]] = {
 
 @both_databases
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_ended_login_has_its_bit_set_and_no_other_has(
+def test_only_the_ended_session_has_its_status_bit_set(
     end: Callable[[FlaskClient, dict[str, Any]], object], auth: FlaskClient, key_pair: KeyPair
 ) -> None:
     answer, other = log_in(auth), log_in(auth, "teacher1")
@@ -109,7 +109,7 @@ def test_ended_login_has_its_bit_set_and_no_other_has(
 
 
 @both_databases
-def test_removed_client_takes_its_logins_along(auth: FlaskClient, key_pair: KeyPair) -> None:
+def test_removing_a_client_revokes_its_sessions(auth: FlaskClient, key_pair: KeyPair) -> None:
     credentials = add_client(auth, "website", "--scope", "courses:read")
     form = {"username": "student1", "password": "password123"}
     answer = auth.post("/token", data=form, auth=credentials).get_json()
@@ -119,7 +119,7 @@ def test_removed_client_takes_its_logins_along(auth: FlaskClient, key_pair: KeyP
     assert status_of(auth, key_pair, answer) == 1
 
 
-def test_every_token_of_a_login_has_the_same_place(auth: FlaskClient) -> None:
+def test_all_tokens_of_a_session_have_the_same_status_index(auth: FlaskClient) -> None:
     answer, other = log_in(auth), log_in(auth)
 
     places = [read_reference(read_claims(one["access_token"])) for one in (answer, refresh(auth, answer))]
@@ -128,7 +128,7 @@ def test_every_token_of_a_login_has_the_same_place(auth: FlaskClient) -> None:
     assert places[0][0] == f"{LISTS}/1"
 
 
-def test_own_tokens_of_a_client_share_an_index_until_one_is_revoked(auth: FlaskClient) -> None:
+def test_client_credentials_tokens_share_an_index_until_one_is_revoked(auth: FlaskClient) -> None:
     credentials = add_client(auth)
 
     def get_token() -> str:
@@ -142,7 +142,7 @@ def test_own_tokens_of_a_client_share_an_index_until_one_is_revoked(auth: FlaskC
     assert read_reference(read_claims(get_token())) != read_reference(read_claims(first))
 
 
-def test_token_does_not_outlive_its_login(auth: FlaskClient) -> None:
+def test_token_does_not_outlive_its_session(auth: FlaskClient) -> None:
     answer = log_in(auth)
     change_row(auth, sa.update(Session).values(expires_at=int(time.time()) + 100))
 
@@ -153,7 +153,7 @@ def test_token_does_not_outlive_its_login(auth: FlaskClient) -> None:
 
 
 def add_sessions(client: FlaskClient, count: int) -> list[tuple[int, int]]:
-    """Start sessions without the work of logging in, and return their places."""
+    """Insert sessions without logging in, and return their lists and indexes."""
     places = []
     user = find_user(client, "student1").id
     with client.application.app_context():
@@ -182,7 +182,7 @@ def add_sessions(client: FlaskClient, count: int) -> list[tuple[int, int]]:
 
 
 @both_databases
-def test_places_are_given_out_once_and_a_full_list_is_followed_by_another(
+def test_indexes_are_unique_and_a_new_list_starts_when_one_fills_up(
     new_database: Callable[[], str], key_pair: KeyPair
 ) -> None:
     with open_auth(new_database(), key_pair, status_list_size=1024) as auth:
@@ -192,19 +192,19 @@ def test_places_are_given_out_once_and_a_full_list_is_followed_by_another(
         first_list, second_list = sorted({list_id for list_id, _ in places})
         assert all(0 <= index < 1024 for _, index in places)
         first = [index for list_id, index in places if list_id == first_list]
-        assert first != sorted(first), "at random"
-        assert len(first) > 512, "a list is used before the next is begun"
+        assert first != sorted(first), "indexes are chosen at random"
+        assert len(first) > 512, "a list fills up before the next one starts"
         assert auth.get(LISTS.removeprefix(ISSUER)).json == {
             "status_lists": [f"{LISTS}/{first_list}", f"{LISTS}/{second_list}"]
         }
 
 
 @both_databases
-def test_list_is_closed_before_a_place_could_come_free_and_goes_when_it_is_empty(auth: FlaskClient) -> None:
+def test_closed_list_gets_no_new_sessions_and_is_removed_once_empty(auth: FlaskClient) -> None:
     answer = log_in(auth)
     change_row(auth, sa.update(StatusList).values(closes_at=int(time.time()) - 4000))
     assert read_reference(read_claims(log_in(auth)["access_token"]))[0] != f"{LISTS}/1"
-    assert fetch(auth), "somebody's place is in it"
+    assert fetch(auth), "a session still uses it"
 
     change_row(
         auth, sa.delete(Session).where(Session.id == uuid.UUID(read_claims(answer["access_token"])["sid"]))
@@ -232,7 +232,7 @@ def test_unchanged_list_is_not_sent_again(auth: FlaskClient) -> None:
     assert changed.headers["ETag"] != first.headers["ETag"]
 
 
-def test_list_is_sent_packed_to_whoever_takes_it_so(auth: FlaskClient) -> None:
+def test_list_is_compressed_for_clients_that_accept_gzip(auth: FlaskClient) -> None:
     log_in(auth)
     plain = fetch(auth)
 
@@ -264,7 +264,7 @@ def test_replicas_serve_the_same_bytes(new_database: Callable[[], str], key_pair
         assert status_of(one, key_pair, answer) == 1
 
 
-def test_list_says_for_how_long_it_is_good_and_is_made_anew_in_time(
+def test_list_states_its_expiry_and_is_reissued_in_time(
     new_database: Callable[[], str], key_pair: KeyPair
 ) -> None:
     with open_auth(new_database(), key_pair, status_list_ttl=1, status_list_lifetime=2) as auth:
@@ -280,7 +280,9 @@ def test_list_says_for_how_long_it_is_good_and_is_made_anew_in_time(
         assert renewed["status_list"] == claims["status_list"]
 
 
-def test_list_is_signed_by_the_newest_key(new_database: Callable[[], str], tmp_path: Path) -> None:
+def test_list_is_signed_by_the_new_key_after_the_old_one_is_revoked(
+    new_database: Callable[[], str], tmp_path: Path
+) -> None:
     pair = make_key_pair(tmp_path)
     with open_auth(new_database(), pair, jwks_max_age=1) as auth:
         answer = log_in(auth)
@@ -289,19 +291,19 @@ def test_list_is_signed_by_the_newest_key(new_database: Callable[[], str], tmp_p
 
         auth.post("/revoke", data={"token": answer["refresh_token"]})
 
-        assert status_of(auth, pair, answer) == 1, "by a key that is published"
+        assert status_of(auth, pair, answer) == 1, "signed by a published key"
 
 
 @pytest.mark.parametrize("path", ["0", "2", "-1", "x", "1.0", "999999999999999999999"])
-def test_list_that_is_not_there_is_not_found(path: str, auth: FlaskClient) -> None:
+def test_unknown_list_is_not_found(path: str, auth: FlaskClient) -> None:
     assert auth.get(f"/.well-known/status-list/{path}").status_code == 404
 
 
 @both_databases
-def test_list_is_newer_after_each_change_whatever_the_clock_of_its_replica(
+def test_changed_list_has_a_later_iat_even_if_the_clock_of_a_replica_is_slow(
     auth: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list was issued anew by the clock, and then revoked in by a replica whose clock is behind."""
+    """The list was reissued on schedule; then a replica whose clock is behind revoked a session in it."""
     answer = log_in(auth)
     half = auth.application.extensions["settings"].status_list_lifetime // 2
     real_time = time.time
@@ -318,7 +320,7 @@ def test_list_is_newer_after_each_change_whatever_the_clock_of_its_replica(
     assert after["iat"] > before["iat"]
 
 
-def test_index_of_the_lists_is_not_sent_again_to_who_has_it(auth: FlaskClient) -> None:
+def test_unchanged_index_of_lists_is_not_sent_again(auth: FlaskClient) -> None:
     first = auth.get("/.well-known/status-list")
     again = auth.get("/.well-known/status-list", headers={"If-None-Match": first.headers["ETag"]})
 

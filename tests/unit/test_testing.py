@@ -53,7 +53,7 @@ def test_token_is_accepted(app: Flask, tokens: TokenIssuer) -> None:
     ],
     ids=["no scope", "another scope", "expired", "audience", "issuer", "no ID", "no subject", "lifetime"],
 )
-def test_token_with_a_fault_is_refused(
+def test_faulty_token_is_refused(
     status: int, token: dict[str, object], app: Flask, tokens: TokenIssuer
 ) -> None:
     assert get(app, tokens.issue(**{"scopes": ["reports:read"], **token})) == status  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ def test_application_trusts_its_own_issuer_again_afterwards(app: Flask, token_is
     assert token_issuer.audience is None
 
 
-def test_plugin_gives_the_fixture(pytester: pytest.Pytester) -> None:
+def test_plugin_provides_the_tokens_fixture(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         """
         import pytest

@@ -18,7 +18,7 @@ GOOD = {"username": "student1", "password": "password123"}
 
 @pytest.mark.parametrize("encoding", ["data", "json"])
 @pytest.mark.parametrize("extra", [{}, {"grant_type": "password"}, {"unknown": "x"}], ids=str)
-def test_password_grant_answers_with_a_token(encoding: str, extra: dict[str, str], auth: FlaskClient) -> None:
+def test_password_grant_returns_tokens(encoding: str, extra: dict[str, str], auth: FlaskClient) -> None:
     response = auth.post("/token", **{encoding: GOOD | extra})
 
     assert response.status_code == 200
@@ -30,7 +30,9 @@ def test_password_grant_answers_with_a_token(encoding: str, extra: dict[str, str
     assert response.headers["Pragma"] == "no-cache"
 
 
-def test_token_has_the_members_of_rfc_9068_and_no_other(auth: FlaskClient, key_pair: KeyPair) -> None:
+def test_access_token_has_exactly_the_expected_header_and_claims(
+    auth: FlaskClient, key_pair: KeyPair
+) -> None:
     token = get_token(auth)
 
     header = jwt.get_unverified_header(token)
@@ -50,7 +52,7 @@ def test_token_has_the_members_of_rfc_9068_and_no_other(auth: FlaskClient, key_p
     }
 
 
-def test_every_token_has_an_id_of_its_own(auth: FlaskClient) -> None:
+def test_every_token_has_its_own_id(auth: FlaskClient) -> None:
     ids = {jwt.decode(get_token(auth), options={"verify_signature": False})["jti"] for _ in range(3)}
 
     assert len(ids) == 3
@@ -64,7 +66,7 @@ def test_every_token_has_an_id_of_its_own(auth: FlaskClient) -> None:
         ("courses:write courses:read courses:write", "courses:read courses:write"),
     ],
 )
-def test_scope_narrows(scope: str | None, granted: str, auth: FlaskClient) -> None:
+def test_requested_scope_narrows_the_token(scope: str | None, granted: str, auth: FlaskClient) -> None:
     form = {"username": "teacher1", "password": "password456"} | ({"scope": scope} if scope else {})
 
     answer = auth.post("/token", data=form).json
@@ -76,13 +78,13 @@ def test_scope_narrows(scope: str | None, granted: str, auth: FlaskClient) -> No
 
 
 @pytest.mark.parametrize("scope", ["courses:write", "courses:read courses:write", "users:manage", "x"])
-def test_scope_never_widens(scope: str, auth: FlaskClient) -> None:
+def test_scope_beyond_the_users_roles_is_refused(scope: str, auth: FlaskClient) -> None:
     response = auth.post("/token", data=GOOD | {"scope": scope})
 
     assert (response.status_code, response.json and response.json["error"]) == (400, "invalid_scope")
 
 
-def test_wrong_password_unknown_user_and_disabled_user_get_the_same_answer(auth: FlaskClient) -> None:
+def test_wrong_password_unknown_user_and_disabled_user_get_the_same_response(auth: FlaskClient) -> None:
     with auth.application.app_context():
         db = auth.application.extensions["sqlalchemy"]
         db.session.execute(sa.update(User).where(User.username == "teacher1").values(is_disabled=True))
@@ -106,7 +108,7 @@ def test_wrong_password_unknown_user_and_disabled_user_get_the_same_answer(auth:
     }
 
 
-def test_password_may_be_spelled_in_any_unicode_form(auth: FlaskClient) -> None:
+def test_password_may_be_entered_in_any_unicode_form(auth: FlaskClient) -> None:
     with auth.application.app_context():
         from auth_app.accounts.passwords import hash_password
 
@@ -120,8 +122,8 @@ def test_password_may_be_spelled_in_any_unicode_form(auth: FlaskClient) -> None:
     assert response.status_code == 200
 
 
-def test_page_of_another_site_cannot_log_in_and_locks_nobody_out(auth: FlaskClient) -> None:
-    """It could have its visitor's browser guess until the visitor must wait."""
+def test_cross_site_login_is_refused_and_does_not_lock_the_account(auth: FlaskClient) -> None:
+    """Otherwise a site could make a visitor's browser guess until the account is throttled."""
     form = {"username": "student1", "password": "wrong"}
     for _ in range(10):
         refused = auth.post("/token", data=form, headers={"Sec-Fetch-Site": "cross-site"})

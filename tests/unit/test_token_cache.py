@@ -42,7 +42,7 @@ def protect(app: Flask, public_file: Path, **settings: Any) -> None:
 
 @pytest.fixture
 def client(public_file: Path) -> FlaskClient:
-    """A service whose view spoils the claims that it is given."""
+    """A service whose view modifies the claims that it is given."""
     app = Flask("service")
     protect(app, public_file)
 
@@ -72,21 +72,21 @@ def get(client: FlaskClient, token: str) -> int:
     return client.get("/", headers=bearer(token)).status_code
 
 
-def test_token_is_verified_once_and_remembered(client: FlaskClient, forger: Forger) -> None:
+def test_token_is_verified_once_and_cached(client: FlaskClient, forger: Forger) -> None:
     token = forger.sign()
     answers = [client.get("/", headers=bearer(token)).json for _ in range(2)]
-    remembered = tokens(client)
+    cached = tokens(client)
 
     assert get(client, token) == 200
-    assert list(remembered) == [token]
-    assert tokens(client)[token] is remembered[token]
-    assert answers[0] == answers[1], "what a view does to its claims stays in its request"
+    assert list(cached) == [token]
+    assert tokens(client)[token] is cached[token]
+    assert answers[0] == answers[1], "a view modifies the claims of its own request only"
     assert answers[0]
     assert answers[0]["sub"] == forger.subject
 
 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
-def test_refused_token_is_not_remembered(
+def test_refused_token_is_not_cached(
     make: Callable[[Forger, Forger], str], client: FlaskClient, forger: Forger, attacker: Forger
 ) -> None:
     assert get(client, forger.sign()) == 200
@@ -96,14 +96,14 @@ def test_refused_token_is_not_remembered(
 
 @pytest.fixture
 def full(client: FlaskClient, forger: Forger) -> list[str]:
-    """Good tokens, as many as the cache takes."""
+    """As many good tokens as the cache holds."""
     good = [forger.sign() for _ in range(MAXIMUM_TOKENS)]
     assert {get(client, token) for token in good} == {200}
     assert list(tokens(client)) == good
     return good
 
 
-def test_forged_tokens_push_no_good_one_out(full: list[str], client: FlaskClient, attacker: Forger) -> None:
+def test_forged_tokens_do_not_evict_good_ones(full: list[str], client: FlaskClient, attacker: Forger) -> None:
     head, payload, signature = full[0].split(".")
     forged = [attacker.sign() for _ in range(5)]
     forged += [f"{head}.{payload}.{'A' * n}{signature[n:]}" for n in (4, 8)]
@@ -112,7 +112,9 @@ def test_forged_tokens_push_no_good_one_out(full: list[str], client: FlaskClient
     assert list(tokens(client)) == full
 
 
-def test_view_that_changes_its_claims_changes_no_other_request(public_file: Path, forger: Forger) -> None:
+def test_view_that_modifies_its_claims_does_not_affect_other_requests(
+    public_file: Path, forger: Forger
+) -> None:
     app = Flask("service")
     protect(app, public_file, status_claim="ignored")
     seen = []
@@ -131,7 +133,7 @@ def test_view_that_changes_its_claims_changes_no_other_request(public_file: Path
     assert len(set(seen)) == 1
 
 
-def test_long_tokens_leave_room_for_fewer(public_file: Path, forger: Forger) -> None:
+def test_total_length_of_cached_tokens_is_limited(public_file: Path, forger: Forger) -> None:
     keys = {kid: published.key for kid, published in read_key_file(public_file).items()}
     issuer = TrustedIssuer(ISSUER, frozenset([COURSES]), keys, lambda _: False)
     cache, length = TokenCache(), MAXIMUM_CHARACTERS // 4
@@ -142,8 +144,8 @@ def test_long_tokens_leave_room_for_fewer(public_file: Path, forger: Forger) -> 
     assert list(cache._tokens) == names[-4:]
 
 
-def test_cache_is_safe_for_threads(public_file: Path, forger: Forger) -> None:
-    """Tokens that expire are dropped while others are added to a cache that is full."""
+def test_cache_is_thread_safe(public_file: Path, forger: Forger) -> None:
+    """Expired tokens are dropped while others are added to a full cache."""
     keys = {kid: published.key for kid, published in read_key_file(public_file).items()}
     issuer = TrustedIssuer(ISSUER, frozenset([COURSES]), keys, lambda _: False)
     cache, end = TokenCache(), time.monotonic() + 2
@@ -169,7 +171,7 @@ def test_cache_is_safe_for_threads(public_file: Path, forger: Forger) -> None:
     assert len(cache._tokens) <= MAXIMUM_TOKENS
 
 
-def test_cache_is_safe_for_forks(public_file: Path, forger: Forger) -> None:
+def test_cache_is_fork_safe(public_file: Path, forger: Forger) -> None:
     """A thread of the parent may hold the lock at the fork, and no thread of the child ever releases it."""
     keys = {kid: published.key for kid, published in read_key_file(public_file).items()}
     issuer = TrustedIssuer(ISSUER, frozenset([COURSES]), keys, lambda _: False)
@@ -192,7 +194,7 @@ def test_cache_is_safe_for_forks(public_file: Path, forger: Forger) -> None:
             thread.start()
         for _ in range(50):
             with forked(work) as reading:
-                assert select.select([reading], [], [], 20)[0], "the child waits for ever"
+                assert select.select([reading], [], [], 20)[0], "the child is deadlocked"
     finally:
         stopping.set()
         sys.setswitchinterval(interval)
@@ -200,7 +202,7 @@ def test_cache_is_safe_for_forks(public_file: Path, forger: Forger) -> None:
             thread.join()
 
 
-def test_oldest_token_goes_when_there_are_too_many(
+def test_oldest_token_is_evicted_when_the_cache_is_full(
     full: list[str], client: FlaskClient, forger: Forger
 ) -> None:
     another = forger.sign()
@@ -210,7 +212,7 @@ def test_oldest_token_goes_when_there_are_too_many(
     assert get(client, full[0]) == 200, "it is verified again"
 
 
-def test_remembered_token_expires(client: FlaskClient, forger: Forger) -> None:
+def test_cached_token_expires(client: FlaskClient, forger: Forger) -> None:
     token = forger.sign(iat=now(-60), exp=now(2 - LEEWAY))
     assert get(client, token) == 200
     assert token in tokens(client)
@@ -221,7 +223,7 @@ def test_remembered_token_expires(client: FlaskClient, forger: Forger) -> None:
 
 
 @pytest.mark.parametrize("change", ["replaced", "retired"])
-def test_remembered_token_falls_with_its_key(
+def test_cached_token_is_refused_once_its_key_is_replaced_or_retired(
     change: str, client: FlaskClient, forger: Forger, public_file: Path, other_key_pair: KeyPair
 ) -> None:
     token = forger.sign()
@@ -233,12 +235,12 @@ def test_remembered_token_falls_with_its_key(
     else:
         public_file.write_text(other)
 
-    wait_for(lambda: get(client, token) == 401)  # the file is looked at again after POLL_INTERVAL
+    wait_for(lambda: get(client, token) == 401)  # the file is checked again after POLL_INTERVAL
     public_file.write_text(pem)
-    wait_for(lambda: get(client, token) == 200)  # and comes back with it
+    wait_for(lambda: get(client, token) == 200)  # and is accepted again with its key
 
 
-def test_key_that_is_added_verifies_at_once(
+def test_added_key_is_used_at_once(
     client: FlaskClient, forger: Forger, public_file: Path, other_key_pair: KeyPair
 ) -> None:
     assert get(client, forger.sign()) == 200
@@ -249,7 +251,7 @@ def test_key_that_is_added_verifies_at_once(
     assert get(client, other.sign()) == 200
 
 
-def test_view_may_decode_another_token_than_that_of_its_request(
+def test_view_may_decode_a_token_other_than_the_one_in_its_request(
     client: FlaskClient, forger: Forger, attacker: Forger
 ) -> None:
     other = forger.sign(sub="other")
@@ -274,7 +276,7 @@ def auth(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskCl
         yield client
 
 
-def test_remembered_token_falls_with_its_session(auth: FlaskClient) -> None:
+def test_cached_token_is_refused_once_its_session_ends(auth: FlaskClient) -> None:
     token, other = log_in(auth), get_token(auth)
     headers = bearer(token["access_token"])
     assert [auth.get("/users/me", headers=headers).status_code for _ in range(2)] == [200, 200]

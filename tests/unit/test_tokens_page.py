@@ -45,7 +45,7 @@ def test_page_lists_the_claims_of_a_users_tokens(auth: FlaskClient) -> None:
     assert f"A refresh token is {len(tokens['refresh_token'])} random characters" in PAGE
 
 
-def test_page_says_what_a_clients_own_token_lacks(auth: FlaskClient) -> None:
+def test_page_says_which_claims_a_clients_own_token_lacks(auth: FlaskClient) -> None:
     add = auth.application.test_cli_runner().invoke
     secret = re.findall(
         r"client_secret +(\S+)", add(args=["clients", "add", "job", "--scope", "courses:read"]).output

@@ -16,7 +16,7 @@ from tests.unit.test_fetched_copy import Source, forked, open_copy, text_of
 
 pytestmark = pytest.mark.slow
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a file")
 
 
 def give_away(path: Path) -> None:
@@ -51,7 +51,7 @@ BAD_FILES = [*BAD_FOLDERS, link, make_pipe, make_large]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a copy that somebody has put there, and a record by which it is young."""
+    """A folder with a planted copy, and a record that says it is recent."""
     folder = tmp_path / "copies"
     folder.mkdir()
     (folder / "copy").write_bytes(b"planted")
@@ -64,12 +64,12 @@ def fail() -> bytes:
     raise ValueError("the issuer is down")
 
 
-def test_copy_in_a_folder_of_ones_own_is_used(folder: Path) -> None:
+def test_copy_in_a_private_folder_is_used(folder: Path) -> None:
     assert text_of(open_copy(Source(lambda: b"new"), folder / "copy", cooldown=100)) == b"planted"
 
 
 @pytest.mark.parametrize("spoil", BAD_FOLDERS)
-def test_folder_that_others_can_write_is_not_used(
+def test_folder_that_others_can_write_to_is_not_used(
     spoil: Callable[[Path], None], folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spoil(folder)
@@ -105,9 +105,7 @@ def test_file_that_others_may_have_written_is_replaced(
 
 
 @pytest.mark.parametrize("spoil", [*BAD_FOLDERS, link, make_pipe])
-def test_record_that_others_may_have_written_is_not_believed(
-    spoil: Callable[[Path], None], folder: Path
-) -> None:
+def test_record_that_others_may_have_written_is_ignored(spoil: Callable[[Path], None], folder: Path) -> None:
     spoil(folder / "copy.attempt")
 
     assert DiskCopy(folder / "copy", "COPIES").last_attempt() == NO_ATTEMPT
@@ -129,25 +127,25 @@ GOOD = {"started_at": 1.0, "is_good": False, "problem": None, "good_at": None}
     ],
     ids=lambda changes: f"{changes!r:.30}",
 )
-def test_record_with_times_that_are_none_is_not_believed(changes: dict[str, Any], folder: Path) -> None:
+def test_record_with_invalid_times_is_ignored(changes: dict[str, Any], folder: Path) -> None:
     (folder / "copy.attempt").write_text(json.dumps(GOOD | changes))
 
     assert DiskCopy(folder / "copy", "COPIES").last_attempt() == NO_ATTEMPT
 
 
-def test_record_that_is_nested_too_deeply_is_not_believed(folder: Path) -> None:
+def test_deeply_nested_record_is_ignored(folder: Path) -> None:
     (folder / "copy.attempt").write_bytes(b"[" * 60_000)
 
     assert DiskCopy(folder / "copy", "COPIES").last_attempt() == NO_ATTEMPT
 
 
-def test_record_cannot_forge_lines_of_a_log(folder: Path) -> None:
+def test_record_cannot_forge_log_lines(folder: Path) -> None:
     (folder / "copy.attempt").write_text(json.dumps(GOOD | {"problem": "x\nCRITICAL: \x1b[31m\u00e9"}))
 
     assert DiskCopy(folder / "copy", "COPIES").last_attempt().problem == "x\\nCRITICAL: \\x1b[31m\\xe9"
 
 
-def test_folder_is_made_for_this_user_alone(tmp_path: Path) -> None:
+def test_new_folder_is_accessible_only_to_this_user(tmp_path: Path) -> None:
     assert open_copy(Source(lambda: b"new"), tmp_path / "copies" / "copy").request_renewal()
 
     wait_for((tmp_path / "copies").exists)
@@ -163,7 +161,7 @@ def public_folder() -> Iterator[Path]:
 
 
 @as_root
-def test_copies_that_root_has_made_are_used_by_another_user(public_folder: Path) -> None:
+def test_copies_written_by_root_are_used_by_another_user(public_folder: Path) -> None:
     assert open_copy(Source(lambda: b"of root"), public_folder / "copy").request_renewal()
     wait_for((public_folder / "copy").exists)
 

@@ -24,7 +24,7 @@ def refresh(auth: FlaskClient, token: str, credentials: tuple[str, str] | None =
     return auth.post("/token", data=form, auth=credentials)
 
 
-def test_logins_go_on(auth: FlaskClient, key_pair: KeyPair) -> None:
+def test_sessions_keep_working(auth: FlaskClient, key_pair: KeyPair) -> None:
     with upgrading(auth) as old:
         student = old.add_user("student1")
         first, first_token = old.add_session(student, "first-party")
@@ -33,7 +33,7 @@ def test_logins_go_on(auth: FlaskClient, key_pair: KeyPair) -> None:
     access_token = Forger(key_pair.private_key, key_pair.kid, str(student), str(first)).sign()
 
     assert auth.get("/users/me", headers=bearer(access_token)).get_json()["username"] == "student1"
-    assert refresh(auth, client_token).status_code == 400, "it is the client's"
+    assert refresh(auth, client_token).status_code == 400, "the token belongs to the client"
     for token, credentials in ((first_token, None), (client_token, REPORTS)):
         renewed = refresh(auth, token, credentials)
         assert (renewed.status_code, renewed.get_json()["scope"]) == (200, "courses:read")
@@ -42,7 +42,7 @@ def test_logins_go_on(auth: FlaskClient, key_pair: KeyPair) -> None:
         assert refresh(auth, renewed.get_json()["refresh_token"], credentials).status_code == 200
 
 
-def test_passwords_and_clients_are_good_as_before(auth: FlaskClient, key_pair: KeyPair) -> None:
+def test_passwords_and_clients_keep_working(auth: FlaskClient, key_pair: KeyPair) -> None:
     with upgrading(auth) as old:
         old.add_user("student1")
         session, _ = old.add_session(None, "reports")
@@ -71,7 +71,7 @@ def test_passwords_and_clients_are_good_as_before(auth: FlaskClient, key_pair: K
     assert run_command(auth, "demo-data").exit_code == 0
 
 
-def test_what_had_ended_stays_so(auth: FlaskClient) -> None:
+def test_ended_sessions_and_removed_clients_stay_ended(auth: FlaskClient) -> None:
     with upgrading(auth) as old:
         student = old.add_user("student1")
         ended = [
@@ -96,7 +96,7 @@ def test_what_had_ended_stays_so(auth: FlaskClient) -> None:
     assert log_in(auth, "admin1", password="password123")["password_change_required"] is True
 
 
-def test_users_have_no_profile_and_the_first_party_client_is_there(auth: FlaskClient) -> None:
+def test_users_have_no_profile_and_the_first_party_client_exists(auth: FlaskClient) -> None:
     with upgrading(auth) as old:
         old.add_user("student1")
         old.add_client(*REPORTS)

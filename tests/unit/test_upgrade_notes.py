@@ -29,11 +29,11 @@ def test_marked_entry_has_a_note(entry: str) -> None:
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
-def test_section_of_the_notes_has_a_marked_entry(heading: str) -> None:
+def test_section_in_the_notes_has_a_marked_entry(heading: str) -> None:
     assert any(name in SECTIONS[heading] for name in NAMES)
 
 
-def test_setting_of_the_notes_has_a_marked_entry() -> None:
+def test_setting_in_the_notes_has_a_marked_entry() -> None:
     rows = re.findall(r"^\| [^|]* \| [^|]* \| [^|]* \|$", SECTIONS["Settings"], re.MULTILINE)[1:]
     settings = [re.findall(r"`([A-Z_]{4,})`", row) for row in rows]
 
@@ -42,8 +42,8 @@ def test_setting_of_the_notes_has_a_marked_entry() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(find_names(SECTIONS["Errors"]) | find_names(SECTIONS["Tokens"])))
-def test_name_of_a_note_is_in_a_marked_entry(code: str) -> None:
-    """Every error, status and claim that the notes name, but for those that only explain another one."""
+def test_name_in_the_notes_is_in_a_marked_entry(code: str) -> None:
+    """Every error, status and claim in the notes, except those that only explain another one."""
     explained = {
         "5xx",
         "Retry-After",

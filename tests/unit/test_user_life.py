@@ -1,4 +1,4 @@
-"""Users are deleted, and get initial passwords from administrators that they have to change."""
+"""Users can be deleted, and must change initial passwords set by administrators."""
 
 import uuid
 from typing import Any
@@ -52,7 +52,7 @@ def choose(client: FlaskClient, token: str, old: str = GOOD_PASSWORD, new: str =
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_change_needs_what_was_read(method: str, auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_change_requires_the_current_etag(method: str, auth: FlaskClient, admin: dict[str, str]) -> None:
     path = f"/users/{find_user(auth, 'student1').id}"
     body = {"roles": ["teacher"]} if method == "PATCH" else None
     tag = auth.get(path, headers=admin).headers["ETag"]
@@ -66,7 +66,7 @@ def test_change_needs_what_was_read(method: str, auth: FlaskClient, admin: dict[
     assert find_user(auth, "student1").roles == ["student"]
 
 
-def test_every_answer_with_a_user_has_its_tag(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_every_response_with_a_user_has_its_etag(auth: FlaskClient, admin: dict[str, str]) -> None:
     body = {"username": "ada", "password": GOOD_PASSWORD}
     added = auth.post("/users", json=body, headers=admin)
     path = f"/users/{added.get_json()['id']}"
@@ -78,9 +78,7 @@ def test_every_answer_with_a_user_has_its_tag(auth: FlaskClient, admin: dict[str
     assert changed.headers["ETag"] == auth.get(path, headers=admin).headers["ETag"]
 
 
-def test_login_does_not_change_what_an_administrator_has_read(
-    auth: FlaskClient, admin: dict[str, str]
-) -> None:
+def test_login_does_not_change_the_etag(auth: FlaskClient, admin: dict[str, str]) -> None:
     path = f"/users/{find_user(auth, 'student1').id}"
     tag = auth.get(path, headers=admin).headers["ETag"]
 
@@ -98,7 +96,7 @@ def test_login_does_not_change_what_an_administrator_has_read(
         ("PUT", "/password", {"new_password": GOOD_PASSWORD}),
     ],
 )
-def test_administrators_do_not_change_their_own_account_here(
+def test_administrators_cannot_change_their_own_account(
     method: str, path: str, body: dict[str, Any] | None, auth: FlaskClient, admin: dict[str, str]
 ) -> None:
     address = f"/users/{find_user(auth, 'admin1').id}{path}"
@@ -124,7 +122,9 @@ def delete_by_command(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("delete", [delete_by_request, delete_by_command])
-def test_deleted_user_is_found_nowhere(delete: Any, auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_deleted_user_cannot_be_found_or_log_in(
+    delete: Any, auth: FlaskClient, admin: dict[str, str]
+) -> None:
     answer, user_id = log_in(auth), find_user(auth, "student1").id
     path = f"/users/{user_id}"
 
@@ -151,7 +151,7 @@ def test_deleted_user_is_found_nowhere(delete: Any, auth: FlaskClient, admin: di
     assert "deleted:" not in run_command(auth, "users", "list").output
 
 
-def test_nothing_personal_is_left_of_a_deleted_user(auth: FlaskClient) -> None:
+def test_no_personal_data_of_a_deleted_user_remains(auth: FlaskClient) -> None:
     log_in(auth)
     known = ("--name", "Ann", "--email", "ann@example.com", "--email-verified")
     assert run_command(auth, "users", "set", "student1", *known).exit_code == 0
@@ -173,7 +173,9 @@ def test_nothing_personal_is_left_of_a_deleted_user(auth: FlaskClient) -> None:
     assert (user.name, user.email, user.email_verified, user.updated_at) == (None, None, False, None)
 
 
-def test_name_of_a_deleted_user_is_free_and_the_id_is_not(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_name_of_a_deleted_user_can_be_reused_but_not_the_id(
+    auth: FlaskClient, admin: dict[str, str]
+) -> None:
     before = read_claims(get_token(auth))
     delete_by_request(auth)
 
@@ -187,7 +189,7 @@ def test_name_of_a_deleted_user_is_free_and_the_id_is_not(auth: FlaskClient, adm
     assert read_claims(token)["sub"] == added.get_json()["id"]
 
 
-def test_page_of_users_skips_the_deleted(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_page_of_users_skips_deleted_ones(auth: FlaskClient, admin: dict[str, str]) -> None:
     for name in ("cat", "dog", "elk"):
         run_command(auth, "users", "add", name, stdin=GOOD_PASSWORD)
     run_command(auth, "users", "delete", "dog")
@@ -200,7 +202,7 @@ def test_page_of_users_skips_the_deleted(auth: FlaskClient, admin: dict[str, str
 # A password that an administrator has set
 
 
-def test_reset_password_lets_the_user_do_nothing_but_choose_another(
+def test_reset_password_allows_nothing_but_choosing_another(
     auth: FlaskClient, course: FlaskClient, admin: dict[str, str]
 ) -> None:
     before = log_in(auth, "teacher1")
@@ -226,7 +228,9 @@ def test_reset_password_lets_the_user_do_nothing_but_choose_another(
     assert "password_change_required" not in log_in(auth, "teacher1", password=OWN_PASSWORD)
 
 
-def test_user_cannot_keep_the_password_of_the_administrator(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_user_cannot_keep_the_password_set_by_an_administrator(
+    auth: FlaskClient, admin: dict[str, str]
+) -> None:
     reset(auth, admin)
     token = get_token(auth, "teacher1", password=GOOD_PASSWORD)
 
@@ -234,7 +238,7 @@ def test_user_cannot_keep_the_password_of_the_administrator(auth: FlaskClient, a
     assert log_in(auth, "teacher1", password=GOOD_PASSWORD)["password_change_required"] is True
 
 
-def test_client_of_one_service_lets_its_user_choose_a_password(
+def test_client_of_one_service_gets_a_token_for_choosing_a_password(
     auth: FlaskClient, admin: dict[str, str]
 ) -> None:
     credentials = add_client(auth, "website", "--scope", "courses:read", "--resource", COURSES)
@@ -247,7 +251,7 @@ def test_client_of_one_service_lets_its_user_choose_a_password(
     assert choose(auth, answer["access_token"]) == 204
 
 
-def test_restricted_login_still_refuses_what_it_could_never_have(
+def test_login_with_a_reset_password_refuses_invalid_scopes_and_resources(
     auth: FlaskClient, admin: dict[str, str]
 ) -> None:
     reset(auth, admin)
@@ -268,7 +272,7 @@ def test_reset_password_follows_the_rules(password: str, auth: FlaskClient, admi
 
 
 @pytest.mark.parametrize(("username", "status"), [("student1", 403), ("teacher1", 403)])
-def test_password_is_reset_with_the_scope_only(username: str, status: int, auth: FlaskClient) -> None:
+def test_resetting_a_password_requires_the_scope(username: str, status: int, auth: FlaskClient) -> None:
     assert reset(auth, bearer(get_token(auth, username))).status_code == status
     assert auth.put(f"/users/{uuid.uuid4()}/password", json={}).status_code == 401
 
@@ -276,7 +280,7 @@ def test_password_is_reset_with_the_scope_only(username: str, status: int, auth:
 @pytest.mark.parametrize(
     ("option", "expected"), [([], False), (["--no-must-change"], False), (["--must-change"], True)]
 )
-def test_command_says_whether_the_password_must_be_changed(
+def test_set_password_option_decides_whether_the_password_must_be_changed(
     option: list[str], expected: bool, auth: FlaskClient
 ) -> None:
     run_command(auth, "users", "set-password", "teacher1", *option, stdin=GOOD_PASSWORD)

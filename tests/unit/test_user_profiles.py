@@ -33,8 +33,8 @@ def admin(auth: FlaskClient) -> dict[str, str]:
 
 
 @pytest.fixture
-def open_door(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
-    """An authorization server that lets people add themselves."""
+def registration_auth(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
+    """An authorization server with self-registration."""
     with open_auth(new_database(), key_pair, self_registration=True) as client:
         yield client
 
@@ -44,7 +44,7 @@ def profile_of(user: dict[str, Any] | None) -> tuple[str | None, str | None, boo
     return user["name"], user["email"], user["email_verified"]
 
 
-def test_new_user_has_the_profile_that_was_given(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_new_user_has_the_given_profile(auth: FlaskClient, admin: dict[str, str]) -> None:
     body = {"username": "ada", "password": GOOD_PASSWORD, **ADA}
 
     response = auth.post("/users", json=body, headers=admin)
@@ -66,7 +66,7 @@ def test_new_user_may_have_no_profile(
     assert profile_of(response.json) == (None, None, False)
 
 
-# What is given to Ada, who has all, and what she has then: name, address, whether it is verified.
+# Changes to Ada's complete profile, and the result: name, address, whether it is verified.
 CHANGES: dict[str, tuple[dict[str, Any], tuple[str | None, str | None, bool]]] = {
     "something else": ({"is_disabled": False}, ("Ada Lovelace", "ada@example.com", True)),
     "name": ({"name": "Ada King"}, ("Ada King", "ada@example.com", True)),
@@ -94,7 +94,7 @@ CHANGES: dict[str, tuple[dict[str, Any], tuple[str | None, str | None, bool]]] =
 
 
 @pytest.mark.parametrize(("changes", "expected"), CHANGES.values(), ids=CHANGES)
-def test_members_that_are_given_change(
+def test_only_the_given_members_change(
     changes: dict[str, Any],
     expected: tuple[str | None, str | None, bool],
     auth: FlaskClient,
@@ -111,36 +111,36 @@ def test_members_that_are_given_change(
 
 
 BAD: dict[str, dict[str, Any]] = {
-    "name that is empty": {"name": ""},
+    "empty name": {"name": ""},
     "name of spaces": {"name": "  "},
     "name too long": {"name": "a" * 201},
     "name with a line break": {"name": "Ada\nLovelace"},
     "name with a NUL": {"name": "Ada\0"},
     "name with an escape": {"name": "\x1b[31mAda"},
-    "name with a control of C1": {"name": "Ada\x9b"},
-    "name that runs backwards": {"name": "Ada\u202egnp"},
+    "name with a C1 control character": {"name": "Ada\x9b"},
+    "name with a right-to-left override": {"name": "Ada\u202egnp"},
     "name that ends with a line separator": {"name": "Ada\u2028"},
     "name that is a number": {"name": 1},
     "name that is a list": {"name": ["Ada"]},
-    "address that is empty": {"email": ""},
+    "empty address": {"email": ""},
     "address without @": {"email": "ada.example.com"},
     "address with two @": {"email": "ada@example.com@evil.example"},
-    "address of nobody": {"email": "@example.com"},
-    "address nowhere": {"email": "ada@"},
+    "address without a user": {"email": "@example.com"},
+    "address without a domain": {"email": "ada@"},
     "address with a space": {"email": "ada @example.com"},
     "address with a space before it": {"email": " ada@example.com"},
     "address with a line break": {"email": "ada@example.com\n"},
     "address with a header": {"email": "ada@example.com\r\nBcc:x"},
     "address with a NUL": {"email": "ada@example.com\0"},
-    "address with a space of no width": {"email": "ada@exam\u200bple.com"},
+    "address with a zero-width space": {"email": "ada@exam\u200bple.com"},
     "address with a no-break space": {"email": "ada@exam\u00a0ple.com"},
     "address too long": {"email": "a@" + "b" * 253},
     "address that is a list": {"email": ["ada@example.com"]},
-    "verified, and no address": {"email_verified": True},
-    "verified, and the address taken away": {"email": None, "email_verified": True},
-    "verified or not": {"email_verified": None},
-    "verified in words": {"email": "ada@example.com", "email_verified": "true"},
-    "when it changed": {"updated_at": 1},
+    "verified without an address": {"email_verified": True},
+    "verified, and the address removed": {"email": None, "email_verified": True},
+    "verified is null": {"email_verified": None},
+    "verified is a string": {"email": "ada@example.com", "email_verified": "true"},
+    "time of the change": {"updated_at": 1},
 }
 
 
@@ -161,7 +161,7 @@ def test_bad_profile_is_refused(members: dict[str, Any], auth: FlaskClient, admi
 TOLD: dict[str, tuple[dict[str, Any], bool]] = {
     "name": ({"name": "Ada King"}, True),
     "address": ({"email": "king@example.com"}, True),
-    "verified no longer": ({"email_verified": False}, True),
+    "no longer verified": ({"email_verified": False}, True),
     "roles": ({"roles": ["teacher"]}, True),
     "the same": ({**ADA, "roles": ["student"]}, False),
     "disabled": ({"is_disabled": True}, False),
@@ -169,7 +169,7 @@ TOLD: dict[str, tuple[dict[str, Any], bool]] = {
 
 
 @pytest.mark.parametrize(("changes", "is_told"), TOLD.values(), ids=TOLD)
-def test_time_of_the_last_change_is_that_of_what_applications_are_told(
+def test_updated_at_changes_only_with_claims_that_applications_see(
     changes: dict[str, Any], is_told: bool, auth: FlaskClient, admin: dict[str, str]
 ) -> None:
     change_user(auth, "student1", admin, **ADA)
@@ -181,7 +181,7 @@ def test_time_of_the_last_change_is_that_of_what_applications_are_told(
 
 
 @pytest.mark.parametrize("member", ["name", "email", "email_verified"])
-def test_change_of_a_profile_needs_what_was_read(
+def test_profile_change_requires_the_current_etag(
     member: str, auth: FlaskClient, admin: dict[str, str]
 ) -> None:
     change_user(auth, "student1", admin, **ADA)
@@ -197,8 +197,10 @@ def test_change_of_a_profile_needs_what_was_read(
     assert find_user(auth, "student1").name == "Ada Lovelace"
 
 
-def test_tag_tells_profiles_apart_whatever_the_version_says(auth: FlaskClient, admin: dict[str, str]) -> None:
-    """After a failover the same version may be given twice."""
+def test_etag_depends_on_the_profile_even_if_the_version_is_the_same(
+    auth: FlaskClient, admin: dict[str, str]
+) -> None:
+    """After a failover the same version may be assigned twice."""
     path = f"/users/{find_user(auth, 'student1').id}"
     tags = set()
     for profile in (
@@ -213,8 +215,8 @@ def test_tag_tells_profiles_apart_whatever_the_version_says(auth: FlaskClient, a
     assert len(tags) == 4
 
 
-def test_profile_is_not_shown_to_any_token_of_its_user(auth: FlaskClient, admin: dict[str, str]) -> None:
-    """Or a client could read at /users/me what /userinfo shows for the scopes `profile` and `email` alone."""
+def test_profile_is_not_shown_at_users_me(auth: FlaskClient, admin: dict[str, str]) -> None:
+    """Otherwise a client without the scopes `profile` and `email` could read there what /userinfo hides."""
     change_user(auth, "student1", admin, **ADA)
 
     response = auth.get("/users/me", headers=bearer(get_token(auth)))
@@ -224,7 +226,7 @@ def test_profile_is_not_shown_to_any_token_of_its_user(auth: FlaskClient, admin:
     assert "ada" not in response.text.casefold()
 
 
-def test_users_do_not_change_their_own_profile(auth: FlaskClient) -> None:
+def test_users_cannot_change_their_own_profile(auth: FlaskClient) -> None:
     headers = bearer(get_token(auth)) | {"If-Match": "*"}
 
     assert auth.patch("/users/me", json=ADA, headers=headers).status_code == 405
@@ -232,21 +234,21 @@ def test_users_do_not_change_their_own_profile(auth: FlaskClient) -> None:
     assert auth.patch(own, json=ADA, headers=headers).status_code == 403
 
 
-def test_people_who_add_themselves_say_what_they_are_called(open_door: FlaskClient) -> None:
+def test_users_may_give_their_name_and_address_when_they_register(registration_auth: FlaskClient) -> None:
     body = {"username": "ada", "password": GOOD_PASSWORD, "name": "Ada", "email": "ada@example.com"}
 
-    response = open_door.post("/users", json=body)
+    response = registration_auth.post("/users", json=body)
 
     assert response.status_code == 201
     assert profile_of(response.json) == ("Ada", "ada@example.com", False)
 
 
-def test_nobody_verifies_their_own_address(open_door: FlaskClient) -> None:
+def test_users_cannot_register_with_a_verified_address(registration_auth: FlaskClient) -> None:
     body = {"username": "ada", "password": GOOD_PASSWORD, **ADA}
 
-    for headers in ({}, bearer(get_token(open_door))):
-        response = open_door.post("/users", json=body, headers=headers)
+    for headers in ({}, bearer(get_token(registration_auth))):
+        response = registration_auth.post("/users", json=body, headers=headers)
 
         assert (response.status_code, response.get_json()["error"]) == (403, "insufficient_scope")
-    assert open_door.post("/users", json={**body, "email_verified": False}).status_code == 201
-    assert not find_user(open_door, "ada").email_verified
+    assert registration_auth.post("/users", json={**body, "email_verified": False}).status_code == 201
+    assert not find_user(registration_auth, "ada").email_verified

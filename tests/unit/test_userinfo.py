@@ -1,4 +1,4 @@
-"""`/userinfo` returns the user's claims, by scope, to access tokens and to nothing else."""
+"""`/userinfo` returns the user's claims by scope, and accepts only access tokens."""
 
 import json
 import time
@@ -54,7 +54,7 @@ SCOPES: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize(("scope", "claims"), SCOPES.items(), ids=SCOPES)
-def test_each_scope_gives_its_claims(
+def test_each_scope_returns_its_claims(
     scope: str, claims: dict[str, object], auth: FlaskClient, web: Application
 ) -> None:
     token = get_tokens(auth, web, scope=scope)["access_token"]
@@ -64,7 +64,7 @@ def test_each_scope_gives_its_claims(
     assert answer == {"sub": str(find_user(auth, "student1").id), **claims}
 
 
-# What a user lacks, and what `/userinfo` then says for every scope.
+# Values that a user lacks, and the claims that `/userinfo` then omits.
 LACKING: dict[str, tuple[dict[str, Any], set[str]]] = {
     "name": ({"name": None}, {"name"}),
     "address": ({"email": None, "email_verified": False}, {"email", "email_verified"}),
@@ -74,7 +74,7 @@ LACKING: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 
 @pytest.mark.parametrize(("values", "missing"), LACKING.values(), ids=LACKING)
-def test_claim_without_a_value_is_left_out(
+def test_claim_without_a_value_is_omitted(
     values: dict[str, Any], missing: set[str], auth: FlaskClient, web: Application
 ) -> None:
     token = get_tokens(auth, web, scope=EVERY_SCOPE)["access_token"]
@@ -86,7 +86,7 @@ def test_claim_without_a_value_is_left_out(
     assert before.keys() - after.keys() == missing
 
 
-def test_unverified_address_is_told_as_such(auth: FlaskClient, web: Application) -> None:
+def test_unverified_address_is_marked_as_unverified(auth: FlaskClient, web: Application) -> None:
     token = get_tokens(auth, web, scope="openid email")["access_token"]
 
     run_command(auth, "users", "set", "student1", "--email", "new@example.com")
@@ -95,7 +95,7 @@ def test_unverified_address_is_told_as_such(auth: FlaskClient, web: Application)
     assert (answer["email"], answer["email_verified"]) == ("new@example.com", False)
 
 
-def test_id_token_and_userinfo_are_about_the_same_user(auth: FlaskClient, web: Application) -> None:
+def test_id_token_and_userinfo_have_the_same_subject(auth: FlaskClient, web: Application) -> None:
     tokens = get_tokens(auth, web, scope=EVERY_SCOPE)
 
     answer = auth.get("/userinfo", headers=bearer(tokens["access_token"])).get_json()
@@ -103,7 +103,7 @@ def test_id_token_and_userinfo_are_about_the_same_user(auth: FlaskClient, web: A
     assert answer["sub"] == read_claims(tokens["id_token"])["sub"], "OpenID Connect Core section 5.3.2"
 
 
-def test_refreshed_token_of_fewer_scopes_is_told_less(auth: FlaskClient, web: Application) -> None:
+def test_refreshed_token_with_fewer_scopes_gets_fewer_claims(auth: FlaskClient, web: Application) -> None:
     first = get_tokens(auth, web, scope=EVERY_SCOPE)
     form = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"], "scope": "openid roles"}
 
@@ -112,13 +112,13 @@ def test_refreshed_token_of_fewer_scopes_is_told_less(auth: FlaskClient, web: Ap
     assert set(auth.get("/userinfo", headers=bearer(token)).get_json()) == {"sub", "roles"}
 
 
-# How a token may come (RFC 6750 section 2), and how not.
+# How a token may be sent (RFC 6750 section 2).
 Send = Callable[[FlaskClient, str], TestResponse]
 FORM = "application/x-www-form-urlencoded"
 
 WAYS: dict[str, Send] = {
     "GET, header": lambda auth, token: auth.get("/userinfo", headers=bearer(token)),
-    "GET, small letters": lambda auth, token: auth.get(
+    "GET, lower case": lambda auth, token: auth.get(
         "/userinfo", headers={"Authorization": f"bearer  {token} "}
     ),
     "POST, header": lambda auth, token: auth.post("/userinfo", headers=bearer(token)),
@@ -130,7 +130,9 @@ WAYS: dict[str, Send] = {
 
 
 @pytest.mark.parametrize("send", WAYS.values(), ids=WAYS)
-def test_token_comes_in_the_header_or_in_a_form(send: Send, auth: FlaskClient, web: Application) -> None:
+def test_token_is_accepted_in_the_header_or_in_a_form(
+    send: Send, auth: FlaskClient, web: Application
+) -> None:
     response = send(auth, get_tokens(auth, web, scope="openid profile")["access_token"])
 
     assert response.status_code == 200
@@ -138,7 +140,7 @@ def test_token_comes_in_the_header_or_in_a_form(send: Send, auth: FlaskClient, w
     assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_head_is_answered_without_a_body(auth: FlaskClient, web: Application) -> None:
+def test_response_to_head_has_no_body(auth: FlaskClient, web: Application) -> None:
     token = get_tokens(auth, web)["access_token"]
 
     good, bad = (auth.head("/userinfo", headers=headers) for headers in (bearer(token), {}))
@@ -147,9 +149,9 @@ def test_head_is_answered_without_a_body(auth: FlaskClient, web: Application) ->
     assert bad.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-# A way, the status, and what the challenge begins with.
+# How a token may not be sent, the status, and how the challenge begins.
 BAD_WAYS: dict[str, tuple[Send, int, str | None]] = {
-    "nowhere": (lambda auth, _: auth.get("/userinfo"), 401, "Bearer resource_metadata="),
+    "not sent": (lambda auth, _: auth.get("/userinfo"), 401, "Bearer resource_metadata="),
     "an empty form": (lambda auth, _: auth.post("/userinfo", data={}), 401, "Bearer resource_metadata="),
     "query": (
         lambda auth, token: auth.get("/userinfo", query_string={"access_token": token}),
@@ -206,7 +208,7 @@ BAD_WAYS: dict[str, tuple[Send, int, str | None]] = {
 
 
 @pytest.mark.parametrize(("send", "status", "challenge"), BAD_WAYS.values(), ids=BAD_WAYS)
-def test_token_comes_in_no_other_way(
+def test_token_sent_in_any_other_way_is_refused(
     send: Send, status: int, challenge: str | None, auth: FlaskClient, web: Application
 ) -> None:
     response = send(auth, get_tokens(auth, web)["access_token"])
@@ -217,12 +219,12 @@ def test_token_comes_in_no_other_way(
     assert "sub" not in response.get_json()
 
 
-# Tokens of the wrong kind, and good ones that are good no longer.
+# Tokens of the wrong kind, and tokens that are no longer valid.
 Get = Callable[[FlaskClient, Application, Forger], str]
 
 
 def sign_like(genuine: Forger, token: str, header: dict[str, Any] | None = None, **changes: Any) -> str:
-    """Return a token of the issuer's own key that says what another says, but for the changes."""
+    """Return a token with the claims of another, except for the changes, signed with the issuer's key."""
     return genuine.sign_payload(json.dumps({**read_claims(token), **changes}).encode(), header)
 
 
@@ -264,7 +266,7 @@ def get_revoked_token(auth: FlaskClient, web: Application, _genuine: Forger) -> 
 
 REFUSED: dict[str, tuple[Get, int]] = {
     "ID token": (lambda auth, web, _: get_tokens(auth, web, scope=EVERY_SCOPE)["id_token"], 401),
-    "ID token for a server": (
+    "ID token with the audience of a server": (
         lambda auth, web, genuine: sign_like(
             genuine, get_tokens(auth, web)["id_token"], {"typ": "JWT"}, aud=[ISSUER, COURSES], scope="openid"
         ),
@@ -281,8 +283,8 @@ REFUSED: dict[str, tuple[Get, int]] = {
         ),
         401,
     ),
-    "client's own": (lambda auth, _web, _: get_token_of_client(auth), 403),
-    "client's own, with openid": (
+    "client credentials": (lambda auth, _web, _: get_token_of_client(auth), 403),
+    "client credentials with openid": (
         lambda auth, _web, genuine: sign_like(genuine, get_token_of_client(auth), scope=EVERY_SCOPE),
         401,
     ),
@@ -294,7 +296,7 @@ REFUSED: dict[str, tuple[Get, int]] = {
         lambda auth, web, genuine: sign_like(genuine, get_access_token(auth, web), scope=""),
         403,
     ),
-    "of a login by password": (lambda auth, _web, _: get_token(auth), 403),
+    "password grant": (lambda auth, _web, _: get_token(auth), 403),
     "revoked": (get_revoked_token, 401),
     "expired": (
         lambda auth, web, genuine: sign_like(
@@ -302,25 +304,25 @@ REFUSED: dict[str, tuple[Get, int]] = {
         ),
         401,
     ),
-    "for nobody here": (
+    "other audience": (
         lambda auth, web, genuine: sign_like(genuine, get_access_token(auth, web), aud="web"),
         401,
     ),
-    "of somebody else's login": (
+    "session of another user": (
         lambda auth, web, genuine: sign_like(
             genuine, get_access_token(auth, web), sub=str(find_user(auth, "admin1").id)
         ),
         401,
     ),
-    "of a disabled user": (end_by("users", "disable", "student1"), 401),
-    "of a deleted user": (end_by("users", "delete", "student1"), 401),
-    "of a removed client": (end_by("clients", "remove", "web"), 401),
-    "of an ended login": (end_by("sessions", "revoke", "--user", "student1"), 401),
+    "disabled user": (end_by("users", "disable", "student1"), 401),
+    "deleted user": (end_by("users", "delete", "student1"), 401),
+    "removed client": (end_by("clients", "remove", "web"), 401),
+    "ended session": (end_by("sessions", "revoke", "--user", "student1"), 401),
 }
 
 
 @pytest.mark.parametrize(("get", "status"), REFUSED.values(), ids=REFUSED)
-def test_token_that_is_not_for_this_is_refused(
+def test_unsuitable_token_is_refused(
     get: Get, status: int, auth: FlaskClient, web: Application, key_pair: KeyPair
 ) -> None:
     token = get(auth, web, Forger(key_pair.private_key, key_pair.kid))
@@ -333,14 +335,16 @@ def test_token_that_is_not_for_this_is_refused(
         assert response.headers["WWW-Authenticate"].startswith(f'Bearer error="{error}"')
 
 
-def test_user_who_must_choose_another_password_is_told_to_nobody(auth: FlaskClient, web: Application) -> None:
+def test_userinfo_is_refused_while_the_user_must_change_the_password(
+    auth: FlaskClient, web: Application
+) -> None:
     token = get_access_token(auth, web)
     change_row(auth, sa.update(User).values(must_change_password=True))
 
     assert auth.get("/userinfo", headers=bearer(token)).status_code == 403
 
 
-def test_id_token_is_no_access_token_anywhere(
+def test_id_token_is_not_accepted_as_an_access_token_anywhere(
     auth: FlaskClient, course: FlaskClient, web: Application, key_pair: KeyPair
 ) -> None:
     """Neither as it is issued, nor with the audience and the claims of an access token."""

@@ -1,4 +1,4 @@
-"""A user name means the same user in every Unicode spelling."""
+"""A user name identifies the same user in every Unicode spelling."""
 
 import json
 
@@ -13,10 +13,10 @@ from tests.conftest import bearer, both_databases, change_row, find_user, get_to
 GOOD_PASSWORD = "correct horse battery"
 
 SPELLINGS = {
-    "as it is": "ann@example.com",
+    "unchanged": "ann@example.com",
     "first letter capitalised": "Ann@example.com",
     "capitals": "ANN@EXAMPLE.COM",
-    "space after": "ann@example.com ",
+    "trailing space": "ann@example.com ",
     "spaces around": "  ann@example.com\u00a0",
     "full-width letters": "\uff41\uff4e\uff4e\uff20example.com",
 }
@@ -28,7 +28,7 @@ def name_student(client: FlaskClient, username: str) -> None:
 
 @both_databases
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
-def test_user_logs_in_however_the_name_is_spelled(spelling: str, auth: FlaskClient) -> None:
+def test_user_can_log_in_with_any_spelling_of_the_name(spelling: str, auth: FlaskClient) -> None:
     name_student(auth, "ann@example.com")
 
     answer = log_in(auth, spelling, password="password123")
@@ -39,7 +39,7 @@ def test_user_logs_in_however_the_name_is_spelled(spelling: str, auth: FlaskClie
 
 
 @pytest.mark.parametrize("name", ["bob@example.com", "\u0430nn@example.com", "ann@example.c\u043em", "an n"])
-def test_other_name_is_not_taken_for_the_users(name: str, auth: FlaskClient) -> None:
+def test_different_name_is_not_accepted(name: str, auth: FlaskClient) -> None:
     name_student(auth, "ann@example.com")
 
     response = auth.post("/token", data={"username": name, "password": "password123"})
@@ -59,7 +59,7 @@ def test_all_spellings_count_against_one_account(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_added_user_has_the_normal_spelling_and_takes_it_from_all_others(auth: FlaskClient) -> None:
+def test_added_user_gets_the_normalized_name_and_other_spellings_are_taken(auth: FlaskClient) -> None:
     admin = bearer(get_token(auth, "admin1"))
     ann, again = (
         auth.post("/users", json={"username": name, "password": GOOD_PASSWORD}, headers=admin)
@@ -70,7 +70,7 @@ def test_added_user_has_the_normal_spelling_and_takes_it_from_all_others(auth: F
     assert (again.status_code, again.json and again.json["error"]) == (409, "username_taken")
 
 
-def test_commands_take_every_spelling(auth: FlaskClient) -> None:
+def test_commands_accept_every_spelling(auth: FlaskClient) -> None:
     added = run_command(auth, "users", "add", "Ann", stdin=GOOD_PASSWORD)
     shown = run_command(auth, "users", "show", "ANN", "--json")
     disabled = run_command(auth, "users", "disable", "aNN")
@@ -82,7 +82,7 @@ def test_commands_take_every_spelling(auth: FlaskClient) -> None:
     assert find_user(auth, "ann").is_disabled
 
 
-def test_pages_begin_after_any_spelling_of_a_name(auth: FlaskClient) -> None:
+def test_page_can_start_after_any_spelling_of_a_name(auth: FlaskClient) -> None:
     admin = bearer(get_token(auth, "admin1"))
 
     page = auth.get("/users", query_string={"after": "Student1"}, headers=admin).json
@@ -92,7 +92,7 @@ def test_pages_begin_after_any_spelling_of_a_name(auth: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("password", ["Ann.Lovelace", " ann.lovelace ", "\uff41nn.lovelace"])
-def test_no_spelling_of_the_name_is_a_password(password: str, auth: FlaskClient) -> None:
+def test_no_spelling_of_the_name_is_accepted_as_a_password(password: str, auth: FlaskClient) -> None:
     admin = bearer(get_token(auth, "admin1"))
 
     response = auth.post("/users", json={"username": "Ann.Lovelace", "password": password}, headers=admin)

@@ -34,8 +34,8 @@ def admin(auth: FlaskClient) -> dict[str, str]:
 
 
 @pytest.fixture
-def open_door(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
-    """An authorization server that lets people add themselves."""
+def registration_auth(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
+    """An authorization server with self-registration."""
     with open_auth(new_database(), key_pair, self_registration=True) as client:
         yield client
 
@@ -56,11 +56,11 @@ def test_role_has_its_scopes(role: str, auth: FlaskClient) -> None:
     assert set(ROLES) == set(expected)
 
 
-# What users see and change of themselves
+# What users can read and change about themselves
 
 
 @both_databases
-def test_user_sees_own_name_and_roles(auth: FlaskClient) -> None:
+def test_user_sees_their_own_name_and_roles(auth: FlaskClient) -> None:
     response = auth.get("/users/me", headers=bearer(get_token(auth)))
 
     user = find_user(auth, "student1")
@@ -74,7 +74,7 @@ def test_user_sees_own_name_and_roles(auth: FlaskClient) -> None:
     }
 
 
-def test_no_token_no_user(auth: FlaskClient) -> None:
+def test_users_me_requires_a_token(auth: FlaskClient) -> None:
     assert auth.get("/users/me").status_code == 401
 
 
@@ -100,7 +100,7 @@ def test_password_change_ends_all_other_sessions(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_password_change_needs_the_old_one(auth: FlaskClient) -> None:
+def test_password_change_requires_the_current_password(auth: FlaskClient) -> None:
     other = log_in(auth)
 
     status, error = change(auth, get_token(auth), "password456", GOOD_PASSWORD)
@@ -110,7 +110,7 @@ def test_password_change_needs_the_old_one(auth: FlaskClient) -> None:
     assert auth.get("/users/me", headers=bearer(other["access_token"])).status_code == 200
 
 
-def test_guessing_the_old_password_is_throttled(auth: FlaskClient) -> None:
+def test_guessing_the_current_password_is_throttled(auth: FlaskClient) -> None:
     token = get_token(auth)
 
     statuses = [change(auth, token, f"guess number {n}", GOOD_PASSWORD)[0] for n in range(6)]
@@ -120,7 +120,7 @@ def test_guessing_the_old_password_is_throttled(auth: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["current_password", "new_password"])
-def test_both_passwords_are_needed(name: str, auth: FlaskClient) -> None:
+def test_both_passwords_are_required(name: str, auth: FlaskClient) -> None:
     body = {"current_password": "password123", "new_password": GOOD_PASSWORD} | {name: ""}
 
     response = auth.put("/users/me/password", json=body, headers=bearer(get_token(auth)))
@@ -131,11 +131,11 @@ def test_both_passwords_are_needed(name: str, auth: FlaskClient) -> None:
     }
 
 
-# What administrators see and change
+# What administrators can read and change
 
 
 @both_databases
-def test_pages_together_hold_every_user_once_and_in_order(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_pages_contain_every_user_once_and_in_order(auth: FlaskClient, admin: dict[str, str]) -> None:
     for name in ("ann", "zoe", "m.m+m@example.com"):
         auth.post("/users", json={"username": name, "password": GOOD_PASSWORD}, headers=admin)
     names, path = [], "/users?limit=2"
@@ -150,7 +150,7 @@ def test_pages_together_hold_every_user_once_and_in_order(auth: FlaskClient, adm
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "after=%00", "limit=1&limit=2"])
-def test_bad_page_is_refused(query: str, auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_invalid_page_parameter_is_refused(query: str, auth: FlaskClient, admin: dict[str, str]) -> None:
     assert auth.get(f"/users?{query}", headers=admin).status_code == 400
 
 
@@ -168,7 +168,7 @@ def test_user_is_read_by_id(auth: FlaskClient, admin: dict[str, str]) -> None:
 @both_databases
 @pytest.mark.parametrize("user_id", [NOBODY, "x", "1", "%00", NOBODY[:-1]])
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
-def test_user_who_is_not_there_is_not_found(
+def test_unknown_user_is_not_found(
     method: str, user_id: str, auth: FlaskClient, admin: dict[str, str]
 ) -> None:
     body = {"is_disabled": True} if method == "PATCH" else None
@@ -177,7 +177,7 @@ def test_user_who_is_not_there_is_not_found(
 
 
 @both_databases
-def test_new_user_logs_in(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_new_user_can_log_in(auth: FlaskClient, admin: dict[str, str]) -> None:
     body = {"username": "ada", "password": GOOD_PASSWORD, "roles": ["teacher"]}
 
     response = auth.post("/users", json=body, headers=admin)
@@ -190,7 +190,7 @@ def test_new_user_logs_in(auth: FlaskClient, admin: dict[str, str]) -> None:
     assert read_claims(answer["access_token"])["sub"] == response.json["id"]
 
 
-def test_new_user_is_a_student_unless_said_otherwise(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_new_user_is_a_student_by_default(auth: FlaskClient, admin: dict[str, str]) -> None:
     response = auth.post("/users", json={"username": "ada", "password": GOOD_PASSWORD}, headers=admin)
 
     assert response.json
@@ -203,17 +203,17 @@ BAD_USERS: dict[str, tuple[dict[str, Any], int, str]] = {
     "name with a space": ({"username": "a b"}, 400, "invalid_request"),
     "name with a line break": ({"username": "ada\n"}, 400, "invalid_request"),
     "name with a NUL": ({"username": "a\0"}, 400, "invalid_request"),
-    "name of another alphabet": ({"username": "\u0430da"}, 400, "invalid_request"),
+    "name in another alphabet": ({"username": "\u0430da"}, 400, "invalid_request"),
     "name too long": ({"username": "a" * 129}, 400, "invalid_request"),
     "no name": ({"username": ""}, 400, "invalid_request"),
     "unknown role": ({"roles": ["king"]}, 400, "invalid_request"),
     "role twice": ({"roles": ["student", "student"]}, 400, "invalid_request"),
-    "role is no list": ({"roles": "student"}, 400, "invalid_request"),
+    "roles are not a list": ({"roles": "student"}, 400, "invalid_request"),
     "weak password": ({"password": "short"}, 400, "invalid_password"),
-    "address that is no address": ({"email": "ada"}, 400, "invalid_request"),
-    "verified address that is missing": ({"email_verified": True}, 400, "invalid_request"),
-    "member that is unknown": ({"is_disabled": False}, 400, "invalid_request"),
-    "id of one's own": ({"id": NOBODY}, 400, "invalid_request"),
+    "invalid address": ({"email": "ada"}, 400, "invalid_request"),
+    "verified without an address": ({"email_verified": True}, 400, "invalid_request"),
+    "unknown member": ({"is_disabled": False}, 400, "invalid_request"),
+    "chosen id": ({"id": NOBODY}, 400, "invalid_request"),
 }
 
 
@@ -233,7 +233,9 @@ def test_bad_user_is_refused(
 
 
 @both_databases
-def test_disabled_user_is_out_and_enabled_user_logs_in_anew(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_disabled_user_loses_all_sessions_and_logs_in_again_once_enabled(
+    auth: FlaskClient, admin: dict[str, str]
+) -> None:
     answer = log_in(auth)
     form = {"grant_type": "refresh_token", "refresh_token": answer["refresh_token"]}
 
@@ -247,13 +249,13 @@ def test_disabled_user_is_out_and_enabled_user_logs_in_anew(auth: FlaskClient, a
     enabled = change_user(auth, "student1", admin, is_disabled=False).json
     assert enabled
     assert enabled["is_disabled"] is False
-    assert auth.post("/token", data=form).status_code == 400, "what was ended stays so"
+    assert auth.post("/token", data=form).status_code == 400, "an ended session stays ended"
     assert auth.get("/users/me", headers=bearer(answer["access_token"])).status_code == 401
     assert log_in(auth)
 
 
 @both_databases
-def test_roles_are_set(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_administrator_can_set_roles(auth: FlaskClient, admin: dict[str, str]) -> None:
     answer = change_user(auth, "student1", admin, roles=["teacher", "admin"]).json
 
     assert answer
@@ -294,7 +296,7 @@ def test_bad_change_is_refused(body: Any, auth: FlaskClient, admin: dict[str, st
         ("POST", "/users", {"username": "ada", "password": GOOD_PASSWORD}),
     ],
 )
-def test_users_are_managed_with_the_scope_only(
+def test_managing_users_requires_the_scope(
     method: str, path: str, body: dict[str, str] | None, username: str, auth: FlaskClient
 ) -> None:
     response = auth.open(path, method=method, json=body, headers=bearer(get_token(auth, username)))
@@ -305,7 +307,7 @@ def test_users_are_managed_with_the_scope_only(
     )
 
 
-def test_administrator_who_narrowed_the_scope_manages_nobody(auth: FlaskClient) -> None:
+def test_administrator_with_a_narrowed_scope_cannot_manage_users(auth: FlaskClient) -> None:
     headers = bearer(get_token(auth, "admin1", scope="courses:read"))
 
     assert auth.get("/users", headers=headers).status_code == 403
@@ -322,35 +324,35 @@ def test_self_registration_is_off_by_default(auth: FlaskClient) -> None:
 
 
 @both_databases
-def test_people_add_themselves_where_they_may(open_door: FlaskClient) -> None:
-    response = open_door.post("/users", json={"username": "ada", "password": GOOD_PASSWORD})
+def test_users_can_register_if_self_registration_is_on(registration_auth: FlaskClient) -> None:
+    response = registration_auth.post("/users", json={"username": "ada", "password": GOOD_PASSWORD})
 
     assert response.status_code == 201
     assert response.json
     assert response.json["roles"] == ["student"]
-    assert log_in(open_door, "ada", password=GOOD_PASSWORD)
+    assert log_in(registration_auth, "ada", password=GOOD_PASSWORD)
 
 
 @pytest.mark.parametrize("roles", [["admin"], ["teacher"], ["student", "admin"], []])
-def test_nobody_gives_themselves_a_role(roles: list[str], open_door: FlaskClient) -> None:
+def test_users_cannot_give_themselves_roles(roles: list[str], registration_auth: FlaskClient) -> None:
     body = {"username": "ada", "password": GOOD_PASSWORD, "roles": roles}
 
-    assert open_door.post("/users", json=body).status_code == 403
-    student = bearer(get_token(open_door))
-    assert open_door.post("/users", json=body, headers=student).status_code == 403
+    assert registration_auth.post("/users", json=body).status_code == 403
+    student = bearer(get_token(registration_auth))
+    assert registration_auth.post("/users", json=body, headers=student).status_code == 403
 
 
-def test_bad_token_is_not_taken_for_none(open_door: FlaskClient) -> None:
+def test_registration_with_an_invalid_token_is_refused(registration_auth: FlaskClient) -> None:
     body = {"username": "ada", "password": GOOD_PASSWORD}
 
-    assert open_door.post("/users", json=body, headers=bearer("a.b.c")).status_code == 401
+    assert registration_auth.post("/users", json=body, headers=bearer("a.b.c")).status_code == 401
 
 
-def test_demo_passwords_are_those_of_the_tests(auth: FlaskClient) -> None:
+def test_demo_users_have_the_passwords_used_in_the_tests(auth: FlaskClient) -> None:
     assert [bool(log_in(auth, username)) for username in PASSWORDS] == [True] * 3
 
 
-def test_roles_that_are_gone_from_the_table_have_no_scope(auth: FlaskClient, admin: dict[str, str]) -> None:
+def test_unknown_role_has_no_scopes(auth: FlaskClient, admin: dict[str, str]) -> None:
     change_row(auth, sa.update(User).where(User.username == "student1").values(roles=["king", "student"]))
 
     assert log_in(auth)["scope"] == "courses:read enrolments:write"

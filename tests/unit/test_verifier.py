@@ -1,4 +1,4 @@
-"""How the verifier uses the keys that it is given."""
+"""How the verifier uses the keys and the profile of each issuer."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tests.forger import COURSES, ISSUER, Forger
 
 
 class KeysOnDemand(Mapping[str, RSAPublicKey]):
-    """A key set that fetches a key when it is looked up, and until then does not know of it."""
+    """A key set that fetches a key on lookup, and does not contain it until then."""
 
     def __init__(self, kid: str, key: RSAPublicKey) -> None:
         self._published = {kid: key}
@@ -54,7 +54,7 @@ def long_token(forger: Forger) -> str:
     return forger.sign(filler="x" * RFC9068.maximum_length)
 
 
-def test_length_of_one_issuers_tokens_is_not_allowed_to_another(forger: Forger, long_token: str) -> None:
+def test_longer_tokens_of_one_issuer_are_not_allowed_for_another(forger: Forger, long_token: str) -> None:
     keys = {forger.kid: forger.key.public_key()}
     verifier = Verifier(trust(keys), trust(keys, OTHER, LONGER))
 
@@ -68,7 +68,7 @@ def test_length_of_one_issuers_tokens_is_not_allowed_to_another(forger: Forger, 
     assert [is_passed for _check, is_passed, _advice in others] == [True] * len(CHECKS)
 
 
-def test_issuers_tokens_may_be_as_long_as_its_own_profile_says(forger: Forger, long_token: str) -> None:
+def test_issuers_profile_sets_the_maximum_length_of_its_tokens(forger: Forger, long_token: str) -> None:
     keys = {forger.kid: forger.key.public_key()}
     verifier = Verifier(trust(keys, OTHER), trust(keys, profile=LONGER))
 

@@ -1,4 +1,4 @@
-"""The version is stated once, in flask_resource_server/__init__.py; everything else reads it there."""
+"""The version is stated once, in flask_resource_server/__init__.py; everything else reads it from there."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ MAY_NAME_IT = re.compile(
 )
 
 
-def test_no_second_place_states_the_version() -> None:
+def test_version_is_stated_in_no_other_file() -> None:
     version = re.compile(rf"(?<![\d.]){re.escape(__version__)}(?![\d.])")
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
     files = [name for name in tracked.stdout.split("\0") if name and not MAY_NAME_IT.fullmatch(name)]
