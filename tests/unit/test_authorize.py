@@ -130,6 +130,7 @@ REFUSED = {
     "unknown prompt": ({"prompt": "create"}, "invalid_request"),
     "prompt none and login": ({"prompt": "none login"}, "invalid_request"),
     "negative max_age": ({"max_age": "-1"}, "invalid_request"),
+    "max_age that is not a number": ({"max_age": "soon"}, "invalid_request"),
     "request object": ({"request": "a.b.c"}, "request_not_supported"),
     "request URI": ({"request_uri": "https://web.example.com/r"}, "request_uri_not_supported"),
     "registration": ({"registration": "{}"}, "registration_not_supported"),

@@ -4,6 +4,7 @@ import logging
 import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
+from auth_app.accounts.session_ends import end_session
 from auth_app.models import LogoutNotice
 from auth_app.oauth.backchannel_logout import DELAYS
 from tests.conftest import (
@@ -280,6 +282,19 @@ def test_refused_command_sends_no_notice(auth: FlaskClient, tokens: Tokens, rece
     result = run_command(auth, "users", "set-password", "student1", stdin="short")
 
     assert result.exit_code == 1
+    assert notices(auth) == []
+    assert threads() == []
+
+
+def test_rolled_back_revocation_sends_no_notice(
+    auth: FlaskClient, tokens: Tokens, receiver: Receiver
+) -> None:
+    with auth.application.app_context():
+        session = auth.application.extensions["sqlalchemy"].session
+        assert end_session(uuid.UUID(read_claims(tokens["access_token"])["sid"]))
+        assert session.scalars(sa.select(LogoutNotice)).all()
+        session.rollback()
+
     assert notices(auth) == []
     assert threads() == []
 

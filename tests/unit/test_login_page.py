@@ -289,6 +289,16 @@ def test_parameters_of_an_application_are_escaped(auth: FlaskClient) -> None:
     assert answer_of(auth.get(response.location))["state"] == MARKUP
 
 
+def test_name_of_a_user_is_escaped(auth: FlaskClient) -> None:
+    run_command(auth, "users", "set", "student1", "--name", MARKUP)
+    sign_in(auth)
+
+    page = auth.get("/account")
+
+    assert "<script" not in page.text
+    assert MARKUP in html.unescape(page.text)
+
+
 def test_state_on_the_logout_page_is_escaped(auth: FlaskClient) -> None:
     sign_in(auth)
 

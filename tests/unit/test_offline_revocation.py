@@ -252,11 +252,13 @@ def test_restarted_service_uses_its_copy_while_the_issuer_is_down(
 def test_damaged_copy_is_fetched_again(
     content: bytes, issuer: Issuer, forger: Forger, key_pair: KeyPair, tmp_path: Path
 ) -> None:
-    copy_path(tmp_path, "status-lists", setting=issuer.url).write_bytes(content)
+    copy = copy_path(tmp_path, "status-lists", setting=issuer.url)
+    copy.write_bytes(content)
     publish(issuer, forger, 5)
 
     with open_checking(issuer, key_pair, tmp_path) as course:
         assert [read(course, token_at(forger, index)) for index in (4, 5)] == [200, 401]
+        wait_for(lambda: issuer.pages["/lists/1"] in copy.read_bytes())
 
 
 def test_copy_signed_by_an_unknown_key_is_not_used(

@@ -23,8 +23,6 @@ from tests.certificates import make_certificate
 from tests.conftest import (
     both_databases,
     change_row,
-    change_user,
-    get_token,
     open_auth,
     read_claims,
     run_command,
@@ -263,15 +261,6 @@ def test_unusable_or_unsafe_url_is_not_registered(options: tuple[str, str], auth
     result = run_command(auth, "clients", "add", "app", *options)
 
     assert result.exit_code == 1, result.output
-
-
-def test_administrator_sees_a_changed_name_in_the_response(auth: FlaskClient) -> None:
-    headers = {"Authorization": f"Bearer {get_token(auth, 'admin1')}"}
-
-    response = change_user(auth, "student1", headers, name="Stu", email="s@example.com")
-
-    assert response.json
-    assert response.json["name"] == "Stu"
 
 
 def test_authorization_form_too_long_for_a_url_is_refused(auth: FlaskClient) -> None:

@@ -223,6 +223,7 @@ def test_browser_cookie_is_not_stored_in_the_database(auth: FlaskClient, known: 
         session = auth.application.extensions["sqlalchemy"].session
         stored = session.scalars(sa.select(KnownAddress.address)).all()
 
+    assert stored
     assert all(len(key) == 64 and cookie.value not in key for key in stored)
 
 

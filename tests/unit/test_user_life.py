@@ -271,9 +271,9 @@ def test_reset_password_follows_the_rules(password: str, auth: FlaskClient, admi
     assert log_in(auth, "teacher1")
 
 
-@pytest.mark.parametrize(("username", "status"), [("student1", 403), ("teacher1", 403)])
-def test_resetting_a_password_requires_the_scope(username: str, status: int, auth: FlaskClient) -> None:
-    assert reset(auth, bearer(get_token(auth, username))).status_code == status
+@pytest.mark.parametrize("username", ["student1", "teacher1"])
+def test_resetting_a_password_requires_the_scope(username: str, auth: FlaskClient) -> None:
+    assert reset(auth, bearer(get_token(auth, username))).status_code == 403
     assert auth.put(f"/users/{uuid.uuid4()}/password", json={}).status_code == 401
 
 
