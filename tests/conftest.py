@@ -32,6 +32,7 @@ from auth_app.settings import AuthSettings
 from course_app.settings import CourseSettings
 from flask_resource_server.tokens.keys import thumbprint
 from shared.contract import Contract, path_of
+from tests.caches import share_compiled, share_parsed_files
 from tests.databases import drop_filled_databases, fill_database, make_databases, serve_postgresql
 from tests.forger import Forger
 from tests.secrets import LogWatch, find_secrets, remember
@@ -94,6 +95,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("JWT_") or name in SETTINGS:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_parsed_files() -> Iterator[None]:
+    with share_parsed_files():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -266,6 +273,7 @@ def open_course(url: str, key_pair: KeyPair | None, **settings: Any) -> Iterator
 def _open(app: Flask) -> Iterator[FlaskClient]:
     with app.app_context():
         engine = app.extensions["sqlalchemy"].engine
+    share_compiled(app, engine)
     fill_database(app, engine)
     app.test_client_class = CheckingClient
     yield app.test_client()
