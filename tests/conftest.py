@@ -245,16 +245,21 @@ def attacker(key_pair: KeyPair, other_key_pair: KeyPair) -> Forger:
     return Forger(other_key_pair.private_key, key_pair.kid)
 
 
+# The least that argon2 can compute, because nearly every test logs in. The settings refuse such costs.
+CHEAP_HASHES = {"argon2_memory": 8, "argon2_passes": 1}
+
+
 @contextmanager
 def open_auth(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskClient]:
-    app = auth_app.create_app(
-        AuthSettings(
-            auth_database_url=SecretStr(url),
-            jwt_private_key_file=key_pair.private_file,
-            jwt_public_key_file=key_pair.public_file,
-            **settings,
-        )
+    """Open an authorization server, with `CHEAP_HASHES` unless `settings` have costs of their own."""
+    checked = AuthSettings(
+        auth_database_url=SecretStr(url),
+        jwt_private_key_file=key_pair.private_file,
+        jwt_public_key_file=key_pair.public_file,
+        **settings,
     )
+    costs = {} if CHEAP_HASHES.keys() & settings.keys() else CHEAP_HASHES
+    app = auth_app.create_app(checked.model_copy(update=costs))
     with _open(app) as client:
         yield client
 

@@ -57,13 +57,16 @@ def maintain(server: sa.URL) -> sa.Engine:
     return sa.create_engine(server, isolation_level="AUTOCOMMIT")
 
 
-# By application and kind of database: the bytes of an SQLite file, or the name of a database of PostgreSQL.
-_FILLED: dict[tuple[str, str], bytes | str] = {}
+# By application, kind of database and costs of the password hashes in it: the bytes of an SQLite file, or the
+# name of a database of PostgreSQL.
+_FILLED: dict[tuple[str, str, str | None], bytes | str] = {}
 
 
 def fill_database(app: Flask, engine: sa.Engine) -> None:
     """Create tables and demo data with the application's commands, once; after that, copy the result."""
-    key, name = (app.name, engine.dialect.name), str(engine.url.database)
+    hashing = app.extensions.get("hashing")
+    key = (app.name, engine.dialect.name, hashing and hashing.parameters)
+    name = str(engine.url.database)
     filled = _FILLED.get(key)
     if isinstance(filled, bytes):
         Path(name).write_bytes(filled)
