@@ -33,7 +33,7 @@ from course_app.settings import CourseSettings
 from flask_resource_server.tokens.keys import thumbprint
 from shared.contract import Contract, path_of
 from tests.caches import share_compiled, share_parsed_files
-from tests.databases import drop_filled_databases, fill_database, make_databases, serve_postgresql
+from tests.databases import drop_all_databases, fill_database, make_databases, serve_postgresql
 from tests.forger import Forger
 from tests.secrets import LogWatch, find_secrets, remember
 from tests.servers import Pair, listen, serve_pair
@@ -139,7 +139,7 @@ def postgresql() -> Iterator[sa.URL]:
     """A PostgreSQL server: that of TEST_DATABASE_URL, or one that is started on a socket."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield sa.make_url(url)
-        drop_filled_databases(sa.make_url(url))
+        drop_all_databases(sa.make_url(url))
         return
     with serve_postgresql() as server:
         server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
