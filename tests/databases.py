@@ -25,7 +25,7 @@ def serve_postgresql() -> Iterator[PostgresServer]:
 
 
 def _find_memory() -> Path | None:
-    """Return a folder in memory, which copies a database in a fifth of the time, None if there is no room."""
+    """Return a folder in memory, because copying databases waits for the disk; None if there is no room."""
     memory = Path("/dev/shm")  # noqa: S108
     return memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 2**30 else None
 
@@ -45,7 +45,8 @@ def drop_unused_databases(leave: int = 0) -> None:
 @contextmanager
 def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[], str]]:
     if backend == "sqlite":
-        yield lambda: f"sqlite:///{folder / uuid.uuid4().hex}.db"
+        with tempfile.TemporaryDirectory(prefix="sqlite-", dir=_find_memory() or folder) as files:
+            yield lambda: f"sqlite:///{files}/{uuid.uuid4().hex}.db"
         return
     server: sa.URL = request.getfixturevalue("postgresql")
     made = []
