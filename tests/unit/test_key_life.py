@@ -21,6 +21,7 @@ from pydantic import SecretStr
 
 import auth_app
 from auth_app.settings import AuthSettings
+from flask_resource_server.documents.files import POLL_INTERVAL
 from shared.startup import check_startup
 from tests.conftest import KeyPair, add_client, bearer, get_token, log_in, open_auth, open_course, run_command
 
@@ -79,6 +80,7 @@ def let_time_pass(pair: KeyPair, seconds: int) -> None:
 
     text = pair.public_file.read_text()
     pair.public_file.write_text(re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", move, text))
+    time.sleep(POLL_INTERVAL)  # course_app may have looked at the file just before
 
 
 def calendar_seconds(moment: time.struct_time) -> int:

@@ -21,8 +21,10 @@ from auth_app.accounts.passwords import (
 )
 from auth_app.metrics import PASSWORD_HASHES
 from auth_app.models import User
+from auth_app.settings import AuthSettings
 from shared.errors import Unavailable
 from tests.conftest import (
+    CHEAP_HASHES,
     KeyPair,
     bearer,
     both_databases,
@@ -54,6 +56,14 @@ NOT_HASHES = [
     "scrypt:1",
     "scrypt:x$y$Z",
 ]
+
+
+@pytest.fixture
+def auth(new_database: Callable[[], str], key_pair: KeyPair) -> Iterator[FlaskClient]:
+    """An authorization server whose hashes cost what they cost by default."""
+    costs = {name: AuthSettings.model_fields[name].default for name in CHEAP_HASHES}
+    with open_auth(new_database(), key_pair, **costs) as client:
+        yield client
 
 
 @pytest.fixture
