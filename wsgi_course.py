@@ -1,5 +1,13 @@
 """The WSGI entry point of the course service: `gunicorn wsgi_course:app`."""
 
-from course_app import create_app
+import gc
 
+# Modules live as long as the process, so do not look for garbage among them: that took a fifth of the time of
+# a command. The application is not excluded: a last collection at the exit closes its database connections.
+gc.disable()
+
+from course_app import create_app  # noqa: E402
+
+gc.freeze()
+gc.enable()
 app = create_app()

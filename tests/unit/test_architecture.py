@@ -239,7 +239,14 @@ def test_entry_point_makes_the_application_and_nothing_more(application: str) ->
     package = application.replace("wsgi_", "") + "_app"
     body = ast.parse((ROOT / f"{application}.py").read_text()).body[1:]
 
-    assert [ast.unparse(node) for node in body] == [f"from {package} import create_app", "app = create_app()"]
+    assert [ast.unparse(node) for node in body] == [
+        "import gc",
+        "gc.disable()",
+        f"from {package} import create_app",
+        "gc.freeze()",
+        "gc.enable()",
+        "app = create_app()",
+    ]
 
 
 def test_importing_does_nothing() -> None:
