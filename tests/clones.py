@@ -17,6 +17,14 @@ from tests.servers import ROOT, STOP_LIMIT, Server, listen, wait_until_ready
 
 def copy_repository(folder: Path) -> Path:
     """Copy the files that git tracks, or would track, into a new repository, and return its folder."""
+    copy_files(folder)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    return folder
+
+
+def copy_files(folder: Path) -> None:
+    """Copy the files that git tracks, or would track, into a folder."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -28,9 +36,6 @@ def copy_repository(folder: Path) -> Path:
         if (ROOT / name).exists():  # and is not deleted in the working tree
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    return folder
 
 
 def link_environment(clone: Path) -> None:

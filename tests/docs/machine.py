@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.clones import (
     add_package,
-    copy_repository,
+    copy_files,
     copy_tree,
     environment,
     git,
@@ -72,13 +72,15 @@ class Machine:
 
     def _make_clone(self) -> Path:
         """Return a checkout whose services have the chosen ports as their defaults."""
-        clone = copy_repository(self._folder / "repository")
+        clone = self._folder / "repository"
+        copy_files(clone)
         chosen = {name: port for name, port in self._ports.items() if name != "5000"}
         for path in clone.rglob("*"):
-            if path.suffix in SOURCES and ".git" not in path.parts and path.is_file():
+            if path.suffix in SOURCES and path.is_file():
                 text = path.read_text()
                 if (changed := replace_ports(text, chosen)) != text:
                     path.write_text(changed)
+        git(clone, "init", "--quiet")
         git(clone, "add", "--all")
         git(clone, *AUTHOR, "commit", "--quiet", "--message", "Import")  # which pip installs
         link_packages(clone)
