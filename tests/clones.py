@@ -96,7 +96,8 @@ def git(folder: Path, *arguments: str) -> str:
 
 def environment(**changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-    return kept | {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | changes
+    path = f"{sys.base_prefix}/bin:{os.environ['PATH']}"  # `python3` is this Python, not a script of pyenv
+    return kept | {"PATH": path, "HOME": os.environ.get("HOME", "/")} | changes
 
 
 def run(command: str, folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
