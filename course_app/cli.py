@@ -3,6 +3,7 @@
 import click
 from flask import Flask
 from flask.cli import with_appcontext
+from flask_migrate import upgrade as upgrade_tables
 from sqlalchemy import select
 
 from course_app.database import db
@@ -24,9 +25,12 @@ def init_app(app: Flask) -> None:
 
 
 @click.command("demo-data", epilog="\b\nExample:\n  flask --app wsgi_course demo-data")
+@click.option("--upgrade", is_flag=True, help="Create or upgrade the tables first, as `db upgrade` does.")
 @with_appcontext
-def add_demo_courses() -> None:
+def add_demo_courses(upgrade: bool) -> None:
     """Add the demo courses, unless there are courses already."""
+    if upgrade:
+        upgrade_tables()
     if db.session.scalar(select(Course.id).limit(1)) is None:
         db.session.add_all(
             Course(title=title, description=description) for title, description in DEMO_COURSES.items()

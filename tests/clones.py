@@ -1,13 +1,15 @@
 """Copy the repository as a fresh clone, to run scripts and documented commands in it."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import distribution
 from pathlib import Path
 
 from tests.servers import ROOT, STOP_LIMIT, Server, listen, wait_until_ready
@@ -15,6 +17,14 @@ from tests.servers import ROOT, STOP_LIMIT, Server, listen, wait_until_ready
 
 def copy_repository(folder: Path) -> Path:
     """Copy the files that git tracks, or would track, into a new repository, and return its folder."""
+    copy_files(folder)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    return folder
+
+
+def copy_files(folder: Path) -> None:
+    """Copy the files that git tracks, or would track, into a folder."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -26,18 +36,56 @@ def copy_repository(folder: Path) -> Path:
         if (ROOT / name).exists():  # and is not deleted in the working tree
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    return folder
 
 
-def link_packages(clone: Path) -> None:
-    """Give a clone the packages of this virtual environment, so that scripts/run installs nothing."""
+def link_environment(clone: Path) -> None:
+    """Make this virtual environment that of a clone too, so that scripts/test installs nothing."""
     venv = clone / ".venv"
     venv.mkdir()
     for name in ("bin", "lib", "pyvenv.cfg"):
         (venv / name).symlink_to(Path(sys.prefix) / name)
-    shutil.copy(clone / "requirements-demo.txt", venv)
+    shutil.copy(clone / "requirements-dev.txt", venv)
+
+
+def link_packages(clone: Path) -> None:
+    """Give a clone the packages that scripts/run needs and no others, so that it installs nothing.
+
+    Flask's commands would import some of the others, because they extend them.
+    """
+    venv, requirements = clone / ".venv", clone / "requirements-demo.txt"
+    make_environment(venv)
+    for name in re.findall(r"^([\w.-]+)(?:\[\w+\])?==", requirements.read_text(), re.MULTILINE):
+        add_package(name, venv, Path.symlink_to)
+    shutil.copy(requirements, venv)
+
+
+def make_environment(venv: Path) -> None:
+    """Create a virtual environment without pip, which takes three seconds to install."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=60)
+
+
+def add_package(name: str, venv: Path, add: Callable[[Path, Path], object]) -> None:
+    """Add a package of this virtual environment to another one. `add` gets a new path and the present one."""
+    (packages,) = venv.glob("lib/python*/site-packages")
+    package = distribution(name)
+    for file in package.files or ():
+        present = Path(os.path.normpath(str(package.locate_file(file))))
+        if present.parent == Path(sys.prefix) / "bin":
+            script = venv / "bin" / present.name
+            script.write_text(re.sub(r"\A#!.*/python", f"#!{venv}/bin/python", present.read_text()))
+            script.chmod(0o755)
+        else:
+            # Folders are added as a whole, except that of the compiled modules which are single files.
+            parts = file.parts[: 2 if file.parts[0] == "__pycache__" else 1]
+            new = packages.joinpath(*parts)
+            new.parent.mkdir(exist_ok=True)
+            if not new.exists():
+                add(new, Path(str(package.locate_file("")), *parts))
+
+
+def copy_tree(new: Path, present: Path) -> None:
+    """Copy a folder with the times of its files, by which Python recognizes compiled modules."""
+    shutil.copytree(present, new)
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -48,7 +96,8 @@ def git(folder: Path, *arguments: str) -> str:
 
 def environment(**changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-    return kept | {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | changes
+    path = f"{sys.base_prefix}/bin:{os.environ['PATH']}"  # `python3` is this Python, not a script of pyenv
+    return kept | {"PATH": path, "HOME": os.environ.get("HOME", "/")} | changes
 
 
 def run(command: str, folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -193,8 +193,7 @@ def make_homes() -> dict[str, tuple[bytes, int]]:
         shutil.copy(auth / "keys/public_key.pem", course / "keys/public_key.pem")
         for home in (auth, course):
             settings = {f"{home.name.upper()}_DATABASE_URL": f"sqlite:///{home}/{home.name}.db"}
-            for command in ("db upgrade", "demo-data"):
-                run_flask(f"wsgi_{home.name}", command, settings, home)
+            run_flask(f"wsgi_{home.name}", "demo-data --upgrade", settings, home)
         return {
             str(path.relative_to(folder)): (path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
             for path in folder.rglob("*")
@@ -212,8 +211,7 @@ def serve_replicas(
     if database_url.startswith("sqlite:"):
         shutil.copy(folder / "auth.db", database_url.removeprefix("sqlite:///"))
     else:
-        for command in ("db upgrade", "demo-data"):
-            run_flask("wsgi_auth", command, environment, folder)
+        run_flask("wsgi_auth", "demo-data --upgrade", environment, folder)
     with ExitStack() as stack:
         servers = []
         for number in range(count):

@@ -2,6 +2,7 @@
 
 import click
 from flask.cli import with_appcontext
+from flask_migrate import upgrade as upgrade_tables
 
 from auth_app.accounts.clients import NONE, add_client, find_client
 from auth_app.accounts.passwords import hash_password
@@ -23,13 +24,16 @@ DEMO_USERS = {
 
 
 @click.command("demo-data", epilog=examples("demo-data"))
+@click.option("--upgrade", is_flag=True, help="Create or upgrade the tables first, as `db upgrade` does.")
 @with_appcontext
-def add_demo_users() -> None:
+def add_demo_users(upgrade: bool) -> None:
     """Add the demo users and clients that do not exist yet.
 
     The users are student1, teacher1 and admin1; the clients are first-party, demo-web-app and demo-docs. Not
     for production: the passwords are public.
     """
+    if upgrade:
+        upgrade_tables()
     for username, (password, role) in DEMO_USERS.items():
         if find_user(username) is None:
             add_user(username, hash_password(password), [role])

@@ -1,12 +1,18 @@
 """Simulate the machine of someone who follows a page: a checkout, a shell, and servers."""
 
 import re
-import subprocess
-import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from tests.clones import copy_repository, environment, git, link_packages
+from tests.clones import (
+    add_package,
+    copy_files,
+    copy_tree,
+    environment,
+    git,
+    link_packages,
+    make_environment,
+)
 from tests.docs.pages import Block, Page, is_as_documented
 from tests.docs.ports import choose_ports, find_bound_ports, replace_ports
 from tests.docs.programs import LIMIT, READY, Program, start_program
@@ -66,13 +72,15 @@ class Machine:
 
     def _make_clone(self) -> Path:
         """Return a checkout whose services have the chosen ports as their defaults."""
-        clone = copy_repository(self._folder / "repository")
+        clone = self._folder / "repository"
+        copy_files(clone)
         chosen = {name: port for name, port in self._ports.items() if name != "5000"}
         for path in clone.rglob("*"):
-            if path.suffix in SOURCES and ".git" not in path.parts and path.is_file():
+            if path.suffix in SOURCES and path.is_file():
                 text = path.read_text()
                 if (changed := replace_ports(text, chosen)) != text:
                     path.write_text(changed)
+        git(clone, "init", "--quiet")
         git(clone, "add", "--all")
         git(clone, *AUTHOR, "commit", "--quiet", "--message", "Import")  # which pip installs
         link_packages(clone)
@@ -84,7 +92,8 @@ class Machine:
     def _make_home(self) -> Path:
         """Return an empty folder, and put a new virtual environment on the path."""
         home, venv = self._folder / "reader", self._folder / "venv"
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=LIMIT)
+        make_environment(venv)
+        add_package("pip", venv, copy_tree)
         self._environment["PATH"] = f"{venv}/bin:{self._environment['PATH']}"
         home.mkdir()
         return home

@@ -2,10 +2,12 @@
 
 import ast
 import json
+import re
 
 import pytest
 
 from tests.docs.pages import Block, Page, find_blocks, is_as_documented
+from tests.docs.runner import RUN, find_group
 from tests.docs.table import NOT_RUN, PAGES
 from tests.servers import ROOT
 
@@ -23,6 +25,13 @@ def test_every_page_is_listed_once() -> None:
 
     assert len(listed) == len(set(listed))
     assert set(DOCUMENTS) - set(listed) == set()
+
+
+def test_commands_of_every_page_are_run() -> None:
+    files = [path.read_text() for path in (ROOT / "tests/docs").glob("test_*_pages.py")]
+    groups = [group for file in files for group in re.findall(r'@pages_of\("(.+)"\)\ndef test_', file)]
+
+    assert sorted(groups) == sorted({find_group(page) for page in RUN})
 
 
 def test_block_that_cannot_be_run_is_listed_with_a_reason() -> None:

@@ -1,6 +1,7 @@
 """The application of docs/how-to/log-out-everywhere.md signs users out when auth_app notifies it."""
 
 import re
+import time
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -58,7 +59,11 @@ def test_application_signs_out_when_the_session_is_revoked(
 
     run_command(notifying, "sessions revoke --user student1")
 
-    wait_for(lambda: browser.open(url).text == "You are signed out.")
+    def is_signed_out() -> bool:
+        time.sleep(0.5)
+        return browser.open(url).text == "You are signed out."
+
+    wait_for(is_signed_out)
 
 
 def test_application_can_sign_out_of_auth_app(shop: tuple[ModuleType, str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import Page
-from tests.docs.test_pages import test_page_commands_do_what_the_page_says as run_page
+from tests.docs.runner import run_page
 from tests.servers import is_listening
 
 TRUE = """

@@ -87,10 +87,9 @@ def test_auth_app_works_under_a_server_that_is_a_click_command(tmp_path: Path) -
 
 @pytest.mark.parametrize("application", ["auth", "course"])
 def test_missing_keys_cause_503_until_they_are_created(application: str, tmp_path: Path) -> None:
-    (tmp_path / "keys").mkdir()
-    environment = {f"{application.upper()}_DATABASE_URL": f"sqlite:///{tmp_path}/test.db"}
-    for command in ("db upgrade", "demo-data"):
-        run_flask(f"wsgi_{application}", command, environment, tmp_path)
+    environment = {f"{application.upper()}_DATABASE_URL": f"sqlite:///{tmp_path}/{application}.db"}
+    copy_home(application, tmp_path)
+    (tmp_path / "keys").rename(tmp_path / "good")
 
     with serve_by_click(f"wsgi_{application}", environment, tmp_path) as (url, log):
         form = {"username": "student1", "password": "password123"} if application == "auth" else None
@@ -101,7 +100,7 @@ def test_missing_keys_cause_503_until_they_are_created(application: str, tmp_pat
         assert "public_key.pem cannot be read" in log.read_text()
         assert "Traceback" not in log.read_text()
 
-        run_flask("wsgi_auth", "keys generate", {}, tmp_path)
+        (tmp_path / "good").rename(tmp_path / "keys")
 
         wait_for(lambda: call(f"{url}{path}", None if form else FORGED, form)[0] in {200, 401})
         wait_for(lambda: call(f"{url}/readyz")[0] == 200 or application == "course")
@@ -177,7 +176,7 @@ def test_workers_forked_during_a_slow_fetch_keep_fetching(
     """A thread of the master used to hold a lock during the fork, which no worker could ever acquire."""
     publish(issuer, key_pair, other_key_pair)
     environment = environment_of(issuer, tmp_path)
-    run_flask("wsgi_course", "db upgrade", environment, tmp_path)
+    copy_home("course", tmp_path)
     removed = Forger(other_key_pair.private_key, other_key_pair.kid).sign()
     kept = Forger(key_pair.private_key, key_pair.kid).sign()
     with listen() as listener, serve("wsgi_course", listener, environment, tmp_path) as course:
@@ -210,7 +209,7 @@ def test_master_starts_without_fetching_while_the_issuer_is_down(
 ) -> None:
     issuer.status = 500
     environment = environment_of(issuer, tmp_path)
-    run_flask("wsgi_course", "db upgrade", environment, tmp_path)
+    copy_home("course", tmp_path)
     copy_path(tmp_path, "keys", setting=issuer.url).write_text("half a k")
     command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
     port = find_port()

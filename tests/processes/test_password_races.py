@@ -1,9 +1,11 @@
 """A password change is final: a simultaneous request with the old password cannot undo it."""
 
+import fcntl
 import itertools
 import json
 import subprocess
 import sys
+import termios
 import urllib.error
 import urllib.request
 import uuid
@@ -13,10 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from threading import Event
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from tests.conftest import PASSWORDS
 from tests.databases import create_database, make_databases
 from tests.processes.test_races import Request, send_together
 from tests.secrets import remember
@@ -40,11 +44,15 @@ def replicas(
 def change(server: Server, token: str, current: str, new: str) -> int:
     """Change a password and return the status of the response."""
     body = {"current_password": current, "new_password": new}
+    return send(server, "PUT", "/users/me/password", token, body)
+
+
+def send(server: Server, method: str, path: str, token: str, body: dict[str, Any]) -> int:
+    """Send JSON and return the status of the answer."""
     remember(body)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    request = urllib.request.Request(
-        f"{server.url}/users/me/password", json.dumps(body).encode(), headers, method="PUT"
-    )
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(f"{server.url}{path}", data, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
             return int(response.status)
@@ -53,18 +61,36 @@ def change(server: Server, token: str, current: str, new: str) -> int:
             return error.code
 
 
-def run_command(server: Server, *arguments: str, stdin: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "wsgi_auth", *arguments],
+@contextmanager
+def set_password_when_asked(server: Server, username: str) -> Iterator[Callable[[], None]]:
+    """Start the administrator's command, which reads the password, and yield a function that gives it `NEW`.
+
+    Starting takes a second, in which the requests that it is to race against would only cost time.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "wsgi_auth", "users", "set-password", username],
         env=environment_for(server.environment),
         cwd=server.log.parent,
-        input=stdin,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    ) as command:
+        assert command.stdin
+
+        def set_password() -> None:
+            output, _ = command.communicate(f"{NEW[1:]}\n", timeout=60)
+            assert command.returncode == 0, output
+
+        command.stdin.write(NEW[0])  # which it reads, and goes on waiting for the end of the line
+        command.stdin.flush()
+        wait_for(lambda: is_read(command.stdin) or command.poll() is not None)
+        yield set_password
+
+
+def is_read(pipe: Any) -> bool:
+    """Tell whether what was written to a pipe has been read."""
+    return fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)) == bytes(4)
 
 
 def get_token(server: Server, username: str, password: str) -> str | None:
@@ -87,7 +113,9 @@ def get_token(server: Server, username: str, password: str) -> str | None:
 def add_victim(server: Server) -> tuple[str, str, str]:
     """Add a user with the old password, and return the name and the tokens of two sessions."""
     username = f"ada{uuid.uuid4().hex}"
-    run_command(server, "users", "add", username, stdin=f"{OLD}\n")
+    administrator = get_token(server, "admin1", PASSWORDS["admin1"])
+    assert administrator
+    assert send(server, "POST", "/users", administrator, {"username": username, "password": OLD}) == 201
     tokens = [get_token(server, username, OLD) for _ in range(2)]
     assert tokens[0]
     assert tokens[1]
@@ -142,8 +170,11 @@ def test_administrator_can_change_a_password_that_a_thief_keeps_resetting(
 ) -> None:
     username, stolen, own = add_victim(replicas[0])
 
-    with repeatedly(*(partial(change, replica, stolen, OLD, OLD) for replica in replicas)):
-        run_command(replicas[1], "users", "set-password", username, stdin=f"{NEW}\n")
+    with (
+        set_password_when_asked(replicas[1], username) as set_password,
+        repeatedly(*(partial(change, replica, stolen, OLD, OLD) for replica in replicas)),
+    ):
+        set_password()
 
     assert working(replicas[0], username, OLD, NEW) == [NEW]
     for token in (stolen, own):
@@ -165,10 +196,10 @@ def test_administrator_can_change_a_password_that_a_thief_keeps_changing(
             chosen.append(new)
         return status
 
-    with repeatedly(change_again):
-        run_command(replicas[1], "users", "set-password", username, stdin=f"{NEW}\n")
+    with set_password_when_asked(replicas[1], username) as set_password, repeatedly(change_again):
+        wait_for(lambda: len(chosen) > 2)
+        set_password()
 
-    assert len(chosen) > 2
     assert working(replicas[1], username, *chosen[-3:], NEW) == [NEW]
     assert call(f"{replicas[0].url}/users/me", stolen)[0] == 401
 

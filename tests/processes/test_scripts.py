@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import socket
 import sqlite3
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.clones import copy_repository, free_ports, git, link_packages, run, running
+from tests.clones import copy_repository, free_ports, git, link_environment, link_packages, run, running
 from tests.form_browser import FormBrowser
 from tests.servers import PATIENCE, ROOT, call, listen, url_of
 
@@ -90,10 +89,10 @@ def test_run_and_demo_scripts_work_in_a_fresh_clone(clone: Path) -> None:
     ).replace("\t", "  "), "git ignores all new files"
 
 
-def test_one_layer_of_the_tests_can_be_run(installed_clone: Path) -> None:
-    shutil.copy(installed_clone / "requirements-dev.txt", installed_clone / ".venv")
+def test_one_layer_of_the_tests_can_be_run(clone: Path) -> None:
+    link_environment(clone)
 
-    listed = run("scripts/test fuzz -n 0 --collect-only -q", installed_clone)
+    listed = run("scripts/test fuzz -n 0 --collect-only -q", clone)
 
     assert listed.returncode == 0, listed
     assert {line.partition("::")[0] for line in listed.stdout.splitlines() if "::" in line} == {
@@ -105,16 +104,16 @@ def test_one_layer_of_the_tests_can_be_run(installed_clone: Path) -> None:
 HALF_SENT = [b"", b"GET / HT", b"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nscope"]
 
 
-def test_failed_preparation_step_is_reported(clone: Path) -> None:
-    failed = run("scripts/run", clone, **free_ports(), AUTH_DATABASE_URL="nonsense")
+def test_failed_preparation_step_is_reported(installed_clone: Path) -> None:
+    failed = run("scripts/run", installed_clone, **free_ports(), AUTH_DATABASE_URL="nonsense")
 
     assert failed.returncode == 1
     assert "AUTH_DATABASE_URL is not a database URL" in failed.stderr
     assert failed.stderr.endswith("run: keys generate failed: see above, and run this again.\n")
 
 
-def test_service_that_cannot_start_is_named_and_no_other_is_started(clone: Path) -> None:
-    failed = run("scripts/run", clone, **free_ports(), JWT_PRIVATE_KEY_FILE="keys/absent.pem")
+def test_service_that_cannot_start_is_named_and_no_other_is_started(installed_clone: Path) -> None:
+    failed = run("scripts/run", installed_clone, **free_ports(), JWT_PRIVATE_KEY_FILE="keys/absent.pem")
 
     assert failed.returncode == 1
     assert "auth_app cannot start: keys/public_key.pem cannot be read" in failed.stderr

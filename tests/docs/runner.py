@@ -1,4 +1,4 @@
-"""Every command of a page does what the page says."""
+"""Run the commands of a page. Pages are tested in groups, each in a file of its own."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,10 +12,22 @@ from tests.docs.table import PAGES
 RUN = [page for page in PAGES if any(block.is_command for block in page.read_blocks())]
 
 
-@pytest.mark.parametrize("page", RUN, ids=[page.path.removesuffix(".md") for page in RUN])
-def test_page_commands_do_what_the_page_says(page: Page, tmp_path: Path) -> None:
+def pages_of(group: str) -> pytest.MarkDecorator:
+    """Parametrize a test with the pages of a group."""
+    pages = [page for page in RUN if find_group(page) == group]
+    return pytest.mark.parametrize("page", pages, ids=[page.path.removesuffix(".md") for page in pages])
+
+
+def find_group(page: Page) -> str:
+    if page.kit:
+        return "kit"
+    return next((name for name in ("how-to", "examples") if name in Path(page.path).parts), "other")
+
+
+def run_page(page: Page, folder: Path) -> None:
+    """Fail at the first block that does not do what the page says."""
     with ExitStack() as stack:
-        machine = Machine(page, tmp_path, stack)
+        machine = Machine(page, folder, stack)
         for one in (page, *page.then):
             machine.open(one)
             run_blocks(one.read_blocks(), machine)
