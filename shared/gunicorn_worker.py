@@ -1,4 +1,4 @@
-"""A gunicorn worker in which no client holds up the others by waiting, and which reports errors as JSON."""
+"""A gunicorn worker in which idle connections hold up no request, and which reports errors as JSON."""
 
 import json
 import selectors
@@ -36,11 +36,11 @@ _DISCARDED = 64 * 1024  # bytes read at a time from a connection that is being c
 
 
 class Worker(ThreadWorker):
-    """A gthread worker that waits for clients in its event loop only, and reports errors as JSON.
+    """A gthread worker in which idle connections hold up no request, and which reports errors as JSON.
 
-    gunicorn 27.0.1 lets a new connection occupy a thread for 5 seconds before its first byte, which browsers
-    that connect in advance do. Its event loop, which serves all connections, waits for 2 seconds if a client
-    does not close a connection after `Connection: close`.
+    In gunicorn 27.0.1, a new connection occupies a thread for 5 seconds if it sends nothing, and browsers
+    connect in advance. If a client does not close a connection after `Connection: close`, the event loop,
+    which serves all connections of the worker, waits for 2 seconds.
     """
 
     def enqueue_req(self, conn: Any) -> None:
