@@ -29,7 +29,7 @@ def init_app(app: Flask) -> None:
 @with_appcontext
 def add_demo_courses(upgrade: bool) -> None:
     """Add the demo courses, unless there are courses already."""
-    if upgrade:
+    if upgrade:  # migrations commit on their own; running this again completes what is missing
         upgrade_tables()
     if db.session.scalar(select(Course.id).limit(1)) is None:
         db.session.add_all(

@@ -1,4 +1,4 @@
-"""A gunicorn worker in which idle connections hold up no request, and which reports errors as JSON."""
+"""A gunicorn worker that idle connections cannot block, and that reports errors as JSON."""
 
 import json
 import selectors
@@ -14,7 +14,7 @@ from typing import Any
 
 from gunicorn import util
 from gunicorn.http import errors
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from shared.errors import describe_status
 from shared.headers import DATA_HEADERS
@@ -36,7 +36,7 @@ _DISCARDED = 64 * 1024  # bytes read at a time from a connection that is being c
 
 
 class Worker(ThreadWorker):
-    """A gthread worker in which idle connections hold up no request, and which reports errors as JSON.
+    """A gthread worker that idle connections cannot block, and that reports errors as JSON.
 
     In gunicorn 27.0.1, a new connection occupies a thread for 5 seconds if it sends nothing, and browsers
     connect in advance. If a client does not close a connection after `Connection: close`, the event loop,
@@ -60,13 +60,13 @@ class Worker(ThreadWorker):
         try:
             conn.sock.shutdown(socket.SHUT_WR)
             self._watch(conn, self._drain)
-        except (OSError, ValueError):  # the client has disconnected
+        except (OSError, ValueError, KeyError):  # the client has disconnected
             self._close(conn)
 
     def _watch(self, conn: Any, on_readable: Callable[[Any, Any], None]) -> None:
         """Call `on_readable` when there is something to read; `murder_pending` closes what takes too long."""
         conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + _LONGEST_WAIT
+        conn.timeout = time.monotonic() + (_LONGEST_WAIT if self.alive else STOP_KEEPALIVE_LINGER)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(on_readable, conn))
         self.pending_conns.append(conn)
 
@@ -82,6 +82,12 @@ class Worker(ThreadWorker):
         self.poller.unregister(client)
         self.pending_conns.remove(conn)
         self._close(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """Let a stopping worker wait no longer for other idle connections than for kept-alive ones."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
 
     def _close(self, conn: Any) -> None:
         self.nr_conns -= 1

@@ -1,8 +1,9 @@
-"""Compute once in each process what all applications of a test run compute alike.
+"""Cache in each process what every application under test would compute again.
 
 Each test has an application of its own, so that no test depends on another. Most of its cost was parsing the
-same files, and compiling the same templates and statements again. Only immutable results are shared, by
-everything that they depend on; the first application of a process computes them as in production.
+same files, and compiling the same templates and statements again. Nothing modifies the shared results:
+test_contract.py compares the contracts with their files. The first application of a process computes them as
+in production.
 """
 
 from collections.abc import Iterator

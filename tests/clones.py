@@ -50,7 +50,7 @@ def link_environment(clone: Path) -> None:
 def link_packages(clone: Path) -> None:
     """Give a clone the packages that scripts/run needs and no others, so that it installs nothing.
 
-    Flask's commands would import some of the others, because they extend them.
+    Flask imports every installed package that adds commands, which takes time.
     """
     venv, requirements = clone / ".venv", clone / "requirements-demo.txt"
     make_environment(venv)

@@ -25,7 +25,10 @@ def serve_postgresql() -> Iterator[PostgresServer]:
 
 
 def _find_memory() -> Path | None:
-    """Return a folder in memory, because copying databases waits for the disk; None if there is no room."""
+    """Return a folder in memory, because copying databases waits for the disk; None if there is no room.
+
+    A test run that is killed leaves its databases there.
+    """
     memory = Path("/dev/shm")  # noqa: S108
     return memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 2**30 else None
 
@@ -45,7 +48,9 @@ def drop_unused_databases(leave: int = 0) -> None:
 @contextmanager
 def make_databases(backend: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Callable[[], str]]:
     if backend == "sqlite":
-        with tempfile.TemporaryDirectory(prefix="sqlite-", dir=_find_memory() or folder) as files:
+        with tempfile.TemporaryDirectory(
+            prefix="sqlite-", dir=_find_memory() or folder, ignore_cleanup_errors=True
+        ) as files:
             yield lambda: f"sqlite:///{files}/{uuid.uuid4().hex}.db"
         return
     server: sa.URL = request.getfixturevalue("postgresql")
@@ -112,7 +117,7 @@ def copy_database(source: str, target: str) -> str:
 
 
 def drop_all_databases(server: sa.URL) -> None:
-    """Drop all databases that were made here, from a server that goes on."""
+    """Drop all databases that the tests created; the server keeps running."""
     drop_unused_databases()
     for filled in _FILLED.values():
         if isinstance(filled, str):

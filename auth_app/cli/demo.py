@@ -32,7 +32,7 @@ def add_demo_users(upgrade: bool) -> None:
     The users are student1, teacher1 and admin1; the clients are first-party, demo-web-app and demo-docs. Not
     for production: the passwords are public.
     """
-    if upgrade:
+    if upgrade:  # migrations commit on their own; running this again completes what is missing
         upgrade_tables()
     for username, (password, role) in DEMO_USERS.items():
         if find_user(username) is None:

@@ -61,7 +61,7 @@ def show_account() -> Response:
 @blueprint.get("/password")
 def show_password() -> Response:
     """Show the form to change the password."""
-    return show_password_page("/account") if current_browser_session() else show_sign_in("/account")
+    return show_password_page("/account")
 
 
 @blueprint.post("/password")
@@ -81,7 +81,7 @@ def change_own_password() -> Response:
         change_password(session.user, session, old, new, browser_cookie())
     except InvalidPassword as error:
         db.session.rollback()
-        read_session_again()
+        read_session_again()  # a change that was made at the same time may have ended it
         field = "current_password" if error.text == "wrong_password" else "new_password"
         return show_password_page(continue_to, error.text, field=field)
     except TooManyAttempts as error:
@@ -129,13 +129,15 @@ def end_sign_in() -> Response:
 def show_password_page(
     continue_to: str, error: str | None = None, status: int = 400, field: str = "", **values: object
 ) -> Response:
-    """Return the form to change the password: the only page for a user who must choose a new one.
+    """Return the form to change the password, the only page for a user who must choose a new one.
 
-    A user must be signed in. `continue_to` is the path, with its query, to continue at afterwards. `error` is
-    the name of a text about the `field`, and `values` are its placeholders.
+    If nobody is signed in any more, return the sign-in page. `continue_to` is the path, with its query, to
+    continue at afterwards. `error` is the name of a text about the `field`, and `values` are its
+    placeholders.
     """
     session = current_browser_session()
-    assert session, "callers have checked that a user is signed in"
+    if session is None:
+        return show_sign_in(continue_to)
     _, targets = find_requesting_client(continue_to)
     return render_page(
         "password.html",

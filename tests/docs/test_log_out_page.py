@@ -60,7 +60,7 @@ def test_application_signs_out_when_the_session_is_revoked(
     run_command(notifying, "sessions revoke --user student1")
 
     def is_signed_out() -> bool:
-        time.sleep(0.5)
+        time.sleep(0.5)  # each page costs both services several requests
         return browser.open(url).text == "You are signed out."
 
     wait_for(is_signed_out)

@@ -86,7 +86,7 @@ def test_auth_app_works_under_a_server_that_is_a_click_command(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("application", ["auth", "course"])
-def test_missing_keys_cause_503_until_they_are_created(application: str, tmp_path: Path) -> None:
+def test_missing_keys_cause_503_until_they_are_restored(application: str, tmp_path: Path) -> None:
     environment = {f"{application.upper()}_DATABASE_URL": f"sqlite:///{tmp_path}/{application}.db"}
     copy_home(application, tmp_path)
     (tmp_path / "keys").rename(tmp_path / "good")

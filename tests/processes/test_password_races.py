@@ -48,7 +48,7 @@ def change(server: Server, token: str, current: str, new: str) -> int:
 
 
 def send(server: Server, method: str, path: str, token: str, body: dict[str, Any]) -> int:
-    """Send JSON and return the status of the answer."""
+    """Send JSON and return the status of the response."""
     remember(body)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     data = json.dumps(body).encode()
@@ -65,7 +65,7 @@ def send(server: Server, method: str, path: str, token: str, body: dict[str, Any
 def set_password_when_asked(server: Server, username: str) -> Iterator[Callable[[], None]]:
     """Start the administrator's command, which reads the password, and yield a function that gives it `NEW`.
 
-    Starting takes a second, in which the requests that it is to race against would only cost time.
+    The command takes a second to start. The requests that race with it begin only afterwards.
     """
     with subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "wsgi_auth", "users", "set-password", username],
@@ -82,7 +82,7 @@ def set_password_when_asked(server: Server, username: str) -> Iterator[Callable[
             output, _ = command.communicate(f"{NEW[1:]}\n", timeout=60)
             assert command.returncode == 0, output
 
-        command.stdin.write(NEW[0])  # which it reads, and goes on waiting for the end of the line
+        command.stdin.write(NEW[0])  # the command reads this, and waits for the rest of the line
         command.stdin.flush()
         wait_for(lambda: is_read(command.stdin) or command.poll() is not None)
         yield set_password

@@ -141,7 +141,7 @@ def test_revocation_wins_over_a_simultaneous_refresh(replicas: list[Server]) -> 
             ]
         )
 
-        assert revoked[0] == 200
+        assert (revoked[0], refreshed[0]) in {(200, 200), (200, 400)}
         newest = refreshed[1] if refreshed[0] == 200 else login
         assert call(replicas[0].url + "/token", form=refresh_form(newest))[0] == 400
 

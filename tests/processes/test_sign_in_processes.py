@@ -106,7 +106,7 @@ def test_logout_notice_of_a_killed_process_is_sent_by_another(
     receiver.hanging.clear()
 
     def is_sent_again() -> bool:
-        time.sleep(0.5)  # verifiers fetch the list twice a minute
+        time.sleep(0.5)  # a fetch makes auth_app send due notices; do not flood it
         with urllib.request.urlopen(f"{second.url}/.well-known/status-list/1", timeout=PATIENCE):
             return len(receiver.forms) == 2
 

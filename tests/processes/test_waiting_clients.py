@@ -3,18 +3,32 @@
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
 
-from tests.servers import Pair, wait_for
+from tests.servers import Pair, listen, serve, wait_for
 
 WAITING = 100  # connections; gunicorn alone would need minutes for them
 LIMIT = 10  # seconds for the request of another client
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 UNREAD = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 500_000
+
+
+# An application that is served by a worker which waits for clients longer than it may take to stop.
+PATIENT = """
+import shared.gunicorn_worker
+
+shared.gunicorn_worker._LONGEST_WAIT = 60
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+"""
 
 
 @contextmanager
@@ -62,7 +76,7 @@ def test_response_reaches_a_client_that_is_still_sending(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("first", [b"", REQUEST], ids=["before a request", "after a response"])
-def test_idle_connection_is_eventually_closed(first: bytes, pair: Pair) -> None:
+def test_connection_that_the_client_keeps_open_is_closed(first: bytes, pair: Pair) -> None:
     with connect(pair.auth.url, first=first) as (connection,):
         receive(connection)
 
@@ -74,3 +88,14 @@ def test_idle_connection_is_eventually_closed(first: bytes, pair: Pair) -> None:
             return False
 
         wait_for(is_closed)
+
+
+def test_open_connections_do_not_delay_a_stop(tmp_path: Path) -> None:
+    (tmp_path / "patient.py").write_text(PATIENT)
+    with listen() as listener, serve("patient", listener, {}, tmp_path) as server:
+        with connect(server.url, 10), connect(server.url, 10, REQUEST) as answered:
+            for connection in answered:
+                assert receive(connection).startswith(b"HTTP/1.1 200 ")
+            server.process.terminate()
+
+            assert server.process.wait(timeout=8) == 0  # it would wait for 10 seconds: graceful_timeout

@@ -242,8 +242,7 @@ def test_entry_point_only_creates_the_application(application: str) -> None:
     assert [ast.unparse(node) for node in body] == [f"from {package} import create_app", "app = create_app()"]
 
 
-def test_importing_has_no_side_effects() -> None:
-    """An import opens no key file and no connection, and starts no thread."""
+def test_importing_opens_no_key_file_or_connection_and_starts_no_thread() -> None:
     code = (
         "import sys, threading\n"
         "def audit(event, arguments):\n"

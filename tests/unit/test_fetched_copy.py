@@ -398,9 +398,12 @@ def test_hanging_first_fetch_is_waited_for_only_once(tmp_path: Path, monkeypatch
     copy = open_copy(Source(lambda: b"new" if going_on.wait(60) else b""), tmp_path / "copy")
 
     assert text_of(copy) == b"old"
-    started = time.monotonic()
-    assert [text_of(copy) for _ in range(5)] == [b"old"] * 5
-    assert time.monotonic() - started < 2, "five more waits would take 2.5 seconds"
+    times = []
+    for _ in range(5):
+        started = time.monotonic()
+        assert text_of(copy) == b"old"
+        times.append(time.monotonic() - started)
+    assert sorted(times)[2] < 0.3, "another wait takes half a second"
     going_on.set()
     wait_for(lambda: text_of(copy) == b"new")
 
