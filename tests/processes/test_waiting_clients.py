@@ -92,10 +92,14 @@ def test_connection_that_the_client_keeps_open_is_closed(first: bytes, pair: Pai
 
 def test_open_connections_do_not_delay_a_stop(tmp_path: Path) -> None:
     (tmp_path / "patient.py").write_text(PATIENT)
-    with listen() as listener, serve("patient", listener, {}, tmp_path) as server:
-        with connect(server.url, 10), connect(server.url, 10, REQUEST) as answered:
-            for connection in answered:
-                assert receive(connection).startswith(b"HTTP/1.1 200 ")
-            server.process.terminate()
+    with (
+        listen() as listener,
+        serve("patient", listener, {}, tmp_path) as server,
+        connect(server.url, 10),
+        connect(server.url, 10, REQUEST) as answered,
+    ):
+        for connection in answered:
+            assert receive(connection).startswith(b"HTTP/1.1 200 ")
+        server.process.terminate()
 
-            assert server.process.wait(timeout=8) == 0  # it would wait for 10 seconds: graceful_timeout
+        assert server.process.wait(timeout=8) == 0  # it would wait for 10 seconds: graceful_timeout

@@ -209,9 +209,7 @@ def test_failure_to_set_status_bits_is_retried_and_undoes_nothing(number: int, a
         assert connection.scalar(jobs) == 1, "the first statement after the commit failed"
     with failing(engine, number):
         auth.get("/.well-known/status-list")
-    if (
-        engine.dialect.name == "postgresql"
-    ):  # it releases the locks of an interrupted connection a moment later
+    if engine.dialect.name == "postgresql":  # which unlocks the rows of an interrupted connection later
         wait_for(lambda: is_unlocked(engine, "revocation_jobs"))
     auth.get("/.well-known/status-list")
     with engine.connect() as connection:
