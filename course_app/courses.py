@@ -57,10 +57,11 @@ def add_course() -> Response:
     """Add a course. The token's subject becomes its owner."""
     course = Course(**{"description": "", "capacity": None} | read_body(), owner=current_subject())
     db.session.add(course)
-    db.session.commit()
-    response = _show(course)
+    db.session.flush()
+    response = _show(course)  # before the commit, after which somebody else may delete the course
     response.status_code = 201
     response.location = f"{request.script_root}/courses/{course.id}"
+    db.session.commit()
     return response
 
 

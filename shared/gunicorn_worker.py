@@ -50,6 +50,19 @@ class Worker(ThreadWorker):
         else:
             self._watch(conn, self.on_pending_socket_readable)
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Start or stop accepting connections. A stopping worker closes its listeners at once.
+
+        While they are open, the kernel accepts connections, and resets them when the worker exits.
+        """
+        super().set_accept_enabled(enabled)
+        for listener in [] if self.alive else self.sockets:
+            accepted = -1
+            while accepted != self.nr_conns:  # take what the kernel has accepted already
+                accepted = self.nr_conns
+                self.accept(listener)
+            listener.close()
+
     def finish_request(self, conn: Any, fs: Future[Any]) -> None:
         """Keep a connection for the next request, or close it."""
         if fs.cancelled() or fs.exception() or fs.result():

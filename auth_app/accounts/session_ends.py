@@ -216,11 +216,11 @@ def _revoke_rows(rows: Iterable[Row[uuid.UUID, int]]) -> list[uuid.UUID]:
         by_list[list_id].append(session_id)
     now, marks = int(time.time()), mark_changed(by_list)
     revoked: list[uuid.UUID] = []
-    for list_id, ids in by_list.items():
+    for list_id, mark in marks.items():
         statement = (
             update(Session)
-            .where(Session.id.in_(ids), Session.revoked_at.is_(None))
-            .values(revoked_at=now, revocation_mark=marks[list_id])
+            .where(Session.id.in_(by_list[list_id]), Session.revoked_at.is_(None))
+            .values(revoked_at=now, revocation_mark=mark)
             .returning(Session.id)
             .execution_options(synchronize_session=False)
         )

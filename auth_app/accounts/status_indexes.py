@@ -76,14 +76,15 @@ def list_ids(now: int) -> list[int]:
 def mark_changed(lists: Iterable[int]) -> dict[int, float]:
     """Give a new version to lists in which sessions are being revoked, and return the time of each change.
 
-    The rows stay locked until the commit, so that the changes of a list become visible in the order of their
-    times: a reader that sees one change sees all earlier ones.
+    A list that has been deleted in the meantime, with its last session, is left out. The rows stay locked
+    until the commit, so that the changes of a list become visible in the order of their times: a reader that
+    sees one change sees all earlier ones.
     """
     parameters = {"new_version": uuid.uuid4().hex, "now": time.time()}
-    return {
-        list_id: db.session.scalars(_MARK, {"list": list_id, **parameters}).one()
-        for list_id in sorted(set(lists))
+    times = {
+        list_id: db.session.scalar(_MARK, {"list": list_id, **parameters}) for list_id in sorted(set(lists))
     }
+    return {list_id: changed_at for list_id, changed_at in times.items() if changed_at is not None}
 
 
 def _lock_newest() -> StatusList | None:

@@ -27,7 +27,7 @@ from auth_app.oauth.authorization_request import (
 from auth_app.oauth.parameters import Parameters, parse_parameters
 from auth_app.oauth.scopes import allowed_scopes, narrow_audience
 from auth_app.pages.account import show_password_page
-from auth_app.pages.browsers import current_browser_session
+from auth_app.pages.browsers import current_browser_session, read_session_again
 from auth_app.pages.rendering import render_page, show_errors_as_pages
 from auth_app.pages.sign_in import show_sign_in
 from shared.errors import InvalidRequest
@@ -85,6 +85,7 @@ def _answer(asked: AuthorizationRequest, target: RedirectTarget, parameters: Par
     if not touch_browser_session(session):  # it has just ended
         if is_silent:
             raise AuthorizationError("login_required", "The user must sign in.")
+        read_session_again()  # the form must not belong to the session that has ended
         return show_sign_in(_path_after_sign_in(parameters))
     code = issue_code(_grant(asked, session), session)
     audit.record_on_commit("code_issued", actor=session.user_id, client=asked.client.id)

@@ -86,7 +86,9 @@ def show_status_list(list_id: int) -> AnyResponse:
         # right now could end up in a list that does not look newer.
         mark_changed([list_id])
         db.session.commit()
-        db.session.refresh(status_list)
+        status_list = db.session.get(StatusList, list_id, populate_existing=True)
+        if status_list is None:  # a login has just deleted it, because it was closed and empty
+            raise NotFound
     signed = _sign_list(status_list)
     response = Response(signed.token, mimetype=MEDIA_TYPE, headers=_cache_control())
     response.vary.add("Accept-Encoding")

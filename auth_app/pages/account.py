@@ -85,6 +85,7 @@ def change_own_password() -> Response:
         field = "current_password" if error.text == "wrong_password" else "new_password"
         return show_password_page(continue_to, error.text, field=field)
     except TooManyAttempts as error:
+        read_session_again()
         page = show_password_page(continue_to, "too_many_attempts", 429, seconds=error.seconds)
         page.headers["Retry-After"] = str(error.seconds)
         return page

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.servers import Pair, listen, serve, wait_for
+from tests.servers import Pair, is_listening, listen, serve, wait_for
 
 WAITING = 100  # connections; gunicorn alone would need minutes for them
 LIMIT = 10  # seconds for the request of another client
@@ -18,14 +18,20 @@ REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 UNREAD = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 500_000
 
 
-# An application that is served by a worker which waits for clients longer than it may take to stop.
+# An application that is served by a worker which waits for clients longer than it may take to stop. Its
+# responses at /slow wait for a file.
 PATIENT = """
+import pathlib
+import time
+
 import shared.gunicorn_worker
 
 shared.gunicorn_worker._LONGEST_WAIT = 60
 
 
 def app(environ, start_response):
+    while environ["PATH_INFO"] == "/slow" and not pathlib.Path("continue").exists():
+        time.sleep(0.01)
     start_response("200 OK", [("Content-Length", "0")])
     return []
 """
@@ -103,3 +109,18 @@ def test_open_connections_do_not_delay_a_stop(tmp_path: Path) -> None:
         server.process.terminate()
 
         assert server.process.wait(timeout=8) == 0  # it would wait for 10 seconds: graceful_timeout
+
+
+def test_stopping_worker_refuses_new_connections_and_completes_requests(tmp_path: Path) -> None:
+    (tmp_path / "patient.py").write_text(PATIENT)
+    slow = REQUEST.replace(b"/healthz", b"/slow")
+    with (
+        listen() as listener,
+        serve("patient", listener, {}, tmp_path) as server,
+        connect(server.url, 1, slow) as (connection,),
+    ):
+        server.process.terminate()
+        wait_for(lambda: not is_listening(int(server.url.rpartition(":")[2])))
+        (tmp_path / "continue").touch()
+
+        assert receive(connection).startswith(b"HTTP/1.1 200 ")

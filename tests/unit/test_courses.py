@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.conftest import bearer, both_databases
+from course_app.models import Course
+from tests.conftest import bearer, both_databases, change_row
 from tests.forger import ABSENT, Forger
+from tests.unit.test_sign_in_races import before_statement
 
 pytestmark = both_databases
 
@@ -144,6 +147,15 @@ def test_added_course_can_be_read(course: FlaskClient, teacher: dict[str, str]) 
     expected = TITLES | {"id": 7, "description": "From text to code.\nWith exercises.", "capacity": 30}
     assert added.json == read.json == expected
     assert added.headers["ETag"] == read.headers["ETag"]
+
+
+def test_course_that_is_deleted_at_once_is_reported_as_added(
+    course: FlaskClient, teacher: dict[str, str]
+) -> None:
+    with before_statement(course, "SELECT", lambda: change_row(course, sa.delete(Course))):
+        added = add(course, teacher)
+
+    assert (added.status_code, added.get_json()["id"]) == (201, 7)
 
 
 def test_only_the_title_is_required(course: FlaskClient, teacher: dict[str, str]) -> None:

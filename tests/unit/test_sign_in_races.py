@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from auth_app.models import Session
-from tests.conftest import bearer, both_databases, run_command
+from auth_app.models import BrowserSession, Session, StatusList
+from tests.conftest import PASSWORDS, bearer, both_databases, change_row, log_in, run_command
 from tests.sign_in import (
     Application,
     add_application,
@@ -24,6 +24,7 @@ from tests.sign_in import (
     get_tokens,
     new_browser,
     sign_in,
+    submit_sign_in,
 )
 from tests.unit.test_meanwhile import before_first_write
 
@@ -239,6 +240,46 @@ def test_one_of_two_concurrent_password_changes_succeeds(auth: FlaskClient, web:
     assert answers[signed_in.index(False)].status_code == 200, "the sign-in page"
 
 
+def test_password_change_that_is_throttled_after_losing_a_race_is_refused(auth: FlaskClient) -> None:
+    other, tab = new_browser(auth), new_browser(auth)
+    for browser in (auth, other):
+        sign_in(browser)
+    for name in ("auth_session", "auth_browser"):
+        cookie = auth.get_cookie(name)
+        assert cookie
+        tab.set_cookie(name, cookie.value)
+    lose, win = change_password(auth), change_password(other)
+    guess = fields_of(auth.get("/account/password")) | {"current_password": "a wrong password"}
+    guess |= {"new_password": NEW_PASSWORD, "repeated_password": NEW_PASSWORD}
+
+    def interfere() -> None:
+        for _ in range(6):
+            tab.post("/account/password", data=guess)
+        assert win().status_code == 303
+
+    with before_statement(auth, "UPDATE users SET password_hash", interfere) as acted:
+        page = lose()
+
+    assert acted
+    assert page.status_code in {200, 400, 429}
+
+
+def test_sign_in_page_works_after_the_session_ended_during_an_authorization(
+    auth: FlaskClient, web: Application
+) -> None:
+    sign_in(auth)
+    unused = sa.update(BrowserSession).values(last_used_at=BrowserSession.last_used_at - 100)
+    change_row(auth, unused)  # so that the next use is recorded
+    command = ("sessions", "revoke", "--user", "student1")
+
+    with before_statement(auth, "UPDATE browser_sessions", lambda: run_command(auth, *command)) as acted:
+        page = auth.get(web.url())
+
+    assert acted
+    assert page.status_code == 200
+    assert submit_sign_in(auth, page, "student1", "password123").status_code == 303
+
+
 def test_session_ended_on_the_account_page_stays_ended_despite_a_refresh(
     auth: FlaskClient, web: Application
 ) -> None:
@@ -271,3 +312,40 @@ def test_concurrent_sign_ins_in_one_browser_leave_it_signed_in(auth: FlaskClient
 
     assert {answer.status_code for answer in answers} <= {303, 400, 503}
     assert auth.get("/login").status_code == 303
+
+
+# A login deletes status lists that have been closed for an hour and are empty.
+
+
+def leave_an_old_empty_list(client: FlaskClient) -> None:
+    log_in(client)
+    change_row(client, sa.delete(Session))
+    change_row(client, sa.update(StatusList).values(closes_at=6, changed_at=5))
+
+
+def test_status_list_deleted_while_it_is_fetched_is_not_found(auth: FlaskClient) -> None:
+    leave_an_old_empty_list(auth)
+
+    with before_statement(auth, "UPDATE status_lists", lambda: log_in(auth, "teacher1")) as acted:
+        response = auth.get("/.well-known/status-list/1")
+
+    assert acted
+    assert response.status_code == 404
+
+
+def test_all_sessions_end_even_if_a_login_deletes_a_list_at_the_same_time(auth: FlaskClient) -> None:
+    leave_an_old_empty_list(auth)
+    form = {"username": "teacher1", "password": PASSWORDS["teacher1"]}
+    logins = []
+
+    def log_in_elsewhere() -> None:
+        logins.append(new_browser(auth).post("/token", data=form).status_code)
+
+    with before_statement(auth, "UPDATE status_lists", log_in_elsewhere):
+        result = run_command(auth, "sessions", "revoke", "--all")
+
+    assert result.exit_code == 0, result.output
+    assert logins[0] in {200, 503}, "SQLite has one writer"
+    with auth.application.app_context():
+        session = auth.application.extensions["sqlalchemy"].session
+        assert set(session.scalars(sa.select(StatusList.is_revoked))) == {True}
