@@ -58,7 +58,8 @@ class Worker(ThreadWorker):
         super().set_accept_enabled(enabled)
         for listener in [] if self.alive else self.sockets:
             accepted = -1
-            while accepted != self.nr_conns:  # take what the kernel has accepted already
+            # Take what the kernel has accepted already, but not for as long as an attacker keeps connecting.
+            while accepted != self.nr_conns < self.worker_connections:
                 accepted = self.nr_conns
                 self.accept(listener)
             listener.close()

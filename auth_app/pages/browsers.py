@@ -45,7 +45,7 @@ def last_browser_session() -> BrowserSession | None:
 
 
 def read_session_again() -> None:
-    """Drop the cached browser session after a rollback, so that it is read again."""
+    """Drop the cached browser session, so that it is read again: it may have ended since."""
     g.pop("browser_session", None)
 
 
